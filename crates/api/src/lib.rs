@@ -1,0 +1,23 @@
+//! The custom resources of Orlop (`orlop.dev/v1alpha1`), their validation, and the units and names that every other
+//! part shares. There is no client here and no I/O: whoever has a manifest can check it with this crate alone.
+
+pub mod driver;
+pub mod names;
+pub mod policy;
+pub mod units;
+
+pub use driver::{DriverProfile, DriverProfileSpec, Expansion};
+pub use policy::{
+    CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
+};
+pub use units::{Bytes, Count, Period, Threshold, UnitError};
+
+/// The API group of every custom resource of Orlop.
+pub const GROUP: &str = "orlop.dev";
+
+/// The custom resource definitions, in the order in which `orlop crd` prints them.
+pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
+{
+    use kube::CustomResourceExt as _;
+    vec![StoragePolicy::crd(), ClusterStoragePolicy::crd(), DriverProfile::crd()]
+}

@@ -1,0 +1,111 @@
+//! Every name that Orlop writes into a cluster: labels, annotations, conditions, reasons. They are an interface, and
+//! changing one breaks whoever reads it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The name under which Orlop owns the fields that it writes, and reports its Events.
+pub const FIELD_MANAGER: &str = "orlop";
+
+/// The local CSI driver's name.
+pub const LOCAL_DRIVER: &str = "local.orlop.dev";
+
+/// On a claim: the last growth that Orlop asked for, as JSON (`planner::GrowthRecord`). Written in the same request
+/// as the new size, so that neither is ever there without the other.
+pub const GROWTH_ANNOTATION: &str = "orlop.dev/growth";
+
+/// On a pod: which size of which claim its kubelet has been told of. Changing a pod's annotation makes its kubelet
+/// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
+pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
+
+/// The conditions in a policy's status.
+pub mod condition {
+    /// Is the policy valid and in force?
+    pub const READY: &str = "Ready";
+    /// Does every selected claim keep what the policy promises?
+    pub const HEALTHY: &str = "Healthy";
+}
+
+/// Why a claim is grown, or is not: the reason of the decision, of the Event, and of the condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Reason {
+    // Nothing to do.
+    /// There is enough room.
+    EnoughRoom,
+    /// The policy's mode is Off, or it has no capacity section.
+    Off,
+    // Growth is called for.
+    /// Fewer bytes are free than `minFree`.
+    BelowMinFree,
+    /// Fewer inodes are free than `minFreeInodes`.
+    BelowMinFreeInodes,
+    /// At the present rate the volume is full within `timeToFull`.
+    FillsTooSoon,
+    // A growth is under way.
+    /// The driver or the kubelet has not yet carried out the growth that was asked for.
+    Growing,
+    /// The claim has its new size, and no measurement shows it yet.
+    AwaitingMeasurement,
+    /// A growth that was asked for has been under way for too long.
+    GrowthOverdue,
+    /// The driver refused the growth.
+    GrowthFailed,
+    // Growth is called for and cannot be.
+    /// The claim has the policy's maximum size.
+    AtMaximum,
+    /// The claim's StorageClass does not allow expansion, or it has none.
+    NotExpandable,
+    /// The driver cannot expand volumes.
+    DriverCannotExpand,
+    /// The driver expands only volumes that are not in use.
+    OfflineOnly,
+    // Nothing can be decided.
+    /// Several policies of the same kind select the claim.
+    PolicyConflict,
+    /// The claim is not bound to a volume, or is being deleted.
+    NotBound,
+    /// A raw block volume: no filesystem whose fill could be measured.
+    RawBlock,
+    /// No measurement of the volume has been received.
+    NoMeasurement,
+    /// The latest measurement is too old.
+    StaleMeasurement,
+    /// The measurement contradicts itself or the claim.
+    ContradictoryMeasurement,
+}
+
+impl Reason {
+    /// Must somebody look at it? True for what keeps a policy from being healthy.
+    pub const fn is_problem(self) -> bool {
+        match self {
+            Self::EnoughRoom
+            | Self::Off
+            | Self::BelowMinFree
+            | Self::BelowMinFreeInodes
+            | Self::FillsTooSoon
+            | Self::Growing
+            | Self::AwaitingMeasurement
+            | Self::NotBound
+            | Self::RawBlock => false,
+            Self::GrowthOverdue
+            | Self::GrowthFailed
+            | Self::AtMaximum
+            | Self::NotExpandable
+            | Self::DriverCannotExpand
+            | Self::OfflineOnly
+            | Self::PolicyConflict
+            | Self::NoMeasurement
+            | Self::StaleMeasurement
+            | Self::ContradictoryMeasurement => true,
+        }
+    }
+}
+
+/// The name as it stands in an Event or a condition: `BelowMinFree`.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

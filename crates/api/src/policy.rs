@@ -1,0 +1,172 @@
+//! `StoragePolicy` and `ClusterStoragePolicy`: what is promised for the claims that a selector picks. The namespaced
+//! kind wins over the cluster-wide one where both select a claim.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    names::Reason,
+    units::{Bytes, Count, Period, Threshold},
+};
+
+/// What Orlop may do about a decision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Neither decide nor report.
+    Off,
+    /// Decide and write the decision with its reason into the status; change nothing.
+    #[default]
+    Recommend,
+    /// Decide and do it.
+    Auto,
+}
+
+/// What is promised for the PersistentVolumeClaims of one namespace that `selector` picks.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "orlop.dev",
+    version = "v1alpha1",
+    kind = "StoragePolicy",
+    plural = "storagepolicies",
+    namespaced,
+    status = "PolicyStatus",
+    derive = "PartialEq",
+    shortname = "spol",
+    category = "orlop",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Claims", type_ = "integer", json_path = ".status.claimCount"),
+    printcolumn(name = "Growing", type_ = "integer", json_path = ".status.growingCount"),
+    printcolumn(name = "Healthy", type_ = "string", json_path = ".status.conditions[?(@.type=='Healthy')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Healthy')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct StoragePolicySpec {
+    /// What Orlop may do: Off, Recommend (decide and report, change nothing; the default) or Auto.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The claims that the policy is for, by their labels. An empty selector picks every claim of the namespace.
+    pub selector: LabelSelector,
+    /// How full the claims may get, and how far they may grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacitySpec>,
+}
+
+/// What is promised for the PersistentVolumeClaims of all namespaces that the two selectors pick. A StoragePolicy
+/// that selects the same claim takes precedence.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "orlop.dev",
+    version = "v1alpha1",
+    kind = "ClusterStoragePolicy",
+    plural = "clusterstoragepolicies",
+    status = "PolicyStatus",
+    derive = "PartialEq",
+    shortname = "cspol",
+    category = "orlop",
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Claims", type_ = "integer", json_path = ".status.claimCount"),
+    printcolumn(name = "Growing", type_ = "integer", json_path = ".status.growingCount"),
+    printcolumn(name = "Healthy", type_ = "string", json_path = ".status.conditions[?(@.type=='Healthy')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Healthy')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterStoragePolicySpec {
+    /// What Orlop may do: Off, Recommend (decide and report, change nothing; the default) or Auto.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The namespaces that the policy is for, by their labels. An empty selector picks every namespace.
+    #[serde(default)]
+    pub namespace_selector: LabelSelector,
+    /// The claims that the policy is for, by their labels. An empty selector picks every claim.
+    pub selector: LabelSelector,
+    /// How full the claims may get, and how far they may grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacitySpec>,
+}
+
+/// When a claim is grown, by how much, and where growth ends.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapacitySpec {
+    /// Grow when fewer bytes are free than this: a size, or a percentage of the filesystem.
+    #[serde(default = "default_min_free")]
+    pub min_free: Threshold<Bytes>,
+    /// Grow when fewer inodes are free than this: a count, or a percentage of the filesystem's.
+    #[serde(default = "default_min_free_inodes")]
+    pub min_free_inodes: Threshold<Count>,
+    /// Grow when, at the rate at which the volume is filling now, it would be full sooner than this.
+    #[serde(default = "default_time_to_full")]
+    pub time_to_full: Period,
+    /// Grow by at least this much at a time: a size, or a percentage of the claim's present size. A growth is larger
+    /// where less would leave the volume below `minFree`, or full within `timeToFull`.
+    #[serde(default = "default_increase")]
+    pub increase: Threshold<Bytes>,
+    /// Never request more than this, after the driver's rounding. A volume cannot be made smaller again.
+    pub maximum: Bytes,
+}
+
+fn default_min_free() -> Threshold<Bytes> {
+    Threshold::Percent(20)
+}
+
+fn default_min_free_inodes() -> Threshold<Count> {
+    Threshold::Percent(5)
+}
+
+fn default_time_to_full() -> Period {
+    Period::from_secs(60)
+}
+
+fn default_increase() -> Threshold<Bytes> {
+    Threshold::Percent(25)
+}
+
+/// What Orlop makes of a policy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PolicyStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`: the policy is valid and in force. `Healthy`: every selected claim keeps what it promises.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// How many claims the policy governs.
+    pub claim_count: u32,
+    /// How many of them are growing now.
+    pub growing_count: u32,
+    /// How many of them somebody must look at.
+    pub problem_count: u32,
+    /// The claims that most need attention, the most urgent first, at most [`PolicyStatus::CLAIMS_MAX`] of them.
+    pub claims: Vec<ClaimStatus>,
+}
+
+impl PolicyStatus {
+    /// How many claims a status lists at most: enough to act on, and a size that the API server does not mind.
+    pub const CLAIMS_MAX: usize = 20;
+}
+
+/// What was last decided about one claim, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimStatus {
+    /// The claim's namespace.
+    pub namespace: String,
+    /// The claim's name.
+    pub name: String,
+    /// The size that is requested for the claim now.
+    pub size: Bytes,
+    /// The size that the policy calls for, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Bytes>,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in a sentence with the numbers that led to it.
+    pub message: String,
+    /// Since when the reason has been this one.
+    pub since: Time,
+}

@@ -1,0 +1,373 @@
+//! Sizes, counts, thresholds and periods as they are written in a manifest: parsed once, typed from then on.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use jiff::SignedDuration;
+use kube_quantity::ParsedQuantity;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the unit it should be. The message says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// Not a size such as `512Mi`.
+    #[error("`{0}` is not a size: write a whole number of bytes as a Kubernetes quantity, such as 512Mi or 100Gi")]
+    Bytes(String),
+    /// Not a count such as `10000`.
+    #[error("`{0}` is not a count: write a whole number, such as 10000")]
+    Count(String),
+    /// A percentage outside 1% to 99%.
+    #[error("`{0}` is not a percentage between 1% and 99%")]
+    Percent(String),
+    /// Not a period such as `10m`.
+    #[error("`{0}` is not a period: write hours, minutes and seconds, such as 90s, 10m or 1h30m")]
+    Period(String),
+}
+
+/// A number of bytes, at most 2^63 - 1 as in the API server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Bytes(pub u64);
+
+impl Bytes {
+    /// One binary kilobyte, 1,024 bytes.
+    pub const KIB: Self = Self(1 << 10);
+    /// One binary megabyte.
+    pub const MIB: Self = Self(1 << 20);
+    /// One binary gigabyte.
+    pub const GIB: Self = Self(1 << 30);
+
+    /// This size rounded up to a whole multiple of `increment`; an increment of zero changes nothing. Saturates.
+    #[must_use]
+    pub fn round_up(self, increment: Self) -> Self {
+        if increment.0 == 0 { self } else { Self(self.0.div_ceil(increment.0).saturating_mul(increment.0)) }
+    }
+
+    /// This size rounded down to a whole multiple of `increment`; an increment of zero changes nothing.
+    #[must_use]
+    pub fn round_down(self, increment: Self) -> Self {
+        if increment.0 == 0 { self } else { Self(self.0 / increment.0 * increment.0) }
+    }
+
+    /// A text for people: three significant digits in the largest binary unit, such as `1.25 GiB`.
+    pub fn human(self) -> String {
+        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+        let mut value = self.0 as f64;
+        let mut unit = 0;
+        while value >= 1024.0 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        match unit {
+            0 => format!("{} B", self.0),
+            _ if value >= 100.0 => format!("{value:.0} {}", UNITS[unit]),
+            _ if value >= 10.0 => format!("{value:.1} {}", UNITS[unit]),
+            _ => format!("{value:.2} {}", UNITS[unit]),
+        }
+    }
+}
+
+/// The exact value as a Kubernetes quantity, in the largest binary unit that divides it: `512Mi`, `1537`.
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, suffix) in [(50, "Pi"), (40, "Ti"), (30, "Gi"), (20, "Mi"), (10, "Ki")] {
+            if self.0 != 0 && self.0.is_multiple_of(1_u64 << shift) {
+                return write!(f, "{}{suffix}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}", self.0)
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = || UnitError::Bytes(text.to_owned());
+        let parsed = ParsedQuantity::try_from(text).map_err(|_| refuse())?;
+        // A fraction of a byte is rounded up, as the API server's Quantity.Value() does.
+        parsed.to_bytes_i64().and_then(|bytes| u64::try_from(bytes).ok()).map(Self).ok_or_else(refuse)
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = UnitError;
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        text.parse()
+    }
+}
+
+impl From<Bytes> for String {
+    fn from(bytes: Bytes) -> Self {
+        bytes.to_string()
+    }
+}
+
+impl JsonSchema for Bytes {
+    fn schema_name() -> Cow<'static, str> {
+        "Bytes".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 32,
+            "x-kubernetes-validations": [{
+                "rule": "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+                "message": "is not a size: write a Kubernetes quantity above zero, such as 512Mi or 100Gi",
+            }],
+        })
+    }
+}
+
+/// A whole number of things, such as inodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Count(pub u64);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Count {
+    type Err = UnitError;
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        text.parse().map(Self).map_err(|_| UnitError::Count(text.to_owned()))
+    }
+}
+
+/// What can stand beside a percentage in a [`Threshold`].
+pub trait Unit: Copy + fmt::Display + FromStr<Err = UnitError> {
+    /// What to write, for the schema's message.
+    const EXAMPLE: &'static str;
+    /// The CEL expression that holds for a valid absolute value, over `self`.
+    const RULE: &'static str;
+    /// The bare number.
+    fn number(self) -> u64;
+}
+
+impl Unit for Bytes {
+    const EXAMPLE: &'static str = "10Gi";
+    const RULE: &'static str = "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))";
+    fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl Unit for Count {
+    const EXAMPLE: &'static str = "10000";
+    const RULE: &'static str = "self.matches('^[1-9][0-9]{0,17}$')";
+    fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// An absolute value, or a percentage (1 to 99) of a whole that the field names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String", bound = "U: Unit")]
+pub enum Threshold<U> {
+    /// This many.
+    Absolute(U),
+    /// This percentage of the whole, 1 to 99.
+    Percent(u8),
+}
+
+impl<U: Unit> Threshold<U> {
+    /// The threshold as a number, rounded up, where `whole` is 100%.
+    pub fn of(self, whole: u64) -> u64 {
+        match self {
+            Self::Absolute(value) => value.number(),
+            Self::Percent(percent) => {
+                let part = (u128::from(whole) * u128::from(percent)).div_ceil(100);
+                u64::try_from(part).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+impl<U: Unit> fmt::Display for Threshold<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absolute(value) => value.fmt(f),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl<U: Unit> FromStr for Threshold<U> {
+    type Err = UnitError;
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let Some(percent) = text.strip_suffix('%') else { return text.parse().map(Self::Absolute) };
+        match percent.parse() {
+            Ok(percent @ 1..=99) => Ok(Self::Percent(percent)),
+            _ => Err(UnitError::Percent(text.to_owned())),
+        }
+    }
+}
+
+impl<U: Unit> TryFrom<String> for Threshold<U> {
+    type Error = UnitError;
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        text.parse()
+    }
+}
+
+impl<U: Unit> From<Threshold<U>> for String {
+    fn from(threshold: Threshold<U>) -> Self {
+        threshold.to_string()
+    }
+}
+
+impl<U: Unit> JsonSchema for Threshold<U> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Threshold_{}", U::EXAMPLE).into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 32,
+            "x-kubernetes-validations": [{
+                "rule": format!("self.endsWith('%') ? self.matches('^[1-9][0-9]?%$') : {}", U::RULE),
+                "message": format!("is not a threshold: write a value such as {} or a percentage from 1% to 99%", U::EXAMPLE),
+            }],
+        })
+    }
+}
+
+/// A span of time in whole seconds, one second to one year, written as `90s`, `10m` or `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Period(u64);
+
+impl Period {
+    const LONGEST_S: u64 = 365 * 86_400;
+
+    /// A period of this many seconds, held within one second and one year.
+    pub const fn from_secs(seconds: u64) -> Self {
+        match seconds {
+            0 => Self(1),
+            1..=Self::LONGEST_S => Self(seconds),
+            _ => Self(Self::LONGEST_S),
+        }
+    }
+
+    /// The period in seconds.
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        if seconds > 0 || self.0 == 0 {
+            write!(f, "{seconds}s")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Period {
+    type Err = UnitError;
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let refuse = || UnitError::Period(text.to_owned());
+        let duration: SignedDuration = text.parse().map_err(|_| refuse())?;
+        match u64::try_from(duration.as_secs()) {
+            Ok(seconds @ 1..=Self::LONGEST_S) if duration.subsec_nanos() == 0 => Ok(Self(seconds)),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl TryFrom<String> for Period {
+    type Error = UnitError;
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        text.parse()
+    }
+}
+
+impl From<Period> for String {
+    fn from(period: Period) -> Self {
+        period.to_string()
+    }
+}
+
+impl JsonSchema for Period {
+    fn schema_name() -> Cow<'static, str> {
+        "Period".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 16,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && self != '' \
+                         && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",
+                "message": "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m",
+            }],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_the_api_server_reads_them() {
+        for (text, bytes) in
+            [("512Mi", 512 << 20), ("1G", 1_000_000_000), ("1.5Gi", 3 << 29), ("1537", 1537), ("1e3", 1000)]
+        {
+            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
+        }
+        for text in ["", "10 GB", "-1Gi", "ten", "1Zi"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_written_so_that_it_reads_back() {
+        for bytes in [0, 1, 1024, 1537, 512 << 20, (1 << 40) + 1] {
+            assert_eq!(Bytes(bytes).to_string().parse(), Ok(Bytes(bytes)));
+        }
+    }
+
+    #[test]
+    fn a_percentage_is_of_the_whole_and_rounds_up() {
+        let threshold: Threshold<Bytes> = "20%".parse().unwrap();
+        assert_eq!(threshold.of(101), 21);
+        assert_eq!("64Mi".parse::<Threshold<Bytes>>().unwrap().of(5), 64 << 20);
+        for text in ["0%", "100%", "20 %", "%", "-5%"] {
+            assert!(text.parse::<Threshold<Bytes>>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_period_reads_back_and_refuses_what_is_not_one() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400)] {
+            let period: Period = text.parse().unwrap();
+            assert_eq!(period.as_secs(), seconds);
+            assert_eq!(period.to_string().parse(), Ok(period));
+        }
+        for text in ["", "10", "0s", "-5m", "1.5ms", "100000h"] {
+            assert!(text.parse::<Period>().is_err(), "{text}");
+        }
+    }
+}

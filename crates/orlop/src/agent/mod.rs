@@ -1,0 +1,1 @@
+//! The node agent: measures the volumes below the kubelet's directory and streams what the operator asked for.

@@ -1,0 +1,54 @@
+//! How a command fails: what happened, what to do, and the chain of causes.
+
+use std::{error::Error, fmt};
+
+/// What a command returns.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// A failure as its user reads it.
+#[derive(Debug)]
+pub struct Failure {
+    what: String,
+    remedy: Option<String>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Failure {
+    /// A failure that says what happened, to which object.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: None, cause: None }
+    }
+
+    /// A failure that `cause` led to.
+    pub fn because(what: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { what: what.into(), remedy: None, cause: Some(cause.into()) }
+    }
+
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.what)?;
+        let mut cause = self.cause.as_deref().map(|cause| cause as &dyn Error);
+        while let Some(error) = cause {
+            write!(f, "\n  because: {error}")?;
+            cause = error.source();
+        }
+        if let Some(remedy) = &self.remedy {
+            write!(f, "\n  to do: {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}

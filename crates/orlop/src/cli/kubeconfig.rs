@@ -1,0 +1,8 @@
+use super::Outcome;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(_args: &Args) -> Outcome {
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! The commands. Each has a file of its own with its arguments and its `run`; this one only dispatches.
+
+mod agent;
+mod completion;
+mod crd;
+mod csi;
+mod demo;
+mod doctor;
+mod down;
+mod failure;
+mod kubeconfig;
+mod operator;
+mod up;
+mod writer;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+pub use failure::{Failure, Outcome};
+
+/// Persistent storage, orchestrated: volumes of Kubernetes that grow before they are full.
+#[derive(Debug, Parser)]
+#[command(name = "orlop", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a real Kubernetes cluster on this machine, or repair the one that is there
+    Up(up::Args),
+    /// Remove a cluster that `orlop up` started, with every trace of it
+    Down(down::Args),
+    /// Print the path of a cluster's kubeconfig, or the kubeconfig itself
+    Kubeconfig(kubeconfig::Args),
+    /// Say what this machine lacks to run a cluster, each with its remedy
+    Doctor(doctor::Args),
+    /// Show the main job on a real cluster: a volume that grows before it is full
+    Demo(demo::Args),
+    /// Print the custom resource definitions
+    Crd(crd::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+    /// Run the operator (a role in the cluster)
+    Operator(operator::Args),
+    /// Run the node agent (a role in the cluster)
+    Agent(agent::Args),
+    /// Run the local CSI driver (a role in the cluster)
+    Csi(csi::Args),
+    /// Write checksummed data into a directory at a set rate, and verify it
+    Writer(writer::Args),
+}
+
+/// Runs the command line. A failure is printed with its remedy and its causes; the exit code is 1, or 2 for a command
+/// line that is not understood.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let in_cluster = matches!(cli.command, Command::Operator(_) | Command::Agent(_) | Command::Csi(_));
+    let default = if in_cluster { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(cli: Cli) -> Outcome {
+    match cli.command {
+        Command::Up(args) => up::run(args).await,
+        Command::Down(args) => down::run(args).await,
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Demo(args) => demo::run(args).await,
+        Command::Crd(args) => crd::run(&args),
+        Command::Completion(args) => completion::run(&args),
+        Command::Operator(args) => operator::run(args).await,
+        Command::Agent(args) => agent::run(args).await,
+        Command::Csi(args) => csi::run(args).await,
+        Command::Writer(args) => writer::run(&args),
+    }
+}

@@ -1,0 +1,1 @@
+//! The local CSI driver, `local.orlop.dev`: CSI in front of `orlop-volume`.

@@ -1,0 +1,10 @@
+//! The library behind the `orlop` binary. The roles that run in a cluster are `operator`, `agent` and `csi`; `bed`
+//! runs a cluster on this machine; `cli` holds the commands, and `ui` what they show.
+
+pub mod agent;
+pub mod bed;
+pub mod cli;
+pub mod csi;
+pub mod operator;
+pub mod rpc;
+pub mod ui;

@@ -1,0 +1,7 @@
+//! The `orlop` binary: every role and every tool.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    orlop::cli::main()
+}

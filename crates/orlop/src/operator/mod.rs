@@ -1,0 +1,1 @@
+//! The operator: observes by shared caches, plans, and applies the plan with preconditions.
