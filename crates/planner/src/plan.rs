@@ -1,0 +1,70 @@
+//! What is to be done. An action leaves whoever applies it no choice: it names its object by UID, the state that it
+//! expects, and the state that it leaves, and doing it twice is doing it once.
+
+use orlop_api::Bytes;
+
+use crate::view::{ClaimId, GrowthRecord, PodId, Uid};
+
+/// The actions, in the order of their claims; those of one claim in the order in which they are to be done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The actions.
+    pub actions: Vec<Action>,
+}
+
+/// One request to the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Request a larger size for a claim, and write the record of it, in one request; only where the claim still has
+    /// this UID, still requests `record.from`, and its growth annotation still is `previous`.
+    Grow {
+        /// The claim.
+        claim: ClaimId,
+        /// The claim's UID.
+        uid: Uid,
+        /// The growth annotation as it was observed.
+        previous: Option<GrowthRecord>,
+        /// What is written; `record.to` is the new size.
+        record: GrowthRecord,
+    },
+    /// Write on a claim that its last growth has become usable; only where it still has this UID and `previous`.
+    RecordUsable {
+        /// The claim.
+        claim: ClaimId,
+        /// The claim's UID.
+        uid: Uid,
+        /// The growth annotation as it was observed.
+        previous: GrowthRecord,
+        /// The same with `usable` set.
+        record: GrowthRecord,
+    },
+    /// Set a pod's `orlop.dev/volume-sync` annotation, so that its kubelet notices a grown volume at once; only where
+    /// the pod still has this UID.
+    SyncPod {
+        /// The claim whose volume has grown.
+        claim: ClaimId,
+        /// The pod.
+        pod: PodId,
+        /// The pod's UID.
+        uid: Uid,
+        /// The annotation's new value.
+        value: String,
+    },
+}
+
+impl Action {
+    /// The claim that the action is for.
+    pub const fn claim(&self) -> &ClaimId {
+        match self {
+            Self::Grow { claim, .. } | Self::RecordUsable { claim, .. } | Self::SyncPod { claim, .. } => claim,
+        }
+    }
+
+    /// The size that the action requests, where it requests one.
+    pub const fn requests(&self) -> Option<Bytes> {
+        match self {
+            Self::Grow { record, .. } => Some(record.to),
+            Self::RecordUsable { .. } | Self::SyncPod { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What is observed, as plain data. Whoever fills a view leaves out what it does not know: nothing here stands for
+//! "unknown" by a zero.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode};
+use serde::{Deserialize, Serialize};
+
+/// Everything that a decision may depend on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// The PersistentVolumeClaims.
+    pub claims: BTreeMap<ClaimId, Claim>,
+    /// The policies of both kinds.
+    pub policies: BTreeMap<PolicyId, Policy>,
+    /// The labels of each namespace.
+    pub namespaces: BTreeMap<NamespaceName, BTreeMap<String, String>>,
+    /// The StorageClasses by name.
+    pub classes: BTreeMap<String, Class>,
+    /// Profiles that override the built-in ones, by the driver's name.
+    pub drivers: BTreeMap<String, DriverProfileSpec>,
+}
+
+/// An object's UID: what makes it this object and not a later one of the same name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Uid(pub String);
+
+/// A namespace's name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NamespaceName(pub String);
+
+/// A claim's namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClaimId {
+    /// The claim's namespace.
+    pub namespace: NamespaceName,
+    /// The claim's name.
+    pub name: String,
+}
+
+impl fmt::Display for ClaimId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace.0, self.name)
+    }
+}
+
+/// A pod's namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PodId {
+    /// The pod's namespace.
+    pub namespace: NamespaceName,
+    /// The pod's name.
+    pub name: String,
+}
+
+/// Which of the two kinds a policy is. The namespaced kind wins over the other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PolicyKind {
+    /// `StoragePolicy`, for the claims of this namespace.
+    Namespaced(NamespaceName),
+    /// `ClusterStoragePolicy`.
+    Cluster,
+}
+
+/// A policy's kind and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PolicyId {
+    /// The policy's kind, and its namespace where it has one.
+    pub kind: PolicyKind,
+    /// The policy's name.
+    pub name: String,
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            PolicyKind::Namespaced(namespace) => write!(f, "StoragePolicy {}/{}", namespace.0, self.name),
+            PolicyKind::Cluster => write!(f, "ClusterStoragePolicy {}", self.name),
+        }
+    }
+}
+
+/// A policy.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// What may be done about a decision.
+    pub mode: Mode,
+    /// The namespaces it is for; ignored for the namespaced kind.
+    pub namespaces: Selector,
+    /// The claims it is for.
+    pub claims: Selector,
+    /// How full the claims may get. Without it the policy says nothing about capacity.
+    pub capacity: Option<CapacitySpec>,
+}
+
+/// A label selector, every requirement of which must hold; without any it selects everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector(pub Vec<Requirement>);
+
+/// One requirement of a label selector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requirement {
+    /// The label is there with one of these values.
+    In(String, Vec<String>),
+    /// The label is not there, or with none of these values.
+    NotIn(String, Vec<String>),
+    /// The label is there.
+    Exists(String),
+    /// The label is not there.
+    DoesNotExist(String),
+}
+
+/// A StorageClass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Class {
+    /// `provisioner`: the CSI driver's name.
+    pub provisioner: String,
+    /// `allowVolumeExpansion`.
+    pub expandable: bool,
+}
+
+/// A PersistentVolumeClaim with its volume, the pods that use it, and how full it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The claim's UID.
+    pub uid: Uid,
+    /// The claim's labels, for selectors.
+    pub labels: BTreeMap<String, String>,
+    /// The name of its StorageClass, where it has one.
+    pub class: Option<String>,
+    /// The driver of its bound PersistentVolume, where that is a CSI volume.
+    pub driver: Option<String>,
+    /// Bound to a volume, and not being deleted?
+    pub bound: bool,
+    /// `volumeMode: Block`: there is no filesystem to measure.
+    pub raw_block: bool,
+    /// `spec.resources.requests.storage`.
+    pub requested: Bytes,
+    /// `status.capacity.storage`: what the claim has, as its kubelet last said.
+    pub capacity: Bytes,
+    /// The PersistentVolume's `spec.capacity.storage`: what the driver's controller has made it.
+    pub volume_capacity: Bytes,
+    /// How a resize stands.
+    pub resize: Resize,
+    /// The last growth that Orlop asked for, from the claim's annotation.
+    pub growth: Option<GrowthRecord>,
+    /// The running pods that use the claim.
+    pub pods: Vec<PodUse>,
+    /// The latest measurement.
+    pub usage: Option<Usage>,
+}
+
+/// How a resize stands, from the claim's `status.allocatedResourceStatuses` and conditions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Resize {
+    /// Nothing is reported.
+    #[default]
+    Idle,
+    /// The driver's controller is at it.
+    Controller,
+    /// The kubelet is to do its part, or is at it.
+    Node,
+    /// The driver refused for good; the text is the driver's.
+    Infeasible(String),
+}
+
+/// What is written on a claim, in the same request as its new size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrowthRecord {
+    /// The size that was requested before.
+    pub from: Bytes,
+    /// The size that was requested then.
+    pub to: Bytes,
+    /// The filesystem's total bytes by the measurement that led to the decision: a later measurement that is no
+    /// larger does not show the growth yet.
+    pub filesystem: Bytes,
+    /// When the threshold was seen to be crossed.
+    pub crossed: Timestamp,
+    /// Why, as in the report.
+    pub reason: orlop_api::names::Reason,
+    /// When a measurement first showed the new bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usable: Option<Timestamp>,
+}
+
+/// A pod that uses a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodUse {
+    /// The pod's namespace and name.
+    pub id: PodId,
+    /// The pod's UID.
+    pub uid: Uid,
+    /// The value of its `orlop.dev/volume-sync` annotation.
+    pub synced: Option<String>,
+}
+
+/// Where a measurement comes from, the most trusted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// The node agent's statvfs.
+    Agent,
+    /// The kubelet's summary.
+    Kubelet,
+}
+
+/// A measurement of a filesystem.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usage {
+    /// When it was measured, or was last confirmed to be as it was.
+    pub at: Timestamp,
+    /// Where it comes from.
+    pub source: Source,
+    /// All bytes of the filesystem.
+    pub total: Bytes,
+    /// The bytes that an unprivileged writer may still write.
+    pub available: Bytes,
+    /// All inodes; none for a filesystem that does not count them.
+    pub inodes: Option<Capacity<Count>>,
+    /// How fast the available bytes shrink, bytes a second; zero where they do not.
+    pub fill_bytes_per_second: u64,
+    /// When a watched threshold was crossed, where the source saw it.
+    pub crossed: Option<Timestamp>,
+}
+
+/// Of how many, how many are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity<T> {
+    /// All of them.
+    pub total: T,
+    /// The free ones.
+    pub free: T,
+}
+
+/// Which policy governs a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Governance {
+    /// None selects it.
+    None,
+    /// This one does.
+    By(PolicyId),
+    /// These do, all of one kind: none of them is applied.
+    Conflict(Vec<PolicyId>),
+}
+
+/// What a source of measurements should report at once for a claim's volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// Fewer available bytes than this.
+    pub available_below: Bytes,
+    /// Fewer free inodes than this.
+    pub free_inodes_below: Count,
+    /// Full sooner than this many seconds at the present rate.
+    pub seconds_to_full_below: u64,
+}
