@@ -85,6 +85,6 @@ async fn run(cli: Cli) -> Outcome {
         Command::Operator(args) => operator::run(args).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Csi(args) => csi::run(args).await,
-        Command::Writer(args) => writer::run(&args),
+        Command::Writer(args) => writer::run(args).await,
     }
 }
