@@ -9,6 +9,7 @@ pub mod volume;
 use std::{future::Future, time::Duration};
 
 use anyhow::{Context as _, bail};
+use rustix::process::Pid;
 use tokio::time::{Instant, sleep};
 
 /// Calls `probe` until it returns something, and returns that; an error or nothing is tried again until `limit` is
@@ -32,4 +33,23 @@ where
         }
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The processes whose command line satisfies `which`.
+pub fn processes(which: impl Fn(&[String]) -> bool) -> anyhow::Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        // A process may end between the listing and the reading.
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let arguments: Vec<String> =
+            line.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+        if which(&arguments) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
 }

@@ -27,10 +27,10 @@ pub async fn client(site: &Site) -> anyhow::Result<Client> {
     let accounts: Api<ServiceAccount> = Api::namespaced(site.client.clone(), SYSTEM);
     let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 7200}}))?;
     let answer = accounts.create_token_request("orlop-operator", &PostParams::default(), &request).await?;
-    let token = answer.status.context("a token request without an answer")?.token;
+    let token = answer.status.and_then(|status| status.token).context("a token request without an answer")?;
     let kubeconfig = kube::config::Kubeconfig::read_from(site.bed.kubeconfig_path())?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
-    config.auth_info = AuthInfo { token: Some(token.into()), ..AuthInfo::default() };
+    config.auth_info = AuthInfo { token: Some(token.into_boxed_str().into()), ..AuthInfo::default() };
     Ok(Client::try_from(config)?)
 }
 

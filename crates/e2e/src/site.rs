@@ -11,14 +11,21 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use orlop::bed::{Bed, BedOptions, Progress, install};
+use orlop::{
+    bed::{Bed, BedName, BedOptions, Component, NodeNumber, install},
+    ui::progress::Progress,
+};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::eventually;
 
 /// Where Orlop is installed.
-pub const SYSTEM: &str = "orlop-system";
+pub const SYSTEM: &str = install::NAMESPACE;
+
+/// The image that the chart installs, which has `sleep` and the `orlop` binary in it.
+pub const IMAGE: &str = concat!("orlop.dev/orlop:", env!("CARGO_PKG_VERSION"));
 
 /// A bed with Orlop in it.
 pub struct Site {
@@ -34,15 +41,42 @@ pub fn repository() -> PathBuf {
 }
 
 impl Site {
-    /// Starts a bed of `nodes` nodes under `name`, after removing what an earlier run may have left of it, and installs
-    /// the chart.
-    pub async fn start(name: &str, nodes: usize) -> anyhow::Result<Self> {
-        let options = BedOptions { name: name.to_owned(), nodes, kubernetes_dir: None };
-        Bed::down(name).await.context("cannot remove an earlier bed")?;
-        let bed = Bed::up(&options, &Progress::plain()).await.context("cannot start a bed")?;
+    /// Starts a bed of `nodes` nodes under `name`, or repairs it, and installs the chart.
+    pub async fn start(name: &str, nodes: u8) -> anyhow::Result<Self> {
+        let name: BedName = name.parse()?;
+        let options = BedOptions { name, nodes: Some(nodes), kubernetes_dir: None };
+        let bed = Bed::up(&options, &Progress::shown()).await.context("cannot start a bed")?;
         install::chart(&bed, &repository().join("charts/orlop")).await.context("cannot install the chart")?;
         let client = bed.client().await?;
         Ok(Self { bed, client })
+    }
+
+    /// Removes the bed of this name with every trace of it.
+    pub async fn remove(name: &str) -> anyhow::Result<()> {
+        Bed::down(&name.parse()?, &Progress::shown()).await.context("cannot remove the bed")
+    }
+
+    /// What a second `orlop up` does.
+    pub async fn repair(&self) -> anyhow::Result<()> {
+        let options = BedOptions { name: self.bed.name().clone(), ..BedOptions::default() };
+        Bed::up(&options, &Progress::hidden()).await.map(|_| ()).context("cannot repair the bed")
+    }
+
+    /// Ends a component at once.
+    pub fn kill(&self, component: Component) -> anyhow::Result<()> {
+        let pid =
+            self.bed.pid(component).and_then(Pid::from_raw).with_context(|| format!("{component} does not run"))?;
+        kill_process(pid, Signal::KILL).with_context(|| format!("cannot end {component}"))
+    }
+
+    /// How many nodes the bed has.
+    pub fn node_count(&self) -> usize {
+        self.bed.nodes().count()
+    }
+
+    /// The node of this name.
+    pub fn node(&self, name: &str) -> anyhow::Result<NodeNumber> {
+        self.bed.nodes().find(|node| node.to_string() == name).with_context(|| format!("the bed has no {name}"))
     }
 
     /// Applies manifests as a user does, by kubectl.
@@ -108,7 +142,7 @@ impl Site {
         for set in sets.list(&ListParams::default().labels(&label)).await? {
             sets.patch(&set.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
         }
-        let wanted = if on { self.bed.nodes().len() } else { 0 };
+        let wanted = if on { self.node_count() } else { 0 };
         eventually(&format!("{wanted} pods of {component}"), Duration::from_secs(90), || async {
             let pods = self.pods(&label).await?;
             Ok((pods.len() == wanted && pods.iter().all(is_ready)).then_some(()))

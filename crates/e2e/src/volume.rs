@@ -11,7 +11,10 @@ use orlop_planner::GrowthRecord;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::json;
 
-use crate::{eventually, site::Site, site::is_ready};
+use crate::{
+    eventually,
+    site::{IMAGE, Site, is_ready},
+};
 
 /// A claim in use.
 pub struct Volume<'a> {
@@ -70,7 +73,7 @@ impl<'a> Volume<'a> {
             "spec": {
                 "terminationGracePeriodSeconds": 0,
                 "containers": [{
-                    "name": "holder", "image": site.bed.orlop_image(), "command": ["sleep", "infinity"],
+                    "name": "holder", "image": IMAGE, "command": ["sleep", "infinity"],
                     "volumeMounts": [{"name": "data", "mountPath": "/data"}],
                 }],
                 "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": name}}],
@@ -95,7 +98,7 @@ impl<'a> Volume<'a> {
         let uid = pod.uid().context("a pod without a UID")?;
         let mount = site
             .bed
-            .kubelet_dir(&node)
+            .kubelet_dir(site.node(&node)?)
             .join("pods")
             .join(uid)
             .join("volumes/kubernetes.io~csi")

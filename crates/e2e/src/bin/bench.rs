@@ -30,15 +30,16 @@ const RATES_MIB: [u64; 7] = [25, 50, 100, 150, 200, 300, 400];
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let started = Instant::now();
+    Site::remove(BED).await?;
     let site = Site::start(BED, 1).await?;
     println!("cluster and Orlop ready in {:.1} s", started.elapsed().as_secs_f32());
     let again = Instant::now();
-    site.bed.repair().await?;
+    site.repair().await?;
     println!("a second `orlop up` took {:.1} s", again.elapsed().as_secs_f32());
     site.namespace(NAMESPACE).await?;
     growths(&site).await?;
     race(&site).await?;
-    orlop::bed::Bed::down(BED).await.context("cannot remove the bed")
+    Site::remove(BED).await
 }
 
 fn policy(app: &str, capacity: &serde_json::Value) -> String {

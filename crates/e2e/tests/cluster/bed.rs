@@ -8,19 +8,21 @@ use orlop_e2e::{eventually, site::Site};
 
 pub(crate) async fn a_second_up_changes_nothing_and_a_killed_component_comes_back(site: &Site) -> anyhow::Result<()> {
     let components = site.bed.components();
-    let before: Vec<_> = components.iter().map(|component| site.bed.pid(component)).collect();
-    site.bed.repair().await?;
-    let after: Vec<_> = components.iter().map(|component| site.bed.pid(component)).collect();
+    let pids = || components.iter().map(|component| site.bed.pid(*component)).collect::<Vec<_>>();
+    let before = pids();
+    site.repair().await?;
+    let after = pids();
     ensure!(before == after, "a second up restarted something: {before:?} and {after:?}");
-    for component in components {
-        site.bed.kill(component.clone())?;
-        site.bed.repair().await?;
-        ensure!(site.bed.pid(&component).is_some(), "{component:?} did not come back");
+    for component in components.clone() {
+        site.kill(component)?;
+        site.repair().await?;
+        ensure!(site.bed.pid(component).is_some(), "{component} did not come back");
     }
     let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(site.client.clone());
     for node in site.bed.nodes() {
         eventually(&format!("{node} to be ready"), Duration::from_secs(90), || async {
-            let conditions = nodes.get(&node).await?.status.unwrap_or_default().conditions.unwrap_or_default();
+            let conditions =
+                nodes.get(&node.to_string()).await?.status.unwrap_or_default().conditions.unwrap_or_default();
             Ok(conditions
                 .iter()
                 .any(|condition| condition.type_ == "Ready" && condition.status == "True")

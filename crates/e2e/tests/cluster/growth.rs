@@ -8,7 +8,7 @@ use kube::{Api, api::LogParams};
 use orlop_api::{Bytes, ClusterStoragePolicy, StoragePolicy, names::Reason};
 use orlop_e2e::{
     eventually,
-    site::{Site, repository},
+    site::{IMAGE, Site, repository},
     volume::{Volume, Wanted},
 };
 use serde_json::{Value, json};
@@ -39,14 +39,19 @@ pub(crate) async fn a_volume_grows_before_it_is_full_and_the_data_of_the_quickst
     let folder = folder.to_str().context("a path that is not UTF-8")?;
     site.kubectl(&["apply", "-f", folder], "").await?;
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
-    let last = eventually("the quickstart's writer to verify its data", Duration::from_secs(420), || async {
-        let log = pods.logs("writer-0", &LogParams { tail_lines: Some(1), ..LogParams::default() }).await?;
-        let line: Value = serde_json::from_str(log.trim())?;
-        Ok(line.get("verified").is_some_and(|verified| !verified.is_null()).then_some(line))
-    })
-    .await?;
-    ensure!(last["verified"] == json!(true), "the data does not read back: {last}");
-    ensure!(last["enospc"] == json!(0), "the writer ran out of space: {last}");
+    let (wrote, verified) =
+        eventually("the quickstart's writer to verify its data", Duration::from_secs(420), || async {
+            let log = pods.logs("writer-0", &LogParams { tail_lines: Some(2), ..LogParams::default() }).await?;
+            let lines: Vec<Value> = log.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+            Ok(match &lines[..] {
+                [wrote, verified] if verified.get("verified").is_some() => Some((wrote.clone(), verified.clone())),
+                _ => None,
+            })
+        })
+        .await?;
+    ensure!(verified["verified"] == json!(true), "the data does not read back: {verified}");
+    ensure!(verified["bytes"] == json!(3_u64 << 30), "the writer did not verify all of it: {verified}");
+    ensure!(wrote["enospc"] == json!(0), "the writer ran out of space: {wrote}");
     let claim = site
         .kubectl(&["-n", namespace, "get", "pvc", "data-writer-0", "-o", "jsonpath={.status.capacity.storage}"], "")
         .await?;
@@ -55,7 +60,7 @@ pub(crate) async fn a_volume_grows_before_it_is_full_and_the_data_of_the_quickst
     ensure!(!grown.is_empty(), "no Event tells of a growth");
     let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
     eventually("the policy to be healthy", LIMIT, || async {
-        let status = policies.get("writer").await?.status.unwrap_or_default();
+        let status = policies.get("grow").await?.status.unwrap_or_default();
         Ok(status
             .conditions
             .iter()
@@ -70,7 +75,7 @@ pub(crate) async fn volumes_on_every_node_grow(site: &Site) -> anyhow::Result<()
     let namespace = "every-node";
     site.namespace(namespace).await?;
     // An anti-affinity between the pods of one StatefulSet puts one on each node.
-    let nodes = site.bed.nodes().len();
+    let nodes = site.node_count();
     site.apply(
         &json!({
             "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "spread", "namespace": namespace},
@@ -85,7 +90,7 @@ pub(crate) async fn volumes_on_every_node_grow(site: &Site) -> anyhow::Result<()
                             "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "spread"}},
                         }]}},
                         "containers": [{
-                            "name": "holder", "image": site.bed.orlop_image(), "command": ["sleep", "infinity"],
+                            "name": "holder", "image": IMAGE, "command": ["sleep", "infinity"],
                             "volumeMounts": [{"name": "data", "mountPath": "/data"}],
                         }],
                     },

@@ -18,12 +18,11 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use orlop::bed::Bed;
 use orlop_e2e::site::Site;
 use tokio::runtime::Runtime;
 
 const BED: &str = "e2e";
-const NODES: usize = 2;
+const NODES: u8 = 2;
 
 type Test = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
@@ -73,7 +72,7 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if site.get().is_some()
         && !kept()
-        && let Err(error) = runtime.block_on(Bed::down(BED))
+        && let Err(error) = runtime.block_on(Site::remove(BED))
     {
         eprintln!("cannot remove the bed: {error}");
         return ExitCode::FAILURE;
@@ -87,7 +86,7 @@ fn kept() -> bool {
 
 async fn start() -> anyhow::Result<Site> {
     if !kept() {
-        Bed::down(BED).await?;
+        Site::remove(BED).await?;
     }
     let site = Site::start(BED, NODES).await?;
     site.apply(CLASSES).await?;

@@ -84,9 +84,9 @@ pub(crate) async fn the_api_server_restarts_and_the_volume_grows(site: &Site) ->
     let namespace = "api-restart";
     let volume = governed(site, namespace).await?;
     for target in [384, 448] {
-        site.bed.kill(Component::ApiServer)?;
+        site.kill(Component::ApiServer)?;
         volume.fill_until_free(Bytes(48 << 20))?;
-        site.bed.repair().await?;
+        site.repair().await?;
         volume.grown_to(Bytes(target << 20), Duration::from_secs(120)).await?;
     }
     site.remove_namespace(namespace).await
@@ -109,7 +109,7 @@ pub(crate) async fn a_driver_killed_during_create_grow_and_delete_finishes_the_w
         kill_drivers_after(site, moment).await?;
         volume.grown_to(Bytes(384 << 20), Duration::from_secs(120)).await?;
         ensure!(std::fs::read_to_string(volume.mount.join("kept"))? == "before the growth", "the data has changed");
-        let image = site.bed.pool_dir(&volume.node).join("volumes");
+        let image = site.bed.pool_dir(site.node(&volume.node)?).join("volumes");
         let deletion = async {
             site.kubectl(&["-n", namespace, "delete", "pod/data", "pvc/data", "--wait", "--timeout=120s"], "").await?;
             eventually("the volume to be deleted", Duration::from_secs(120), || async {
@@ -130,9 +130,15 @@ pub(crate) async fn a_driver_killed_during_create_grow_and_delete_finishes_the_w
 /// Ends every driver process of the bed at once, after a moment; the kubelets start them again.
 async fn kill_drivers_after(site: &Site, moment: Duration) -> anyhow::Result<()> {
     tokio::time::sleep(moment).await;
-    for pid in site.bed.processes_named("orlop", "csi")? {
-        // One that has just ended by itself is as dead as it should be.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    for node in site.bed.nodes() {
+        let directory = site.bed.kubelet_dir(node).display().to_string();
+        for pid in orlop_e2e::processes(|arguments| {
+            arguments.get(1).is_some_and(|role| role == "csi")
+                && arguments.iter().any(|argument| argument.contains(&directory))
+        })? {
+            // One that has just ended by itself is as dead as it should be.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
     }
     Ok(())
 }
