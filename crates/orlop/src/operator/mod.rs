@@ -1,1 +1,3 @@
 //! The operator: observes by shared caches, plans, and applies the plan with preconditions.
+
+pub mod measure;

@@ -1,0 +1,46 @@
+//! What the sources of measurements (agents, kubelets) hand to the observer, and what the operator asks of them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use orlop_planner::{Usage, Watch};
+use tokio::sync::{mpsc, watch};
+
+/// News of volumes, in the order in which they came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measurement {
+    /// A volume was measured on a node.
+    Sampled {
+        /// The node.
+        node: String,
+        /// The PersistentVolume's name.
+        volume: String,
+        /// What was measured.
+        usage: Usage,
+    },
+    /// Every volume of the node that its agent last sampled still is as it was, but for less than was asked for.
+    Confirmed {
+        /// The node.
+        node: String,
+        /// By the node's clock.
+        at: Timestamp,
+    },
+    /// The volume is no longer mounted on the node.
+    Gone {
+        /// The node.
+        node: String,
+        /// The PersistentVolume's name.
+        volume: String,
+    },
+}
+
+/// Where sources put what they measure. Bounded: a source waits when the observer is behind.
+pub type Measurements = mpsc::Sender<Vec<Measurement>>;
+
+/// What should be reported at once, by the PersistentVolume's name: written by the operator after each pass, read by
+/// whoever serves the agents.
+pub type Watches = watch::Sender<BTreeMap<String, Watch>>;
+
+/// The nodes whose agent is connected: written by whoever serves the agents, read by the kubelet source, which asks
+/// only the others.
+pub type ConnectedNodes = watch::Sender<std::collections::BTreeSet<String>>;
