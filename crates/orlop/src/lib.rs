@@ -7,4 +7,5 @@ pub mod cli;
 pub mod csi;
 pub mod operator;
 pub mod rpc;
+pub mod spread;
 pub mod ui;
