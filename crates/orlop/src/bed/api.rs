@@ -50,14 +50,33 @@ pub(super) async fn initialize_node(client: &Client, number: NodeNumber, deadlin
     let name = number.to_string();
     watch(api.clone(), &name, deadline, &format!("{name}'s registration"), |_| true).await?;
 
-    let refused_node = || refused(format!("initialize {name}"));
     let status = json!({"status": {"addresses": kubelet::addresses(number)}});
-    api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(status)).await.map_err(refused_node())?;
-    // A strategic merge by the taint's key: other taints stay, whoever put them there meanwhile.
-    let taints = json!({"spec": {"taints": [{"key": kubelet::UNINITIALIZED_TAINT, "$patch": "delete"}]}});
-    api.patch(&name, &PatchParams::default(), &Patch::Strategic(taints)).await.map_err(refused_node())?;
+    let patched = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+    patched.map_err(refused(format!("give {name} its address")))?;
+    untaint(&api, &name).await?;
 
     watch(api, &name, deadline, &format!("{name} (see its kubelet's log)"), is_ready).await
+}
+
+/// Takes away the taint that keeps pods from a node without an address. Other taints stay.
+async fn untaint(api: &Api<Node>, name: &str) -> Result<(), Error> {
+    let action = || refused(format!("let pods run on {name}"));
+    loop {
+        let node = api.get(name).await.map_err(action())?;
+        let mut taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        let before = taints.len();
+        taints.retain(|taint| taint.key != kubelet::UNINITIALIZED_TAINT);
+        if taints.len() == before {
+            return Ok(());
+        }
+        // The version makes the patch fail when a controller has set a taint since.
+        let version = node.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
+        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            result => result.map(drop).map_err(action())?,
+        }
+    }
 }
 
 fn is_ready(node: &Node) -> bool {

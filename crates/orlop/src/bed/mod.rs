@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod host;
 mod images;
+pub mod install;
 mod kubeconfig;
 mod kubelet;
 mod layout;
@@ -129,6 +130,23 @@ impl Bed {
         self.state.ports.api_server
     }
 
+    /// The port of the operator's HTTP server on 127.0.0.1: metrics and health.
+    pub fn operator_port(&self) -> u16 {
+        self.state.ports.operator
+    }
+
+    /// A client with every right.
+    pub async fn client(&self) -> Result<kube::Client, Error> {
+        api::client(&self.kubeconfig_path()).await
+    }
+
+    /// The command `kubectl`, as the administrator of this bed.
+    pub fn kubectl(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(self.program("kubectl"));
+        command.arg("--kubeconfig").arg(self.kubeconfig_path());
+        command
+    }
+
     /// The bed's nodes.
     pub fn nodes(&self) -> impl Iterator<Item = NodeNumber> {
         (1..=self.state.nodes).map(NodeNumber)
@@ -143,6 +161,10 @@ impl Bed {
     /// The root directory of a node's kubelet.
     pub fn kubelet_dir(&self, node: NodeNumber) -> PathBuf {
         self.layout.node(node).kubelet_dir()
+    }
+
+    fn bundle_dir(&self) -> &std::path::Path {
+        &self.state.bundle
     }
 
     /// A program of the bundle that the bed runs, such as `kubectl` or `helm`.

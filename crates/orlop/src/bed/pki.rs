@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
-    path::Path,
 };
 
 use rcgen::{
@@ -109,21 +108,26 @@ fn ensure_authority(layout: &Layout, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     let key = KeyPair::generate()?;
+    let certificate = authority_parameters(layout, name).self_signed(&key)?;
+    write(layout, name, &certificate.pem(), &key.serialize_pem())
+}
+
+/// What an authority's certificate says, which together with its key is all that signing needs: so the certificate is
+/// never parsed.
+fn authority_parameters(layout: &Layout, name: &str) -> CertificateParams {
     let mut parameters = parameters(&format!("orlop-{}-{name}", layout.name));
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = parameters.self_signed(&key)?;
-    write(layout, name, &certificate.pem(), &key.serialize_pem())
+    parameters
 }
 
 fn ensure(layout: &Layout, authority: &str, name: &str, purpose: &Purpose) -> Result<(), Error> {
     if there(layout, name) {
         return Ok(());
     }
-    let issuer = Issuer::from_ca_cert_pem(
-        &read(&layout.certificate(authority))?,
-        KeyPair::from_pem(&read(&layout.key(authority))?)?,
-    )?;
+    let authority_key = layout.key(authority);
+    let authority_key = KeyPair::from_pem(&fs::read_to_string(&authority_key).on("read", authority_key)?)?;
+    let issuer = Issuer::new(authority_parameters(layout, authority), authority_key);
     let mut parameters = match purpose {
         Purpose::Client { user, .. } => parameters(user),
         Purpose::Server(_) | Purpose::ServerAndClient(_) => parameters(name),
@@ -167,8 +171,4 @@ fn there(layout: &Layout, name: &str) -> bool {
 fn write(layout: &Layout, name: &str, certificate: &str, key: &str) -> Result<(), Error> {
     files::write(&layout.key(name), key, Readers::Owner)?;
     files::write(&layout.certificate(name), certificate, Readers::Everyone)
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).on("read", path)
 }

@@ -26,6 +26,7 @@ pub(super) struct Ports {
     pub(super) etcd: u16,
     pub(super) etcd_peer: u16,
     pub(super) api_server: u16,
+    pub(super) operator: u16,
     kubelets: Vec<u16>,
 }
 
@@ -39,6 +40,7 @@ impl Ports {
             etcd: next()?,
             etcd_peer: next()?,
             api_server: next()?,
+            operator: next()?,
             kubelets: (0..NODES_MAX).map(|_| next()).collect::<Result<_, _>>()?,
         })
     }

@@ -42,7 +42,7 @@ impl State {
 
     /// The state of a bed that is new on this machine.
     pub(super) fn new(nodes: u8, bundle: &Path) -> Result<Self, Error> {
-        let others = names().iter().filter_map(|name| Self::load(&Layout::new(name)).ok()?);
+        let others = names().into_iter().filter_map(|name| Self::load(&Layout::new(&name)).ok()?);
         let taken: Vec<u8> = others.map(|state| state.index).collect();
         let index = ports::free_index(&taken)?;
         Ok(Self { index, nodes, ports: Ports::choose(index, ports::free)?, bundle: bundle.to_owned() })

@@ -22,14 +22,19 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
-    let options = BedOptions { name: args.name, nodes: args.nodes, kubernetes_dir: args.kubernetes_dir };
-    let what = format!("cluster {} did not start", options.name);
-    let bed = Bed::up(&options, &Progress::shown()).await.map_err(|error| {
-        let remedy = error.remedy();
-        Failure::because(what, error).remedy(remedy)
-    })?;
+    let bed = start(args).await?;
     println!("Cluster {} is up. To look at it:", bed.name());
     println!("  export KUBECONFIG={}", bed.kubeconfig_path().display());
     println!("  {} get nodes", bed.program("kubectl").display());
     Ok(())
+}
+
+/// Starts the cluster that the arguments describe.
+pub(super) async fn start(args: Args) -> Outcome<Bed> {
+    let options = BedOptions { name: args.name, nodes: args.nodes, kubernetes_dir: args.kubernetes_dir };
+    let what = format!("cluster {} did not start", options.name);
+    Bed::up(&options, &Progress::shown()).await.map_err(|error| {
+        let remedy = error.remedy();
+        Failure::because(what, error).remedy(remedy)
+    })
 }
