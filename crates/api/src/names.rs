@@ -68,6 +68,8 @@ pub enum Reason {
     NotBound,
     /// A raw block volume: no filesystem whose fill could be measured.
     RawBlock,
+    /// No running pod uses the claim: nothing fills the volume, and nothing can measure it.
+    NotInUse,
     /// No measurement of the volume has been received.
     NoMeasurement,
     /// The latest measurement is too old.
@@ -88,7 +90,8 @@ impl Reason {
             | Self::Growing
             | Self::AwaitingMeasurement
             | Self::NotBound
-            | Self::RawBlock => false,
+            | Self::RawBlock
+            | Self::NotInUse => false,
             Self::GrowthOverdue
             | Self::GrowthFailed
             | Self::AtMaximum

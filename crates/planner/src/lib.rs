@@ -15,12 +15,12 @@ mod selector;
 mod view;
 
 pub use capacity::watch;
-pub use ledger::Ledger;
+pub use ledger::{Changes, Ledger};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use view::{
-    Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Policy, PolicyId, PolicyKind, PodId, PodUse, Resize,
-    Selector, Source, Uid, Usage, View, Watch,
+    Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, PodId, PodUse, Policy, PolicyId,
+    PolicyKind, Resize, Selector, Source, Uid, Usage, View, Watch,
 };
 
 use jiff::Timestamp;

@@ -54,9 +54,9 @@ pub enum Outcome {
 }
 
 impl Decision {
-    /// Must somebody look at it?
+    /// Must somebody look at it? A recommended growth, too, happens only if somebody does.
     pub const fn is_problem(&self) -> bool {
-        self.reason.is_problem()
+        self.reason.is_problem() || matches!(self.outcome, Outcome::Recommend(_))
     }
 
     /// The size that the policy calls for, where it is not the present one.

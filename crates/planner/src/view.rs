@@ -22,6 +22,13 @@ pub struct View {
     pub drivers: BTreeMap<String, DriverProfileSpec>,
 }
 
+impl View {
+    /// What the driver can do: by its profile object, or else by what is built in.
+    pub fn driver_profile(&self, driver: &str) -> DriverProfileSpec {
+        self.drivers.get(driver).cloned().unwrap_or_else(|| DriverProfileSpec::built_in(driver))
+    }
+}
+
 /// An object's UID: what makes it this object and not a later one of the same name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -180,6 +187,8 @@ pub struct GrowthRecord {
     pub filesystem: Bytes,
     /// When the threshold was seen to be crossed.
     pub crossed: Timestamp,
+    /// When the growth was decided: much later than `crossed` where something had stood in its way.
+    pub decided: Timestamp,
     /// Why, as in the report.
     pub reason: orlop_api::names::Reason,
     /// When a measurement first showed the new bytes.
@@ -224,6 +233,14 @@ pub struct Usage {
     pub fill_bytes_per_second: u64,
     /// When a watched threshold was crossed, where the source saw it.
     pub crossed: Option<Timestamp>,
+}
+
+impl Usage {
+    /// The inodes of a filesystem that counts them. One that makes them as they are needed may also say that it has
+    /// none at all, which is not a shortage.
+    pub fn counted_inodes(&self) -> Option<Capacity<Count>> {
+        self.inodes.filter(|inodes| inodes.total > Count(0))
+    }
 }
 
 /// Of how many, how many are free.

@@ -1,0 +1,219 @@
+//! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
+//! [`growth`] is an earlier growth still under way, [`measurement`] can the measurement be believed, [`target`] is
+//! growth called for and to which size.
+
+mod growth;
+mod measurement;
+mod target;
+
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Expansion, Mode, names::Reason};
+
+use crate::{
+    plan::Action,
+    report::{Decision, Outcome},
+    view::{Claim, ClaimId, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
+};
+
+/// Decides what to do about one claim, and why.
+pub(crate) fn decide(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -> (Vec<Action>, Decision) {
+    let governance = view.governance(id, claim);
+    let governing = match &governance {
+        Governance::By(policy) => view.policies.get_key_value(policy),
+        Governance::None | Governance::Conflict(_) => None,
+    };
+    let mode = governing.map_or(Mode::Off, |(_, policy)| policy.mode);
+    let verdict = match (&governance, governing) {
+        (_, Some((policy_id, policy))) => Case { view, id, claim, policy_id, policy, now }.judge(),
+        (Governance::Conflict(policies), _) => conflict(policies),
+        _ => Verdict::new(Outcome::Keep, Reason::Off, "no policy selects the claim"),
+    };
+    let Verdict { actions, outcome, reason, message, again_at } = verdict;
+    let decision = Decision {
+        uid: claim.uid.clone(),
+        governance,
+        mode,
+        size: claim.requested,
+        outcome,
+        reason,
+        message,
+        again_at,
+    };
+    (actions, decision)
+}
+
+/// What a source of measurements should report at once for the claim's volume, so that a decision is made as soon as
+/// it is called for. None where the fill of the volume decides nothing: no single policy governs it, that policy is Off
+/// or says nothing about capacity, or there is no filesystem.
+pub fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
+    let Governance::By(policy_id) = view.governance(id, claim) else { return None };
+    let (policy_id, policy) = view.policies.get_key_value(&policy_id)?;
+    let case = Case { view, id, claim, policy_id, policy, now: Timestamp::UNIX_EPOCH };
+    let spec = case.in_force().ok()?;
+    case.has_filesystem().ok()?;
+    // Until the first measurement the claim's size stands for the filesystem's, which is a little smaller: the watch
+    // then fires a little early, and the measurement that it brings corrects it.
+    let total = claim.usage.as_ref().map_or(claim.capacity, |usage| usage.total);
+    let inodes = claim.usage.as_ref().and_then(Usage::counted_inodes);
+    Some(Watch {
+        available_below: Bytes(spec.min_free.of(total.0)),
+        free_inodes_below: Count(inodes.map_or(0, |inodes| spec.min_free_inodes.of(inodes.total.0))),
+        seconds_to_full_below: spec.time_to_full.as_secs(),
+    })
+}
+
+/// A claim with the one policy that governs it.
+struct Case<'a> {
+    view: &'a View,
+    id: &'a ClaimId,
+    claim: &'a Claim,
+    policy_id: &'a PolicyId,
+    policy: &'a Policy,
+    now: Timestamp,
+}
+
+/// What a question leads to when it ends the decision.
+struct Verdict {
+    actions: Vec<Action>,
+    outcome: Outcome,
+    reason: Reason,
+    message: String,
+    again_at: Option<Timestamp>,
+}
+
+impl Verdict {
+    fn new(outcome: Outcome, reason: Reason, message: impl Into<String>) -> Self {
+        Self { actions: Vec::new(), outcome, reason, message: message.into(), again_at: None }
+    }
+
+    fn wait(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(Outcome::Wait, reason, message)
+    }
+
+    fn again_at(mut self, again_at: Option<Timestamp>) -> Self {
+        self.again_at = again_at;
+        self
+    }
+}
+
+fn conflict(policies: &[PolicyId]) -> Verdict {
+    let names: Vec<_> = policies.iter().map(ToString::to_string).collect();
+    let message = format!(
+        "{} select this claim, so none of them is applied: change their selectors so that one does",
+        names.join(" and ")
+    );
+    Verdict::wait(Reason::PolicyConflict, message)
+}
+
+impl<'a> Case<'a> {
+    fn judge(&self) -> Verdict {
+        match self.questions() {
+            Ok(verdict) | Err(verdict) => verdict,
+        }
+    }
+
+    /// Each question that fails ends the decision with its verdict. What is wrong with the set-up comes before what
+    /// is measured: a policy that can never act on a claim should be seen before growth is urgent.
+    fn questions(&self) -> Result<Verdict, Verdict> {
+        let spec = self.in_force()?;
+        self.has_filesystem()?;
+        growth::settled(self)?;
+        let profile = self.expandable()?;
+        let usage = measurement::current(self)?;
+        Ok(self.size(spec, &profile, usage).again_at(Some(measurement::stale_at(usage))))
+    }
+
+    fn in_force(&self) -> Result<&'a CapacitySpec, Verdict> {
+        if self.policy.mode == Mode::Off {
+            return Err(Verdict::new(Outcome::Keep, Reason::Off, format!("the mode of {} is Off", self.policy_id)));
+        }
+        self.policy.capacity.as_ref().ok_or_else(|| {
+            Verdict::new(Outcome::Keep, Reason::Off, format!("{} has no capacity section", self.policy_id))
+        })
+    }
+
+    fn has_filesystem(&self) -> Result<(), Verdict> {
+        if !self.claim.bound {
+            return Err(Verdict::wait(Reason::NotBound, "the claim is not bound to a volume, or is being deleted"));
+        }
+        if self.claim.raw_block {
+            let message = "a raw block volume: how full it is only its user knows, so it is left as it is";
+            return Err(Verdict::wait(Reason::RawBlock, message));
+        }
+        Ok(())
+    }
+
+    /// Do the claim's class and driver allow expansion at all?
+    fn expandable(&self) -> Result<DriverProfileSpec, Verdict> {
+        let not = |message: String| Err(Verdict::wait(Reason::NotExpandable, message));
+        let Some(name) = &self.claim.class else {
+            return not("the claim has no StorageClass, and without one Kubernetes does not expand it".to_owned());
+        };
+        let Some(class) = self.view.classes.get(name) else {
+            return not(format!(
+                "the claim's StorageClass {name} does not exist, and without it Kubernetes does not expand the claim: \
+                 create it with allowVolumeExpansion: true"
+            ));
+        };
+        if !class.expandable {
+            return not(format!("set allowVolumeExpansion: true on StorageClass {name}, or this claim cannot grow"));
+        }
+        let driver = self.claim.driver.as_ref().unwrap_or(&class.provisioner);
+        let profile = self.view.driver_profile(driver);
+        if profile.expansion == Expansion::None {
+            let message = format!("by its DriverProfile the driver {driver} cannot expand volumes");
+            return Err(Verdict::wait(Reason::DriverCannotExpand, message));
+        }
+        Ok(profile)
+    }
+
+    /// The measurement is good and nothing stands in the way: is the claim large enough, and if not, how large is it
+    /// to be?
+    fn size(&self, spec: &CapacitySpec, profile: &DriverProfileSpec, usage: &Usage) -> Verdict {
+        let claim = self.claim;
+        let Some(need) = target::need(spec, usage) else {
+            let message = format!("more than minFree {} is free", spec.min_free);
+            return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
+        };
+        let to = match target::size(spec, profile, claim, usage) {
+            Ok(to) => to,
+            Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
+        };
+        if profile.expansion == Expansion::Offline && !claim.pods.is_empty() {
+            let message = format!(
+                "the volume needs more room, and its driver expands only volumes that no pod uses: stop its pods, \
+                 and it grows from {}",
+                claim.requested
+            );
+            return Verdict::wait(Reason::OfflineOnly, message);
+        }
+        let why = target::sentence(need, spec, usage);
+        if self.policy.mode != Mode::Auto {
+            let message = format!("{why}; in mode Auto it would grow from {} to {to}", claim.requested);
+            return Verdict::new(Outcome::Recommend(to), need, message);
+        }
+        let record = GrowthRecord {
+            from: claim.requested,
+            to,
+            filesystem: usage.total,
+            crossed: usage.crossed.unwrap_or(usage.at),
+            decided: self.now,
+            reason: need,
+            usable: None,
+        };
+        let message = format!("{why}; grow from {} to {to}", claim.requested);
+        let mut verdict = Verdict::new(Outcome::Grow(to), need, message);
+        verdict.actions.push(Action::Grow {
+            claim: self.id.clone(),
+            uid: claim.uid.clone(),
+            previous: claim.growth.clone(),
+            record,
+        });
+        verdict
+    }
+}
+
+/// A time that much later, or the last there is.
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}

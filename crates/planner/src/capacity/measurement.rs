@@ -1,0 +1,98 @@
+//! Can the latest measurement of a claim's volume be believed? One that is missing, old or contradictory never leads
+//! to a change: what is not known is not zero.
+
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::{Bytes, names::Reason};
+
+use super::{Case, Verdict, later};
+use crate::view::{Claim, Source, Usage};
+
+/// An agent confirms its measurements every few seconds; after this long it, its node or the way to it is gone.
+const AGENT_STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
+
+/// The kubelet measures once a minute by default, and its summary is fetched about as often: three in a row missing.
+const KUBELET_STALE_AFTER: SignedDuration = SignedDuration::from_secs(180);
+
+/// How far a node's clock may be ahead of ours. Clocks that are kept agree far better; beyond this the age of a
+/// measurement says nothing.
+const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(60);
+
+/// When the measurement becomes too old to decide by.
+pub(super) fn stale_at(usage: &Usage) -> Timestamp {
+    later(usage.at, stale_after(usage.source))
+}
+
+const fn stale_after(source: Source) -> SignedDuration {
+    match source {
+        Source::Agent => AGENT_STALE_AFTER,
+        Source::Kubelet => KUBELET_STALE_AFTER,
+    }
+}
+
+/// The latest measurement, if it can be decided by.
+pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
+    let claim = case.claim;
+    let unused = claim.pods.is_empty();
+    let Some(usage) = &claim.usage else {
+        return Err(if unused {
+            not_in_use()
+        } else {
+            let message =
+                "no measurement of the volume has been received: is the agent running on the node of its pod?";
+            Verdict::wait(Reason::NoMeasurement, message)
+        });
+    };
+    if usage.at.duration_since(case.now) > CLOCK_SKEW_MAX {
+        let message = format!(
+            "the measurement is dated more than {}s in the future: set the clock of the node that measures",
+            CLOCK_SKEW_MAX.as_secs()
+        );
+        let no_longer = usage.at.checked_sub(CLOCK_SKEW_MAX).ok();
+        return Err(Verdict::wait(Reason::StaleMeasurement, message).again_at(no_longer));
+    }
+    if case.now >= stale_at(usage) {
+        return Err(if unused {
+            not_in_use()
+        } else {
+            let message = format!(
+                "the latest measurement is more than {}s old: is the {} of the node of its pod running?",
+                stale_after(usage.source).as_secs(),
+                match usage.source {
+                    Source::Agent => "agent",
+                    Source::Kubelet => "kubelet",
+                }
+            );
+            Verdict::wait(Reason::StaleMeasurement, message)
+        });
+    }
+    contradiction(claim, usage).map_or(Ok(usage), |message| {
+        Err(Verdict::wait(Reason::ContradictoryMeasurement, message).again_at(Some(stale_at(usage))))
+    })
+}
+
+fn not_in_use() -> Verdict {
+    Verdict::wait(Reason::NotInUse, "no running pod uses the claim, so nothing fills it and nothing measures it")
+}
+
+/// What is wrong with a measurement in itself, or against the claim.
+pub(super) fn contradiction(claim: &Claim, usage: &Usage) -> Option<String> {
+    if usage.total == Bytes(0) {
+        return Some("the measurement says that the filesystem has no bytes at all".to_owned());
+    }
+    if usage.available > usage.total {
+        return Some("the measurement says that more bytes are free than there are".to_owned());
+    }
+    if usage.inodes.is_some_and(|inodes| inodes.free > inodes.total) {
+        return Some("the measurement says that more inodes are free than there are".to_owned());
+    }
+    // A driver may round a size up without saying so, and a tenth is more than any does. A filesystem that is larger
+    // still is not the volume's alone: a directory of a shared one, as some drivers hand out.
+    let volume = claim.capacity.max(claim.volume_capacity);
+    if u128::from(usage.total.0) * 10 > u128::from(volume.0) * 11 {
+        return Some(format!(
+            "the filesystem is larger than the volume of {volume}: it is shared, and what is free in it says nothing \
+             about this claim"
+        ));
+    }
+    None
+}

@@ -1,0 +1,132 @@
+//! Is growth called for, and to which size? Whole numbers only: 128 bits wide, so that nothing overflows on the way.
+
+use std::fmt::Display;
+
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Threshold, names::Reason, units::Unit};
+
+use crate::view::{Claim, Usage};
+
+/// Why growth is called for, if it is.
+pub(super) fn need(spec: &CapacitySpec, usage: &Usage) -> Option<Reason> {
+    if usage.available.0 < spec.min_free.of(usage.total.0) {
+        return Some(Reason::BelowMinFree);
+    }
+    if usage.counted_inodes().is_some_and(|inodes| inodes.free.0 < spec.min_free_inodes.of(inodes.total.0)) {
+        return Some(Reason::BelowMinFreeInodes);
+    }
+    (u128::from(usage.available.0) < filled_within(spec, usage)).then_some(Reason::FillsTooSoon)
+}
+
+/// Why growth is called for, in a sentence with the numbers.
+pub(super) fn sentence(need: Reason, spec: &CapacitySpec, usage: &Usage) -> String {
+    let Usage { total, available, .. } = usage;
+    match (need, usage.counted_inodes()) {
+        (Reason::BelowMinFreeInodes, Some(inodes)) => format!(
+            "{} ({}%) of {} inodes are free, below minFreeInodes {}",
+            inodes.free,
+            percent(inodes.free.0, inodes.total.0),
+            inodes.total,
+            spec.min_free_inodes
+        ),
+        (Reason::FillsTooSoon, _) => format!(
+            "{} are free and last {}s at {}/s, less than timeToFull {}",
+            available.human(),
+            available.0 / usage.fill_bytes_per_second.max(1),
+            Bytes(usage.fill_bytes_per_second).human(),
+            spec.time_to_full
+        ),
+        _ => format!(
+            "{} ({}%) of {} are free, below minFree {}",
+            available.human(),
+            percent(available.0, total.0),
+            total.human(),
+            spec.min_free
+        ),
+    }
+}
+
+/// The size at which the claim will again have `minFree`, `minFreeInodes` and `timeToFull`, and at least `increase`
+/// more than now, in the driver's increments and within the maximum; or the limit that allows nothing larger than now.
+pub(super) fn size(
+    spec: &CapacitySpec,
+    profile: &DriverProfileSpec,
+    claim: &Claim,
+    usage: &Usage,
+) -> Result<Bytes, Limit> {
+    // A volume may be larger than was requested: bound by hand, or rounded up by its driver. A size up to that would
+    // change nothing.
+    let present = claim.requested.max(claim.capacity);
+    let step = u128::from(spec.increase.of(present.0)).max(1);
+    let wanted = u128::from(present.0) + step.max(missing(spec, claim, usage));
+    let wanted = Bytes(u64::try_from(wanted).unwrap_or(u64::MAX)).round_up(profile.size_increment);
+    let most = spec.maximum.min(profile.maximum_size.unwrap_or(Bytes(u64::MAX)));
+    let to = wanted.min(most.round_down(profile.size_increment));
+    if to > present {
+        return Ok(to);
+    }
+    Err(match profile.maximum_size {
+        Some(size) if size < spec.maximum => Limit::Driver { present, size },
+        _ => Limit::Policy { present, maximum: spec.maximum, increment: profile.size_increment },
+    })
+}
+
+/// What keeps a claim from growing.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Limit {
+    #[error(
+        "the volume needs more room, and no size above {present}{} is within the policy's maximum {maximum}: raise \
+         spec.capacity.maximum, or delete data",
+        steps(*increment)
+    )]
+    Policy { present: Bytes, maximum: Bytes, increment: Bytes },
+    #[error("the volume needs more room than {present}, and its driver makes none larger than {size}: delete data")]
+    Driver { present: Bytes, size: Bytes },
+}
+
+/// A driver with coarse increments can put the next size beyond a maximum that looks as if it were far.
+fn steps(increment: Bytes) -> String {
+    if increment > Bytes::MIB { format!(" (the driver makes whole multiples of {increment})") } else { String::new() }
+}
+
+/// How many bytes the claim lacks.
+fn missing(spec: &CapacitySpec, claim: &Claim, usage: &Usage) -> u128 {
+    let available = u128::from(usage.available.0);
+    let bytes = missing_for(spec.min_free, usage.total.0, usage.available.0)
+        .max(filled_within(spec, usage).saturating_sub(available));
+    // A filesystem is smaller than its volume by its own metadata, about in proportion: a byte of the filesystem
+    // takes a little more than a byte of the claim.
+    let volume = claim.capacity.max(usage.total).0;
+    let for_bytes = scale(bytes, volume, usage.total.0);
+    let for_inodes = usage.counted_inodes().map_or(0, |inodes| {
+        // The number of inodes grows with the size, exactly so in ext4 and about so in XFS.
+        scale(missing_for(spec.min_free_inodes, inodes.total.0, inodes.free.0), volume, inodes.total.0)
+    });
+    for_bytes.max(for_inodes)
+}
+
+/// How much of a whole is to be added, all of it free, for `free` to reach its threshold: the smallest d with
+/// free + d >= min(total + d). For a percentage p that is 100 (free + d) >= p (total + d), solved for d.
+fn missing_for<U: Unit + Display>(min: Threshold<U>, total: u64, free: u64) -> u128 {
+    let (total, free) = (u128::from(total), u128::from(free));
+    match min {
+        Threshold::Absolute(value) => u128::from(value.number()).saturating_sub(free),
+        Threshold::Percent(percent) => {
+            let percent = u128::from(percent.min(99));
+            (percent * total).saturating_sub(100 * free).div_ceil(100 - percent)
+        }
+    }
+}
+
+/// What is filled within `timeToFull` at the present rate.
+fn filled_within(spec: &CapacitySpec, usage: &Usage) -> u128 {
+    u128::from(usage.fill_bytes_per_second) * u128::from(spec.time_to_full.as_secs())
+}
+
+/// part × numerator ÷ denominator, rounded up.
+fn scale(part: u128, numerator: u64, denominator: u64) -> u128 {
+    part.saturating_mul(numerator.into()).div_ceil(u128::from(denominator).max(1))
+}
+
+fn percent(part: u64, whole: u64) -> u128 {
+    u128::from(part) * 100 / u128::from(whole).max(1)
+}

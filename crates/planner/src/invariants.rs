@@ -1,0 +1,185 @@
+//! What no plan may do, whatever led to it. Checked before every plan is applied, in production too, and written
+//! without the code that decides: an action that fails here is a bug there, and is refused, counted and reported.
+
+use std::{collections::BTreeSet, fmt};
+
+use orlop_api::{Bytes, Expansion, Mode, names::Reason};
+
+use crate::{
+    plan::{Action, Plan},
+    view::{Claim, ClaimId, Governance, GrowthRecord, PodId, Uid, View},
+};
+
+/// An action that was refused, and the rule that it breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The claim that the action is for.
+    pub claim: ClaimId,
+    /// The rule.
+    pub rule: Rule,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused an action for the claim {}, which is a bug in the planner: {}", self.claim, self.rule)
+    }
+}
+
+/// The rules.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rule {
+    /// The object of that name is another one by now, or there is none.
+    #[error("the view holds no such object of UID {}", .0.0)]
+    Uid(Uid),
+    /// Only an Auto policy with a capacity section lets a claim be changed.
+    #[error("no single policy in mode Auto with a capacity section governs it")]
+    NotGoverned,
+    /// A claim that is unbound, or has no filesystem, or was never measured.
+    #[error("its volume is not one that can be measured")]
+    NotMeasurable,
+    /// The action's precondition is not what the view shows.
+    #[error("what the action expects to find is not what is there")]
+    Precondition,
+    /// A volume cannot be made smaller, and a size that it has is no growth.
+    #[error("{to} is not larger than the {present} that it has")]
+    NotLarger {
+        /// What it has or requests.
+        present: Bytes,
+        /// The action's size.
+        to: Bytes,
+    },
+    /// Beyond what the policy or the driver allows, once the driver has rounded it up.
+    #[error("the driver would make {to} of it, above the maximum {maximum}")]
+    AboveMaximum {
+        /// The action's size as the driver rounds it.
+        to: Bytes,
+        /// The lower of the two maxima.
+        maximum: Bytes,
+    },
+    /// The class or the driver does not expand it, or not now.
+    #[error("its class and driver do not expand it as it is now")]
+    NotExpandable,
+    /// Growing on what was measured before the last growth grows twice.
+    #[error("an earlier growth of it is still under way")]
+    InFlight,
+    /// One growth of a claim in a plan.
+    #[error("the plan holds more than one growth of it")]
+    GrownTwice,
+    /// Only growth itself makes a claim larger.
+    #[error("the record would be changed in more than the time at which the growth became usable")]
+    Record,
+    /// The volume is not yet as large as the pod's kubelet is to be told.
+    #[error("no pod is to be touched before the volume has its new size")]
+    NothingToNotice,
+}
+
+/// The actions of the plan that break no rule, in their order, and what the others break.
+#[must_use = "a violation is a bug: it is to be counted and reported"]
+pub fn retain_sound(view: &View, plan: Plan) -> (Plan, Vec<Violation>) {
+    let mut sound = Plan::default();
+    let mut violations = Vec::new();
+    let mut grown = BTreeSet::new();
+    for action in plan.actions {
+        let again = action.requests().is_some() && !grown.insert(action.claim().clone());
+        let checked = if again { Err(Rule::GrownTwice) } else { check(view, &action) };
+        match checked {
+            Ok(()) => sound.actions.push(action),
+            Err(rule) => violations.push(Violation { claim: action.claim().clone(), rule }),
+        }
+    }
+    (sound, violations)
+}
+
+fn check(view: &View, action: &Action) -> Result<(), Rule> {
+    let id = action.claim();
+    match action {
+        Action::Grow { uid, previous, record, .. } => {
+            let claim = claim(view, id, uid)?;
+            measurable(claim)?;
+            in_flight(claim)?;
+            expected(previous.as_ref(), record, claim)?;
+            larger(claim, record.to)?;
+            within_limits(view, id, claim, record.to)
+        }
+        Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
+        Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
+    }
+}
+
+fn claim<'a>(view: &'a View, id: &ClaimId, uid: &Uid) -> Result<&'a Claim, Rule> {
+    view.claims.get(id).filter(|claim| claim.uid == *uid).ok_or_else(|| Rule::Uid(uid.clone()))
+}
+
+fn measurable(claim: &Claim) -> Result<(), Rule> {
+    let measured = claim.usage.as_ref().is_some_and(|usage| usage.total > Bytes(0) && usage.available <= usage.total);
+    if claim.bound && !claim.raw_block && measured { Ok(()) } else { Err(Rule::NotMeasurable) }
+}
+
+fn in_flight(claim: &Claim) -> Result<(), Rule> {
+    let resizing = claim.requested > claim.capacity;
+    let unseen = claim.growth.as_ref().is_some_and(|last| {
+        let own = last.to > last.from && claim.requested >= last.to;
+        own && last.usable.is_none()
+    });
+    if resizing || unseen { Err(Rule::InFlight) } else { Ok(()) }
+}
+
+fn expected(previous: Option<&GrowthRecord>, record: &GrowthRecord, claim: &Claim) -> Result<(), Rule> {
+    let as_observed = previous == claim.growth.as_ref() && record.from == claim.requested;
+    let as_measured = claim.usage.as_ref().is_some_and(|usage| record.filesystem == usage.total);
+    let new = record.usable.is_none()
+        && matches!(record.reason, Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon);
+    if as_observed && as_measured && new { Ok(()) } else { Err(Rule::Precondition) }
+}
+
+fn larger(claim: &Claim, to: Bytes) -> Result<(), Rule> {
+    let present = claim.capacity.max(claim.requested);
+    if to > present { Ok(()) } else { Err(Rule::NotLarger { present, to }) }
+}
+
+fn within_limits(view: &View, id: &ClaimId, claim: &Claim, to: Bytes) -> Result<(), Rule> {
+    let policy_maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
+    let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
+    let driver = view.driver_profile(claim.driver.as_deref().unwrap_or(&class.provisioner));
+    let expands = match driver.expansion {
+        Expansion::Online => true,
+        Expansion::Offline => claim.pods.is_empty(),
+        Expansion::None => false,
+    };
+    if !(class.expandable && expands) {
+        return Err(Rule::NotExpandable);
+    }
+    let maximum = driver.maximum_size.map_or(policy_maximum, |size| size.min(policy_maximum));
+    let to = to.round_up(driver.size_increment);
+    if to <= maximum { Ok(()) } else { Err(Rule::AboveMaximum { to, maximum }) }
+}
+
+/// The maximum of the one policy that lets the claim be changed.
+fn auto_maximum(view: &View, id: &ClaimId, claim: &Claim) -> Option<Bytes> {
+    let Governance::By(policy) = view.governance(id, claim) else { return None };
+    let policy = view.policies.get(&policy).filter(|policy| policy.mode == Mode::Auto)?;
+    policy.capacity.as_ref().map(|capacity| capacity.maximum)
+}
+
+fn usable(claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Result<(), Rule> {
+    if claim.growth.as_ref() != Some(previous) {
+        return Err(Rule::Precondition);
+    }
+    if claim.requested > claim.capacity {
+        return Err(Rule::InFlight);
+    }
+    let only_usable = previous.usable.is_none()
+        && record.usable.is_some_and(|at| at >= record.crossed)
+        && *previous == GrowthRecord { usable: None, ..record.clone() };
+    if only_usable { Ok(()) } else { Err(Rule::Record) }
+}
+
+fn touch(view: &View, id: &ClaimId, pod: &PodId, uid: &Uid) -> Result<(), Rule> {
+    let claim = view.claims.get(id).ok_or_else(|| Rule::Uid(uid.clone()))?;
+    if !claim.pods.iter().any(|used| used.id == *pod && used.uid == *uid) {
+        return Err(Rule::Uid(uid.clone()));
+    }
+    auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
+    let to_notice = claim.requested > claim.capacity && claim.volume_capacity >= claim.requested;
+    if to_notice { Ok(()) } else { Err(Rule::NothingToNotice) }
+}

@@ -1,0 +1,244 @@
+//! The latest decision about each claim, and what the policies' statuses are to say of them. Recording costs what
+//! changed and not what there is; a status costs the claims that it lists.
+
+mod condition;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_api::{PolicyStatus, names::Reason, policy::ClaimStatus};
+
+use crate::{
+    report::{Decision, Outcome, Report},
+    view::{ClaimId, Governance, PolicyId},
+};
+
+/// The latest decisions, by claim and by policy. It is made anew from the first pass after a start; only
+/// `since` times are then those of that pass.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    claims: BTreeMap<ClaimId, Entry>,
+    policies: BTreeMap<PolicyId, Tally>,
+}
+
+/// What recording has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use = "who is told of a change is for the caller to say"]
+pub struct Changes {
+    /// The claims about which something else was decided than before, or for another reason: worth an Event. A claim
+    /// seen for the first time is among them only where there is something to do or to look at.
+    pub claims: BTreeSet<ClaimId>,
+    /// The policies whose status is no longer what [`Ledger::status`] last said.
+    pub policies: BTreeSet<PolicyId>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    decision: Decision,
+    since: Timestamp,
+}
+
+/// The claims of one policy.
+#[derive(Debug, Clone, Default)]
+struct Tally {
+    growing: usize,
+    problems: usize,
+    by_urgency: BTreeSet<(Urgency, ClaimId)>,
+}
+
+/// How much a claim needs somebody's attention, the most urgent first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// The policy is not applied to the claim at all.
+    Conflict,
+    /// The claim runs full, and nothing is done about it.
+    Stuck,
+    /// In mode Recommend the claim runs full until somebody acts.
+    Recommended,
+    /// It is not known how full the claim is.
+    Unmeasured,
+    /// The claim cannot grow, once it has to.
+    CannotGrow,
+    /// A growth is asked for or under way.
+    Growing,
+    /// The claim keeps what the policy promises.
+    Kept,
+    /// The policy has nothing to promise: the claim is unbound, unused or raw.
+    Idle,
+    /// The policy is Off.
+    Off,
+}
+
+impl Urgency {
+    const fn of(decision: &Decision) -> Self {
+        match decision.reason {
+            Reason::PolicyConflict => Self::Conflict,
+            Reason::GrowthFailed | Reason::GrowthOverdue | Reason::AtMaximum | Reason::OfflineOnly => Self::Stuck,
+            Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
+            Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
+            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon => match decision.outcome {
+                Outcome::Recommend(_) => Self::Recommended,
+                _ => Self::Growing,
+            },
+            Reason::Growing | Reason::AwaitingMeasurement => Self::Growing,
+            Reason::EnoughRoom => Self::Kept,
+            Reason::NotBound | Reason::RawBlock | Reason::NotInUse => Self::Idle,
+            Reason::Off => Self::Off,
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, id: &ClaimId, decision: &Decision) {
+        self.growing += usize::from(is_growing(decision));
+        self.problems += usize::from(decision.is_problem());
+        self.by_urgency.insert((Urgency::of(decision), id.clone()));
+    }
+
+    fn remove(&mut self, id: &ClaimId, decision: &Decision) {
+        self.growing -= usize::from(is_growing(decision));
+        self.problems -= usize::from(decision.is_problem());
+        self.by_urgency.remove(&(Urgency::of(decision), id.clone()));
+    }
+}
+
+const fn is_growing(decision: &Decision) -> bool {
+    matches!(decision.outcome, Outcome::Grow(_) | Outcome::Growing(_))
+}
+
+impl Ledger {
+    /// Takes in the decisions of one pass. A claim that no policy governs any more is forgotten.
+    pub fn record(&mut self, report: Report, now: Timestamp) -> Changes {
+        let mut changes = Changes::default();
+        for (id, decision) in report.decisions {
+            if decision.governance == Governance::None {
+                self.forget(&id, &mut changes);
+            } else {
+                self.take(id, decision, now, &mut changes);
+            }
+        }
+        changes
+    }
+
+    /// Forgets a claim that is no more.
+    pub fn remove(&mut self, id: &ClaimId) -> Changes {
+        let mut changes = Changes::default();
+        self.forget(id, &mut changes);
+        changes
+    }
+
+    /// What the status of a policy of this generation is to say, also where it governs nothing. `previous` is what
+    /// the status says now: a condition keeps the time of its last transition unless its status changes.
+    pub fn status(
+        &self,
+        policy: &PolicyId,
+        generation: Option<i64>,
+        previous: Option<&PolicyStatus>,
+        now: Timestamp,
+    ) -> PolicyStatus {
+        let none = Tally::default();
+        let tally = self.policies.get(policy).unwrap_or(&none);
+        let worst: Vec<_> = self.most_urgent(tally).take(PolicyStatus::CLAIMS_MAX).collect();
+        let previous = previous.map_or(&[][..], |status| &status.conditions);
+        let conditions = condition::Draft::all(&worst, tally.by_urgency.len(), tally.problems)
+            .map(|draft| draft.complete(generation, previous, now));
+        PolicyStatus {
+            observed_generation: generation,
+            conditions: conditions.into(),
+            claim_count: count(tally.by_urgency.len()),
+            growing_count: count(tally.growing),
+            problem_count: count(tally.problems),
+            claims: worst.into_iter().map(|(id, entry)| claim_status(id, entry)).collect(),
+        }
+    }
+
+    fn most_urgent<'a>(&'a self, tally: &'a Tally) -> impl Iterator<Item = (&'a ClaimId, &'a Entry)> {
+        tally.by_urgency.iter().filter_map(|(_, id)| self.claims.get_key_value(id))
+    }
+
+    fn take(&mut self, id: ClaimId, decision: Decision, now: Timestamp, changes: &mut Changes) {
+        let before = self.claims.get(&id);
+        let same_reason = before.is_some_and(|entry| entry.decision.reason == decision.reason);
+        let since = before.filter(|_| same_reason).map_or(now, |entry| entry.since);
+        let is_news = match before {
+            Some(entry) => !is_same_event(&entry.decision, &decision),
+            None => decision.is_problem() || decision.target().is_some(),
+        };
+        if is_news {
+            changes.claims.insert(id.clone());
+        }
+        if before.is_some_and(|entry| reads_the_same(&entry.decision, &decision)) {
+            return;
+        }
+        if let Some(before) = self.claims.remove(&id) {
+            self.untally(&id, &before.decision, &mut changes.policies);
+        }
+        for policy in policies(&decision.governance) {
+            self.policies.entry(policy.clone()).or_default().add(&id, &decision);
+            changes.policies.insert(policy.clone());
+        }
+        self.claims.insert(id, Entry { decision, since });
+    }
+
+    fn forget(&mut self, id: &ClaimId, changes: &mut Changes) {
+        if let Some(entry) = self.claims.remove(id) {
+            self.untally(id, &entry.decision, &mut changes.policies);
+        }
+    }
+
+    fn untally(&mut self, id: &ClaimId, decision: &Decision, changed: &mut BTreeSet<PolicyId>) {
+        for policy in policies(&decision.governance) {
+            let Some(tally) = self.policies.get_mut(policy) else { continue };
+            tally.remove(id, decision);
+            if tally.by_urgency.is_empty() {
+                self.policies.remove(policy);
+            }
+            changed.insert(policy.clone());
+        }
+    }
+}
+
+/// The policies that are to speak of a claim: each of those that conflict, too.
+fn policies(governance: &Governance) -> &[PolicyId] {
+    match governance {
+        Governance::None => &[],
+        Governance::By(policy) => std::slice::from_ref(policy),
+        Governance::Conflict(policies) => policies,
+    }
+}
+
+/// Is it what the claim's latest Event has said? A recommendation whose size creeps with what is written is one.
+fn is_same_event(before: &Decision, after: &Decision) -> bool {
+    let same_outcome = match (before.outcome, after.outcome) {
+        (Outcome::Recommend(_), Outcome::Recommend(_)) => true,
+        (before, after) => before == after,
+    };
+    same_outcome && before.reason == after.reason && before.uid == after.uid
+}
+
+/// Would a status say the same of both? The numbers in the message of a growth that is called for change with each
+/// measurement, and a status that followed them would be written without end: those of the first stay.
+fn reads_the_same(before: &Decision, after: &Decision) -> bool {
+    let numbers_change = matches!(after.outcome, Outcome::Grow(_) | Outcome::Recommend(_));
+    (before.outcome, before.reason, before.size, &before.governance, &before.uid)
+        == (after.outcome, after.reason, after.size, &after.governance, &after.uid)
+        && (numbers_change || before.message == after.message)
+}
+
+fn claim_status(id: &ClaimId, entry: &Entry) -> ClaimStatus {
+    let Decision { size, reason, message, .. } = &entry.decision;
+    ClaimStatus {
+        namespace: id.namespace.0.clone(),
+        name: id.name.clone(),
+        size: *size,
+        target: entry.decision.target().filter(|target| target != size),
+        reason: *reason,
+        message: message.clone(),
+        since: Time(entry.since),
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
