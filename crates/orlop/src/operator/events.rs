@@ -1,7 +1,7 @@
 //! Events: what a user sees with `kubectl describe`. An Event's name is a digest of what it says, so that an operator
 //! that is killed at any moment says it again after its restart without doubling it: the API server already has it.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -83,7 +83,7 @@ pub(super) fn of_decision(id: &ClaimId, claim: &Claim, decision: &Decision, now:
     if decision.is_problem() {
         let mut occasion = format!("{} of {}", decision.reason, decision.size);
         if let Governance::Conflict(policies) = &decision.governance {
-            policies.iter().for_each(|policy| drop(write!(occasion, ", {policy}")));
+            occasion = policies.iter().fold(occasion, |occasion, policy| format!("{occasion}, {policy}"));
         }
         notices.push(Notice {
             about: About::Claim(id.clone()),
@@ -160,10 +160,10 @@ impl Notice {
             digest.update([0]);
         }
         let digest = digest.finalize();
-        let mut name = object.get(..object.len().min(200)).unwrap_or_default().trim_end_matches(['.', '-']).to_owned();
-        name.push('.');
-        digest.iter().take(8).for_each(|byte| drop(write!(name, "{byte:02x}")));
-        name
+        let digest = u64::from_be_bytes(std::array::from_fn(|index| digest[index]));
+        // A name has at most 253 bytes, and one that is cut must not end in a separator.
+        let object = object[..object.floor_char_boundary(200)].trim_end_matches(['.', '-']);
+        format!("{object}.{digest:016x}")
     }
 
     /// Events about objects without a namespace go into `default`.

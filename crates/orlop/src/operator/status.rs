@@ -38,7 +38,6 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), longest: Durat
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Which policies' statuses are to be compared with what they should say, and when.
-#[derive(Debug)]
 pub(super) struct Statuses {
     client: Client,
     leadership: Leadership,

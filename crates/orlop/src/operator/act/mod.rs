@@ -39,7 +39,6 @@ pub(super) struct Acted {
 }
 
 /// Carries out actions.
-#[derive(Debug)]
 pub(super) struct Executor {
     client: Client,
     leadership: Leadership,

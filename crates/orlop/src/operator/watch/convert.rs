@@ -155,7 +155,7 @@ pub(crate) fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable
 }
 
 /// What matters of a pod; nothing where it uses no claim.
-pub(super) fn pod(pod: &PodObject) -> Option<PodFacts> {
+pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
     let claims: Vec<_> = pod
         .spec
         .volumes
@@ -180,7 +180,7 @@ pub(super) fn class(class: StorageClass) -> Class {
 }
 
 /// What matters of a StoragePolicy, also of one that cannot be read.
-pub(super) fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFacts {
+pub(crate) fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFacts {
     match object {
         Ok(StoragePolicy { metadata, spec, status }) => {
             let namespaces = Ok(Selector::default());
@@ -192,7 +192,7 @@ pub(super) fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFact
 }
 
 /// What matters of a ClusterStoragePolicy, also of one that cannot be read.
-pub(super) fn cluster_policy(object: Result<ClusterStoragePolicy, InvalidObject>) -> PolicyFacts {
+pub(crate) fn cluster_policy(object: Result<ClusterStoragePolicy, InvalidObject>) -> PolicyFacts {
     match object {
         Ok(ClusterStoragePolicy { metadata, spec, status }) => {
             let namespaces = selector("spec.namespaceSelector", spec.namespace_selector);
