@@ -130,6 +130,11 @@ impl Ledger {
         changes
     }
 
+    /// What was last decided about a claim; none where no policy governs it.
+    pub fn decision(&self, id: &ClaimId) -> Option<&Decision> {
+        self.claims.get(id).map(|entry| &entry.decision)
+    }
+
     /// What the status of a policy of this generation is to say, also where it governs nothing. `previous` is what
     /// the status says now: a condition keeps the time of its last transition unless its status changes.
     pub fn status(
