@@ -1,4 +1,7 @@
-//! The Node service: mounting volumes where the kubelet wants them, growing them, measuring them.
+//! The Node service: mounting volumes where the kubelet wants them, growing them, measuring them. A request is checked for
+//! what it lacks before its volume is looked for.
+
+use std::path::PathBuf;
 
 use orlop_api::Bytes;
 use tonic::{Request, Response, Status};
@@ -50,9 +53,9 @@ impl Node for Driver {
     ) -> Result<Response<NodeStageVolumeResponse>, Status> {
         let request = request.into_inner();
         self.call("NodeStageVolume", &request.volume_id.clone(), move |driver| {
-            let id = driver.volume_id(&request.volume_id)?;
             let at = request::path("staging_target_path", &request.staging_target_path)?;
             let usage = Usage::read(request.volume_capability.as_ref())?;
+            let id = driver.volume_id(&request.volume_id)?;
             let present = driver.volumes.get(&id)?.filesystem;
             match usage.filesystem {
                 Some(wanted) if wanted != present => {
@@ -71,8 +74,8 @@ impl Node for Driver {
     ) -> Result<Response<NodeUnstageVolumeResponse>, Status> {
         let request = request.into_inner();
         self.call("NodeUnstageVolume", &request.volume_id.clone(), move |driver| {
-            let id = driver.volume_id(&request.volume_id)?;
             let at = request::path("staging_target_path", &request.staging_target_path)?;
+            let id = driver.volume_id(&request.volume_id)?;
             driver.volumes.unstage(&id, &at)?;
             Ok(NodeUnstageVolumeResponse {})
         })
@@ -85,10 +88,10 @@ impl Node for Driver {
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         self.call("NodePublishVolume", &request.volume_id.clone(), move |driver| {
-            let id = driver.volume_id(&request.volume_id)?;
             let target = request::path("target_path", &request.target_path)?;
             let usage = Usage::read(request.volume_capability.as_ref())?;
             let staged = request::path("staging_target_path", &request.staging_target_path)?;
+            let id = driver.volume_id(&request.volume_id)?;
             driver.volumes.publish(&id, &staged, &target, request.readonly || usage.read_only)?;
             Ok(NodePublishVolumeResponse {})
         })
@@ -101,8 +104,8 @@ impl Node for Driver {
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         self.call("NodeUnpublishVolume", &request.volume_id.clone(), move |driver| {
-            let id = driver.volume_id(&request.volume_id)?;
             let target = request::path("target_path", &request.target_path)?;
+            let id = driver.volume_id(&request.volume_id)?;
             driver.volumes.unpublish(&id, &target)?;
             Ok(NodeUnpublishVolumeResponse {})
         })
@@ -115,8 +118,9 @@ impl Node for Driver {
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
         let request = request.into_inner();
         self.call("NodeGetVolumeStats", &request.volume_id.clone(), move |driver| {
+            // A path that is no path, too, is one at which the volume is not mounted.
+            let path = PathBuf::from(request::given("volume_path", &request.volume_path)?);
             let id = driver.volume_id(&request.volume_id)?;
-            let path = request::path("volume_path", &request.volume_path)?;
             let usage = driver.volumes.usage(&id, &path)?;
             let inodes_used = usage.total_inodes.saturating_sub(usage.free_inodes);
             let bytes = amounts(Unit::Bytes, usage.total.0, usage.available.0, usage.used.0);
@@ -132,8 +136,8 @@ impl Node for Driver {
     ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         self.call("NodeExpandVolume", &request.volume_id.clone(), move |driver| {
-            let id = driver.volume_id(&request.volume_id)?;
             request::path("volume_path", &request.volume_path)?;
+            let id = driver.volume_id(&request.volume_id)?;
             let volume = driver.volumes.get(&id)?;
             // Without a range, what the volume has already been promised is completed.
             let size = match Sizes::read(request.capacity_range.as_ref())? {
