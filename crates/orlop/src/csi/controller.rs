@@ -40,7 +40,7 @@ impl Controller for Driver {
     ) -> Result<Response<CreateVolumeResponse>, Status> {
         let request = request.into_inner();
         let name = request.name.clone();
-        self.call("CreateVolume", &name, move |driver| driver.create(&request)).await
+        self.change("CreateVolume", &name, move |driver| driver.create(&request)).await
     }
 
     async fn delete_volume(
@@ -48,7 +48,7 @@ impl Controller for Driver {
         request: Request<DeleteVolumeRequest>,
     ) -> Result<Response<DeleteVolumeResponse>, Status> {
         let id = request.into_inner().volume_id;
-        self.call("DeleteVolume", &id.clone(), move |driver| match driver.volume_id(&id) {
+        self.change("DeleteVolume", &id.clone(), move |driver| match driver.volume_id(&id) {
             Ok(id) => Ok(driver.volumes.delete(&id).map(|()| DeleteVolumeResponse {})?),
             // No driver ever made a volume of such an id, so it is not there: deleting is done.
             Err(Refusal::UnknownId(_)) => Ok(DeleteVolumeResponse {}),
@@ -63,7 +63,7 @@ impl Controller for Driver {
     ) -> Result<Response<ValidateVolumeCapabilitiesResponse>, Status> {
         let request = request.into_inner();
         let id = request.volume_id.clone();
-        self.call("ValidateVolumeCapabilities", &id, move |driver| driver.validate(request)).await
+        self.ask("ValidateVolumeCapabilities", &id, move |driver| driver.validate(request)).await
     }
 
     async fn list_volumes(
@@ -71,7 +71,7 @@ impl Controller for Driver {
         request: Request<ListVolumesRequest>,
     ) -> Result<Response<ListVolumesResponse>, Status> {
         let request = request.into_inner();
-        self.call("ListVolumes", "", move |driver| driver.list(&request)).await
+        self.ask("ListVolumes", "", move |driver| driver.list(&request)).await
     }
 
     async fn get_capacity(
@@ -79,7 +79,7 @@ impl Controller for Driver {
         request: Request<GetCapacityRequest>,
     ) -> Result<Response<GetCapacityResponse>, Status> {
         let request = request.into_inner();
-        self.call("GetCapacity", "", move |driver| driver.capacity(&request)).await
+        self.ask("GetCapacity", "", move |driver| driver.capacity(&request)).await
     }
 
     async fn controller_expand_volume(
@@ -88,7 +88,7 @@ impl Controller for Driver {
     ) -> Result<Response<ControllerExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         let id = request.volume_id.clone();
-        self.call("ControllerExpandVolume", &id, move |driver| driver.check_expansion(&request)).await
+        self.ask("ControllerExpandVolume", &id, move |driver| driver.check_expansion(&request)).await
     }
 }
 

@@ -39,7 +39,7 @@ impl Identity for Driver {
 
     /// The driver works if its pool can be measured.
     async fn probe(&self, _: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
-        self.call("Probe", "", |driver| {
+        self.ask("Probe", "", |driver| {
             driver.volumes.available()?;
             Ok(ProbeResponse { ready: Some(true) })
         })

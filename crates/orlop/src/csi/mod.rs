@@ -52,29 +52,36 @@ impl Driver {
         if id.is_on(&self.tag) { Ok(id) } else { Err(Refusal::OtherNode { id, node: self.node.clone() }) }
     }
 
-    /// Does what blocks on a thread of its own, which goes on when the caller gives up: the caller asks again, and is told
-    /// that it is under way.
-    async fn call<T: Send + 'static>(
+    /// Carries out a call that changes something, and logs it.
+    async fn change<T: Send + 'static>(
         &self,
         rpc: &'static str,
         object: &str,
         work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<Response<T>, Status> {
         let start = Instant::now();
+        let result = self.ask(rpc, object, work).await;
+        if result.is_ok() {
+            tracing::info!(rpc, object, duration_ms = start.elapsed().as_millis(), "done");
+        }
+        result
+    }
+
+    /// Answers a call on a thread of its own, because the work blocks. The work goes on when the caller gives up: the
+    /// caller asks again, and is told that it is under way.
+    async fn ask<T: Send + 'static>(
+        &self,
+        rpc: &'static str,
+        object: &str,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
         let driver = self.clone();
         let result = tokio::task::spawn_blocking(move || work(&driver)).await;
         let result = result.unwrap_or_else(|panic| Err(Refusal::Panicked(panic.to_string())));
-        let duration_ms = start.elapsed().as_millis();
-        match result {
-            Ok(answer) => {
-                tracing::info!(rpc, object, duration_ms, "done");
-                Ok(Response::new(answer))
-            }
-            Err(refusal) => {
-                let status = Status::from(refusal);
-                tracing::warn!(rpc, object, duration_ms, code = ?status.code(), "refused: {}", status.message());
-                Err(status)
-            }
-        }
+        result.map(Response::new).map_err(|refusal| {
+            let status = Status::from(refusal);
+            tracing::warn!(rpc, object, code = ?status.code(), "refused: {}", status.message());
+            status
+        })
     }
 }

@@ -52,7 +52,7 @@ impl Node for Driver {
         request: Request<NodeStageVolumeRequest>,
     ) -> Result<Response<NodeStageVolumeResponse>, Status> {
         let request = request.into_inner();
-        self.call("NodeStageVolume", &request.volume_id.clone(), move |driver| {
+        self.change("NodeStageVolume", &request.volume_id.clone(), move |driver| {
             let at = request::path("staging_target_path", &request.staging_target_path)?;
             let usage = Usage::read(request.volume_capability.as_ref())?;
             let id = driver.volume_id(&request.volume_id)?;
@@ -73,7 +73,7 @@ impl Node for Driver {
         request: Request<NodeUnstageVolumeRequest>,
     ) -> Result<Response<NodeUnstageVolumeResponse>, Status> {
         let request = request.into_inner();
-        self.call("NodeUnstageVolume", &request.volume_id.clone(), move |driver| {
+        self.change("NodeUnstageVolume", &request.volume_id.clone(), move |driver| {
             let at = request::path("staging_target_path", &request.staging_target_path)?;
             let id = driver.volume_id(&request.volume_id)?;
             driver.volumes.unstage(&id, &at)?;
@@ -87,7 +87,7 @@ impl Node for Driver {
         request: Request<NodePublishVolumeRequest>,
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
-        self.call("NodePublishVolume", &request.volume_id.clone(), move |driver| {
+        self.change("NodePublishVolume", &request.volume_id.clone(), move |driver| {
             let target = request::path("target_path", &request.target_path)?;
             let usage = Usage::read(request.volume_capability.as_ref())?;
             let staged = request::path("staging_target_path", &request.staging_target_path)?;
@@ -103,7 +103,7 @@ impl Node for Driver {
         request: Request<NodeUnpublishVolumeRequest>,
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
-        self.call("NodeUnpublishVolume", &request.volume_id.clone(), move |driver| {
+        self.change("NodeUnpublishVolume", &request.volume_id.clone(), move |driver| {
             let target = request::path("target_path", &request.target_path)?;
             let id = driver.volume_id(&request.volume_id)?;
             driver.volumes.unpublish(&id, &target)?;
@@ -117,7 +117,7 @@ impl Node for Driver {
         request: Request<NodeGetVolumeStatsRequest>,
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
         let request = request.into_inner();
-        self.call("NodeGetVolumeStats", &request.volume_id.clone(), move |driver| {
+        self.ask("NodeGetVolumeStats", &request.volume_id.clone(), move |driver| {
             // A path that is no path, too, is one at which the volume is not mounted.
             let path = PathBuf::from(request::given("volume_path", &request.volume_path)?);
             let id = driver.volume_id(&request.volume_id)?;
@@ -135,8 +135,8 @@ impl Node for Driver {
         request: Request<NodeExpandVolumeRequest>,
     ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
         let request = request.into_inner();
-        self.call("NodeExpandVolume", &request.volume_id.clone(), move |driver| {
-            request::path("volume_path", &request.volume_path)?;
+        self.change("NodeExpandVolume", &request.volume_id.clone(), move |driver| {
+            request::given("volume_path", &request.volume_path)?;
             let id = driver.volume_id(&request.volume_id)?;
             let volume = driver.volumes.get(&id)?;
             // Without a range, what the volume has already been promised is completed.
