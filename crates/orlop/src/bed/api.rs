@@ -117,9 +117,11 @@ where
             }
         }
     };
-    tokio::time::timeout(deadline, found)
-        .await
-        .map_err(|_| Error::Late { what: what.to_owned(), after: deadline, tail: String::new() })
+    tokio::time::timeout(deadline, found).await.map_err(|_| Error::Late {
+        what: what.to_owned(),
+        after: deadline,
+        tail: String::new(),
+    })
 }
 
 fn refused(action: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {

@@ -39,7 +39,8 @@ impl Bundle {
         let dir = self.dir.join("images");
         let entries = fs::read_dir(&dir).on("read", &dir)?;
         let files = entries.filter_map(Result::ok).map(|entry| entry.path());
-        let mut archives: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|ext| ext == "tar")).collect();
+        let mut archives: Vec<PathBuf> =
+            files.filter(|file| file.extension().is_some_and(|ext| ext == "tar")).collect();
         archives.sort();
         Ok(archives)
     }

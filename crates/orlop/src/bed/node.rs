@@ -45,8 +45,7 @@ pub(super) async fn start_runtime(context: &Context<'_>, number: NodeNumber) -> 
 /// Starts the kubelet and waits until the node is ready. Needs the API server.
 pub(super) async fn start_kubelet(context: &Context<'_>, client: &Client, number: NodeNumber) -> Result<(), Error> {
     let node = context.layout.node(number);
-    let daemon =
-        kubelet::configure(context.layout, &node, context.bundle, context.state.ports.kubelet(number))?;
+    let daemon = kubelet::configure(context.layout, &node, context.bundle, context.state.ports.kubelet(number))?;
     let step = context.progress.step(format!("kubelet of {number}"));
     let ensured = daemon.ensure(context.layout, context.cgroups).await?;
     let alive = process::wait_until(context.layout, daemon.component, NODE_DEADLINE, async || false);

@@ -42,7 +42,10 @@ const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 /// What a certificate is for.
 enum Purpose {
     Server(Vec<SanType>),
-    Client { user: String, group: Option<&'static str> },
+    Client {
+        user: String,
+        group: Option<&'static str>,
+    },
     /// etcd uses one certificate towards clients and towards its peers.
     ServerAndClient(Vec<SanType>),
 }

@@ -8,8 +8,7 @@ use kube::Client;
 use serde_json::json;
 
 use super::{
-    Component, Error, NodeNumber,
-    api,
+    Component, Error, NodeNumber, api,
     bundle::Bundle,
     cgroup::Cgroups,
     control_plane, files,

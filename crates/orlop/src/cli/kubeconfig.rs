@@ -22,8 +22,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     })?;
     let path = bed.kubeconfig_path();
     if args.print {
-        let text = fs::read_to_string(&path)
-            .map_err(|error| Failure::because(format!("cannot read {}", path.display()), error).remedy("run orlop up"))?;
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Failure::because(format!("cannot read {}", path.display()), error).remedy("run orlop up")
+        })?;
         print!("{text}");
     } else {
         println!("{}", path.display());
