@@ -26,6 +26,7 @@ pub enum Expansion {
     version = "v1alpha1",
     kind = "DriverProfile",
     plural = "driverprofiles",
+    doc = "What a CSI driver can do, where Kubernetes does not say.",
     derive = "PartialEq",
     category = "orlop",
     printcolumn(name = "Expansion", type_ = "string", json_path = ".spec.expansion"),

@@ -31,6 +31,7 @@ pub enum Mode {
     kind = "StoragePolicy",
     plural = "storagepolicies",
     namespaced,
+    doc = "How the volumes of one namespace's PersistentVolumeClaims are to be kept.",
     status = "PolicyStatus",
     derive = "PartialEq",
     shortname = "spol",
@@ -44,7 +45,8 @@ pub enum Mode {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct StoragePolicySpec {
-    /// What Orlop may do: Off, Recommend (decide and report, change nothing; the default) or Auto.
+    /// What Orlop may do: Auto, Recommend (decide and report, change nothing; the default) or "Off" (in quotes, which YAML
+    /// reads as a boolean otherwise).
     #[serde(default)]
     pub mode: Mode,
     /// The claims that the policy is for, by their labels. An empty selector picks every claim of the namespace.
@@ -62,6 +64,7 @@ pub struct StoragePolicySpec {
     version = "v1alpha1",
     kind = "ClusterStoragePolicy",
     plural = "clusterstoragepolicies",
+    doc = "How the volumes of PersistentVolumeClaims in many namespaces are to be kept.",
     status = "PolicyStatus",
     derive = "PartialEq",
     shortname = "cspol",
@@ -75,7 +78,8 @@ pub struct StoragePolicySpec {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStoragePolicySpec {
-    /// What Orlop may do: Off, Recommend (decide and report, change nothing; the default) or Auto.
+    /// What Orlop may do: Auto, Recommend (decide and report, change nothing; the default) or "Off" (in quotes, which YAML
+    /// reads as a boolean otherwise).
     #[serde(default)]
     pub mode: Mode,
     /// The namespaces that the policy is for, by their labels. An empty selector picks every namespace.
@@ -136,12 +140,18 @@ pub struct PolicyStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// How many claims the policy governs.
+    // Declared as the API server knows integers: it warns of every format that is not one of its own.
+    #[schemars(with = "i32")]
     pub claim_count: u32,
     /// How many of them are growing now.
+    #[schemars(with = "i32")]
     pub growing_count: u32,
     /// How many of them somebody must look at.
+    #[schemars(with = "i32")]
     pub problem_count: u32,
-    /// The claims that most need attention, the most urgent first, at most [`PolicyStatus::CLAIMS_MAX`] of them.
+    /// The claims that most need attention, the most urgent first; at most 20 are listed.
+    // Without a bound the API server refuses the schema: it multiplies the cost of the rules for sizes by it.
+    #[schemars(length(max = "Self::CLAIMS_MAX"))]
     pub claims: Vec<ClaimStatus>,
 }
 

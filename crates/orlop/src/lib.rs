@@ -1,5 +1,6 @@
 //! The library behind the `orlop` binary. The roles that run in a cluster are `operator`, `agent` and `csi`; `bed`
-//! runs a cluster on this machine; `cli` holds the commands, and `ui` what they show.
+//! runs a cluster on this machine; `cli` holds the commands, and `ui` what they show; `writer` is a workload to try it
+//! all with.
 
 pub mod agent;
 pub mod bed;
@@ -9,3 +10,4 @@ pub mod operator;
 pub mod rpc;
 pub mod spread;
 pub mod ui;
+pub mod writer;

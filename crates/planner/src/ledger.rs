@@ -2,6 +2,8 @@
 //! changed and not what there is; a status costs the claims that it lists.
 
 mod condition;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,6 +130,11 @@ impl Ledger {
         changes
     }
 
+    /// What was last decided about a claim; none where no policy governs it.
+    pub fn decision(&self, id: &ClaimId) -> Option<&Decision> {
+        self.claims.get(id).map(|entry| &entry.decision)
+    }
+
     /// What the status of a policy of this generation is to say, also where it governs nothing. `previous` is what
     /// the status says now: a condition keeps the time of its last transition unless its status changes.
     pub fn status(
@@ -141,7 +148,7 @@ impl Ledger {
         let tally = self.policies.get(policy).unwrap_or(&none);
         let worst: Vec<_> = self.most_urgent(tally).take(PolicyStatus::CLAIMS_MAX).collect();
         let previous = previous.map_or(&[][..], |status| &status.conditions);
-        let conditions = condition::Draft::all(&worst, tally.by_urgency.len(), tally.problems)
+        let conditions = condition::Draft::all(policy, &worst, tally.by_urgency.len(), tally.problems)
             .map(|draft| draft.complete(generation, previous, now));
         PolicyStatus {
             observed_generation: generation,
@@ -221,8 +228,8 @@ fn is_same_event(before: &Decision, after: &Decision) -> bool {
 /// measurement, and a status that followed them would be written without end: those of the first stay.
 fn reads_the_same(before: &Decision, after: &Decision) -> bool {
     let numbers_change = matches!(after.outcome, Outcome::Grow(_) | Outcome::Recommend(_));
-    (before.outcome, before.reason, before.size, &before.governance, &before.uid)
-        == (after.outcome, after.reason, after.size, &after.governance, &after.uid)
+    (before.outcome, before.reason, before.size, before.mode, &before.governance, &before.uid)
+        == (after.outcome, after.reason, after.size, after.mode, &after.governance, &after.uid)
         && (numbers_change || before.message == after.message)
 }
 

@@ -59,7 +59,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let in_cluster = matches!(cli.command, Command::Operator(_) | Command::Agent(_) | Command::Csi(_));
-    let default = if in_cluster { "info" } else { "warn" };
+    // A tool returns its errors and prints them once; the client would log each attempt of a wait beside that.
+    let default = if in_cluster { "info" } else { "warn,kube_client=off" };
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(cli) {
@@ -84,6 +85,6 @@ async fn run(cli: Cli) -> Outcome {
         Command::Operator(args) => operator::run(args).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Csi(args) => csi::run(args).await,
-        Command::Writer(args) => writer::run(&args),
+        Command::Writer(args) => writer::run(args).await,
     }
 }

@@ -1,1 +1,4 @@
 //! What the commands show: progress, tables, colours where there is a terminal.
+
+pub mod fill;
+pub mod progress;

@@ -1,0 +1,154 @@
+//! A proxy between a process under test and the API server that ends the process at a chosen request: before the
+//! request reaches the API server, or after the API server has carried it out and before the answer is back. It is how
+//! "killed between any two of its API calls" is tested without a line for it in the production code.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use anyhow::Context as _;
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// The largest request body that passes; ours are a few KiB.
+const BODY_BYTES_MAX: usize = 4 << 20;
+
+/// When in the course of a request the process is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The API server never sees the request.
+    Before,
+    /// The API server has carried it out; the process never learns of it.
+    After,
+}
+
+/// Which request the process does not survive.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// The request's number, from 0, among those of the process.
+    pub request: usize,
+    /// Before or after it.
+    pub moment: Moment,
+}
+
+#[derive(Default)]
+struct Shared {
+    pid: Mutex<Option<Pid>>,
+    count: AtomicUsize,
+    log: Mutex<Vec<String>>,
+    fired: Mutex<Option<String>>,
+}
+
+/// The running proxy. It ends when dropped.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Proxy {
+    /// Listens on loopback and passes requests on by `client`, with its credentials. Without a fault it only counts.
+    pub async fn start(client: kube::Client, fault: Option<Fault>) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on loopback")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared::default());
+        let router =
+            axum::Router::new().fallback(pass).with_state(Passage { client, fault, shared: Arc::clone(&shared) });
+        let task = tokio::spawn(async move {
+            // The server only ends with the task: an accept that fails is retried by axum itself.
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Self { shared, address, task })
+    }
+
+    /// Which process the fault ends.
+    pub fn watch_over(&self, pid: Pid) {
+        *lock(&self.shared.pid) = Some(pid);
+    }
+
+    /// Where the process under test finds the API server.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The requests so far, each as `METHOD path`.
+    pub fn log(&self) -> Vec<String> {
+        lock(&self.shared.log).clone()
+    }
+
+    /// The request at which the process was ended, if it has come to that.
+    pub fn fired(&self) -> Option<String> {
+        lock(&self.shared.fired).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[derive(Clone)]
+struct Passage {
+    client: kube::Client,
+    fault: Option<Fault>,
+    shared: Arc<Shared>,
+}
+
+impl Passage {
+    fn kill(&self, line: &str) {
+        *lock(&self.shared.fired) = Some(line.to_owned());
+        if let Some(pid) = *lock(&self.shared.pid) {
+            // A process that has just ended by itself is as dead as it should be.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+async fn pass(State(passage): State<Passage>, request: Request) -> Response {
+    let line = format!("{} {}", request.method(), request.uri());
+    let number = passage.shared.count.fetch_add(1, Ordering::SeqCst);
+    lock(&passage.shared.log).push(line.clone());
+    let moment = passage.fault.filter(|fault| fault.request == number).map(|fault| fault.moment);
+    if moment == Some(Moment::Before) {
+        passage.kill(&line);
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    // A read has no effect that could outlive its reader: after it is before the next one.
+    let reads = request.method() == Method::GET;
+    let answer = forward(&passage.client, request).await;
+    if moment == Some(Moment::After) {
+        if !reads {
+            passage.kill(&format!("{line} (done)"));
+        } else {
+            passage.kill(&line);
+        }
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    answer.unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, error.to_string()).into_response())
+}
+
+async fn forward(client: &kube::Client, request: Request) -> anyhow::Result<Response> {
+    let (mut head, body) = request.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await?;
+    // The client puts the API server's address and its own credentials in place of these.
+    head.headers.remove(http::header::HOST);
+    head.headers.remove(http::header::AUTHORIZATION);
+    head.uri = head.uri.path_and_query().context("a request without a path")?.as_str().parse()?;
+    let answer = client.send(Request::from_parts(head, kube::client::Body::from(body))).await?;
+    Ok(answer.map(Body::new))
+}

@@ -1,0 +1,219 @@
+//! The main job: volumes grow before they are full.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::LogParams};
+use orlop_api::{Bytes, ClusterStoragePolicy, StoragePolicy, names::Reason};
+use orlop_e2e::{
+    eventually,
+    site::{IMAGE, Site, repository},
+    volume::{Volume, Wanted},
+};
+use serde_json::{Value, json};
+
+/// A policy for the claims with this `app` label, whose capacity section is `capacity`.
+pub(crate) fn policy(namespace: &str, app: &str, mode: &str, capacity: &Value) -> String {
+    json!({
+        "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
+        "metadata": {"name": app, "namespace": namespace},
+        "spec": {"mode": mode, "selector": {"matchLabels": {"app": app}}, "capacity": capacity},
+    })
+    .to_string()
+}
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+const SMALL: &str = "320Mi";
+
+fn small<'a>(namespace: &'a str, name: &'a str) -> Wanted<'a> {
+    Wanted { namespace, name, size: SMALL, class: "orlop-local" }
+}
+
+pub(crate) async fn a_volume_grows_before_it_is_full_and_the_data_of_the_quickstart_is_whole(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let namespace = "orlop-quickstart";
+    site.remove_namespace(namespace).await?;
+    let folder = repository().join("examples/quickstart");
+    let folder = folder.to_str().context("a path that is not UTF-8")?;
+    site.kubectl(&["apply", "-f", folder], "").await?;
+    let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
+    let (wrote, verified) =
+        eventually("the quickstart's writer to verify its data", Duration::from_secs(420), || async {
+            let log = pods.logs("writer-0", &LogParams { tail_lines: Some(2), ..LogParams::default() }).await?;
+            let lines: Vec<Value> = log.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+            Ok(match &lines[..] {
+                [wrote, verified] if verified.get("verified").is_some() => Some((wrote.clone(), verified.clone())),
+                _ => None,
+            })
+        })
+        .await?;
+    ensure!(verified["verified"] == json!(true), "the data does not read back: {verified}");
+    ensure!(verified["bytes"] == json!(3_u64 << 30), "the writer did not verify all of it: {verified}");
+    ensure!(wrote["enospc"] == json!(0), "the writer ran out of space: {wrote}");
+    let claim = site
+        .kubectl(&["-n", namespace, "get", "pvc", "data-writer-0", "-o", "jsonpath={.status.capacity.storage}"], "")
+        .await?;
+    ensure!(claim.parse::<Bytes>()? >= Bytes(3 << 30), "3 GiB are in a volume of {claim}");
+    let grown = site.events(namespace, "data-writer-0", "Grown").await?;
+    ensure!(!grown.is_empty(), "no Event tells of a growth");
+    let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
+    eventually("the policy to be healthy", LIMIT, || async {
+        let status = policies.get("grow").await?.status.unwrap_or_default();
+        Ok(status
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == "Healthy" && condition.status == "True")
+            .then_some(()))
+    })
+    .await?;
+    site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn volumes_on_every_node_grow(site: &Site) -> anyhow::Result<()> {
+    let namespace = "every-node";
+    site.namespace(namespace).await?;
+    // An anti-affinity between the pods of one StatefulSet puts one on each node.
+    let nodes = site.node_count();
+    site.apply(
+        &json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "spread", "namespace": namespace},
+            "spec": {
+                "replicas": nodes, "serviceName": "spread", "podManagementPolicy": "Parallel",
+                "selector": {"matchLabels": {"app": "spread"}},
+                "template": {
+                    "metadata": {"labels": {"app": "spread"}},
+                    "spec": {
+                        "terminationGracePeriodSeconds": 0,
+                        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+                            "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "spread"}},
+                        }]}},
+                        "containers": [{
+                            "name": "holder", "image": IMAGE, "command": ["sleep", "infinity"],
+                            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                        }],
+                    },
+                },
+                "volumeClaimTemplates": [{
+                    "metadata": {"name": "data", "labels": {"app": "spread"}},
+                    "spec": {
+                        "storageClassName": "orlop-local", "accessModes": ["ReadWriteOnce"],
+                        "resources": {"requests": {"storage": SMALL}},
+                    },
+                }],
+            },
+        })
+        .to_string(),
+    )
+    .await?;
+    site.apply(&policy(namespace, "spread", "Auto", &json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi"})))
+        .await?;
+    let mut seen = std::collections::BTreeSet::new();
+    for replica in 0..nodes {
+        let volume =
+            Volume::of_pod(site, namespace, &format!("spread-{replica}"), &format!("data-spread-{replica}")).await?;
+        volume.fill_until_free(Bytes(48 << 20))?;
+        volume.grown_to(Bytes(384 << 20), LIMIT).await?;
+        seen.insert(volume.node.clone());
+    }
+    ensure!(seen.len() == nodes, "the volumes are on {seen:?} only");
+    site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn a_volume_that_fills_fast_grows_by_as_much_as_its_rate_asks_for(site: &Site) -> anyhow::Result<()> {
+    let namespace = "rate";
+    site.namespace(namespace).await?;
+    let volume = Volume::create(site, &small(namespace, "fast")).await?;
+    let capacity = json!({"minFree": "32Mi", "increase": "32Mi", "timeToFull": "60s", "maximum": "8Gi"});
+    site.apply(&policy(namespace, "fast", "Auto", &capacity)).await?;
+    // About 10 MiB a second for a few seconds: at that rate the 250 MiB that are left are full in less than 60 s, and
+    // 600 MiB must be free for them not to be.
+    for _ in 0..40 {
+        let free = volume.free()?;
+        volume.fill_until_free(Bytes(free.0.saturating_sub(1 << 20)))?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let growth = eventually("the volume to grow for its rate", LIMIT, || async {
+        Ok(volume.standing().await?.growth.filter(|growth| growth.usable.is_some()))
+    })
+    .await?;
+    ensure!(growth.reason == Reason::FillsTooSoon, "it grew for another reason: {growth:?}");
+    ensure!(growth.to >= Bytes(512 << 20), "the step does not follow the rate: {growth:?}");
+    site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn a_volume_grows_when_its_inodes_run_short(site: &Site) -> anyhow::Result<()> {
+    let namespace = "inodes";
+    site.namespace(namespace).await?;
+    let volume = Volume::create(site, &small(namespace, "many")).await?;
+    let free = rustix::fs::statvfs(&volume.mount)?.f_ffree;
+    // One fewer than there are: the next thousand files cross it.
+    let capacity =
+        json!({"minFree": "16Mi", "minFreeInodes": (free - 500).to_string(), "increase": "64Mi", "maximum": "1Gi"});
+    site.apply(&policy(namespace, "many", "Auto", &capacity)).await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ensure!(volume.standing().await?.growth.is_none(), "it grew before its inodes ran short");
+    for number in 0..1000 {
+        std::fs::File::create(volume.mount.join(format!("file-{number}")))?;
+    }
+    let growth = volume.grown_to(Bytes(384 << 20), LIMIT).await?;
+    ensure!(growth.reason == Reason::BelowMinFreeInodes, "it grew for another reason: {growth:?}");
+    site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn recommend_writes_the_decision_and_changes_nothing(site: &Site) -> anyhow::Result<()> {
+    let namespace = "recommend";
+    site.namespace(namespace).await?;
+    let volume = Volume::create(site, &small(namespace, "advised")).await?;
+    let capacity = json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi"});
+    site.apply(&policy(namespace, "advised", "Recommend", &capacity)).await?;
+    volume.fill_until_free(Bytes(48 << 20))?;
+    let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
+    let advice = eventually("a recommendation", LIMIT, || async {
+        let status = policies.get("advised").await?.status.unwrap_or_default();
+        Ok(status.claims.into_iter().find(|claim| claim.target == Some(Bytes(384 << 20))))
+    })
+    .await?;
+    ensure!(
+        advice.reason == Reason::BelowMinFree && advice.message.contains("minFree"),
+        "an unhelpful reason: {advice:?}"
+    );
+    let standing = volume.standing().await?;
+    ensure!(standing.requested == Bytes(320 << 20) && standing.growth.is_none(), "the claim was changed: {standing:?}");
+    site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn a_cluster_policy_governs_what_no_namespaced_policy_selects(site: &Site) -> anyhow::Result<()> {
+    let namespace = "wide";
+    site.namespace(namespace).await?;
+    let plain = Volume::create(site, &small(namespace, "plain")).await?;
+    let special = Volume::create(site, &small(namespace, "special")).await?;
+    let wide = json!({
+        "apiVersion": "orlop.dev/v1alpha1", "kind": "ClusterStoragePolicy", "metadata": {"name": "wide"},
+        "spec": {
+            "mode": "Auto", "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}, "selector": {},
+            "capacity": {"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi"},
+        },
+    });
+    site.apply(&policy(
+        namespace,
+        "special",
+        "Auto",
+        &json!({"minFree": "64Mi", "increase": "128Mi", "maximum": "1Gi"}),
+    ))
+    .await?;
+    site.apply(&wide.to_string()).await?;
+    for volume in [&plain, &special] {
+        volume.fill_until_free(Bytes(48 << 20))?;
+    }
+    plain.grown_to(Bytes(384 << 20), LIMIT).await?;
+    special.grown_to(Bytes(448 << 20), LIMIT).await?;
+    let policies: Api<ClusterStoragePolicy> = Api::all(site.client.clone());
+    eventually("the cluster policy to count its one claim", LIMIT, || async {
+        Ok((policies.get("wide").await?.status.unwrap_or_default().claim_count == 1).then_some(()))
+    })
+    .await?;
+    site.kubectl(&["delete", "clusterstoragepolicy", "wide"], "").await?;
+    site.remove_namespace(namespace).await
+}

@@ -1,0 +1,196 @@
+//! A bed's cgroups: what its processes and containers run in, and how `down` finds every one of them. Works on cgroup
+//! v1, on v2, and on the two side by side.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{
+    Error,
+    error::OnPath as _,
+    mounts::{self, Mount},
+};
+
+/// How long killed processes may take to go. Those in the middle of an uninterruptible write take longest.
+const KILL_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The cgroup hierarchies of this machine.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    hierarchies: Vec<Hierarchy>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Hierarchy {
+    root: PathBuf,
+    /// In cgroup v1, a group without CPUs and memory nodes of its own takes no process.
+    cpuset: bool,
+}
+
+impl Cgroups {
+    /// Reads the hierarchies from the machine's mounts.
+    pub(super) fn of_this_machine() -> Result<Self, Error> {
+        Ok(Self { hierarchies: hierarchies(&mounts::all()?) })
+    }
+
+    /// Makes the group `path` in every hierarchy.
+    pub(super) fn create(&self, path: &str) -> Result<(), Error> {
+        for hierarchy in &self.hierarchies {
+            let directory = hierarchy.directory(path);
+            fs::create_dir_all(&directory).on("make cgroup", &directory)?;
+            if hierarchy.cpuset {
+                hierarchy.inherit_cpuset(&directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the process `pid` into the group `path` of every hierarchy.
+    pub(super) fn join(&self, path: &str, pid: u32) -> Result<(), Error> {
+        for hierarchy in &self.hierarchies {
+            let procs = hierarchy.directory(path).join("cgroup.procs");
+            match fs::write(&procs, pid.to_string()) {
+                // The process ended already: whoever started it finds that out when waiting for it.
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+                result => result.on("join cgroup", &procs)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills everything in the group `path` and the groups below it, and waits until it is gone.
+    pub(super) async fn kill(&self, path: &str) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            // Again and again, because what dies may have forked in between.
+            let pids = self.pids(path);
+            if pids.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() > KILL_DEADLINE {
+                let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
+                let what = format!("processes {} do not die", pids.join(", "));
+                return Err(Error::Left { name: path.trim_start_matches("/orlop-").to_owned(), what });
+            }
+            for pid in pids.iter().copied().filter_map(Pid::from_raw) {
+                // It may be gone since: that is what was wanted.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The processes in the group `path` and below, in any hierarchy.
+    pub(super) fn pids(&self, path: &str) -> BTreeSet<i32> {
+        let mut pids = BTreeSet::new();
+        for hierarchy in &self.hierarchies {
+            for directory in deepest_first(&hierarchy.directory(path)) {
+                let procs = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+                // Zero stands for a process of a PID namespace that we cannot see.
+                pids.extend(procs.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+            }
+        }
+        pids
+    }
+
+    /// Removes the group `path` and those below it. A group that is not there is fine.
+    pub(super) async fn remove(&self, path: &str) -> Result<(), Error> {
+        for directory in self.hierarchies.iter().flat_map(|hierarchy| deepest_first(&hierarchy.directory(path))) {
+            let begun = Instant::now();
+            loop {
+                match fs::remove_dir(&directory) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                    // The kernel lets go of a dead process's group a little after the process.
+                    Err(error) if busy(&error) && begun.elapsed() < KILL_DEADLINE => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    result => break result.on("remove cgroup", &directory)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hierarchy {
+    fn directory(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Gives the groups from the root down to `directory` the CPUs and memory nodes of the group above each, where
+    /// they have none.
+    fn inherit_cpuset(&self, directory: &Path) -> Result<(), Error> {
+        let mut path: Vec<&Path> = directory.ancestors().take_while(|above| *above != self.root).collect();
+        path.reverse();
+        for group in path {
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let own = group.join(file);
+                if fs::read_to_string(&own).on("read", &own)?.trim().is_empty() {
+                    let above = group.parent().unwrap_or(&self.root).join(file);
+                    let value = fs::read_to_string(&above).on("read", &above)?;
+                    fs::write(&own, value.trim()).on("write", &own)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hierarchies(mounts: &[Mount]) -> Vec<Hierarchy> {
+    let cgroup = |mount: &&Mount| matches!(mount.filesystem.as_str(), "cgroup" | "cgroup2");
+    let hierarchy = |mount: &Mount| Hierarchy {
+        root: mount.point.clone(),
+        cpuset: mount.filesystem == "cgroup" && mount.super_options.iter().any(|option| option == "cpuset"),
+    };
+    mounts.iter().filter(cgroup).map(hierarchy).collect()
+}
+
+fn deepest_first(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let below = entries.filter_map(Result::ok).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut all: Vec<PathBuf> = below.flat_map(|entry| deepest_first(&entry.path())).collect();
+    all.push(directory.to_owned());
+    all
+}
+
+fn busy(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(point: &str, filesystem: &str, options: &[&str]) -> Mount {
+        let super_options = options.iter().map(|&option| option.to_owned()).collect();
+        Mount { point: point.into(), filesystem: filesystem.to_owned(), super_options }
+    }
+
+    #[test]
+    fn both_cgroup_versions_are_found_and_only_v1_needs_its_cpuset_filled() {
+        let found = hierarchies(&[
+            mount("/", "ext4", &["rw"]),
+            mount("/sys/fs/cgroup", "tmpfs", &["rw"]),
+            mount("/sys/fs/cgroup/cpuset", "cgroup", &["rw", "cpuset"]),
+            mount("/sys/fs/cgroup/memory", "cgroup", &["rw", "memory"]),
+            mount("/sys/fs/cgroup/unified", "cgroup2", &["rw"]),
+        ]);
+        let found: Vec<_> = found.iter().map(|one| (one.root.to_str().expect("text"), one.cpuset)).collect();
+        let expected =
+            [("/sys/fs/cgroup/cpuset", true), ("/sys/fs/cgroup/memory", false), ("/sys/fs/cgroup/unified", false)];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn groups_are_removed_from_the_leaves_up() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(root.path().join("a/b")).expect("made");
+        let order = deepest_first(root.path());
+        assert_eq!(order, [root.path().join("a/b"), root.path().join("a"), root.path().to_owned()]);
+    }
+}

@@ -1,0 +1,65 @@
+//! A node's pod network: a pair of virtual interfaces for each pod, routed on the host. No bridge, which would stay
+//! behind, and no packet-filter rules, which would have to be found again.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use super::{
+    Error,
+    error::OnPath as _,
+    files::{self, Readers},
+    layout::NodeLayout,
+};
+
+/// Where the distribution puts the network plugins.
+pub(super) const PLUGINS: &str = "/usr/lib/cni";
+
+/// Where libcni keeps what the plugins answered, whatever containerd's configuration says.
+const RESULTS: &str = "/var/lib/cni/results";
+
+/// Writes the network's configuration to where the node's containerd reads it.
+pub(super) fn configure(node: &NodeLayout, subnet: &str) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(&render(node, subnet)).on("write", node.cni_dir())?;
+    files::write(&node.cni_dir().join("10-orlop.conflist"), &text, Readers::Everyone)
+}
+
+fn render(node: &NodeLayout, subnet: &str) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": node.network,
+        "plugins": [{
+            "type": "ptp",
+            "ipMasq": false,
+            "ipam": {
+                "type": "host-local",
+                "dataDir": node.ipam_dir(),
+                "ranges": [[{"subnet": subnet}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }],
+    })
+}
+
+/// Removes what libcni keeps of networks whose name begins with `prefix`.
+pub(super) fn forget(prefix: &str) -> Result<(), Error> {
+    let Ok(results) = fs::read_dir(RESULTS) else { return Ok(()) };
+    for result in results.filter_map(Result::ok) {
+        if result.file_name().to_string_lossy().starts_with(prefix) {
+            let path = Path::new(RESULTS).join(result.file_name());
+            fs::remove_file(&path).on("remove", path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::layout::*, *};
+
+    #[test]
+    fn addresses_are_kept_below_the_node_and_nothing_filters_packets() {
+        let node = Layout::new(&BedName::default()).node(NodeNumber(2));
+        insta::assert_yaml_snapshot!(render(&node, "10.200.2.0/24"));
+    }
+}
