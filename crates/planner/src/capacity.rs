@@ -5,6 +5,8 @@
 mod growth;
 mod measurement;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Expansion, Mode, names::Reason};
@@ -172,7 +174,7 @@ impl<'a> Case<'a> {
     fn size(&self, spec: &CapacitySpec, profile: &DriverProfileSpec, usage: &Usage) -> Verdict {
         let claim = self.claim;
         let Some(need) = target::need(spec, usage) else {
-            let message = format!("more than minFree {} is free", spec.min_free);
+            let message = format!("at least minFree {} is free", spec.min_free);
             return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
         };
         let to = match target::size(spec, profile, claim, usage) {

@@ -12,8 +12,8 @@ const SHORT: SignedDuration = SignedDuration::from_secs(5);
 /// The window in which a writer that writes in bursts shows.
 const LONG: SignedDuration = SignedDuration::from_secs(60);
 
-/// Samples closer together than this are kept as one: it bounds the memory, and one burst of a page cache being
-/// written back is not extrapolated.
+/// Two samples in this time are kept, and no more: it bounds the memory. No rate is taken over a shorter span: one
+/// burst of a page cache being written back is not extrapolated.
 const SPACING: SignedDuration = SignedDuration::from_millis(500);
 
 /// With nothing newer than this, what was measured says nothing about now; as old as any measurement may become
@@ -31,7 +31,7 @@ pub struct Sample {
     pub available: Bytes,
 }
 
-/// The latest measurements of one filesystem: as many as the long window takes, at most about 120.
+/// The latest measurements of one filesystem: as many as the long window takes, at most about 240.
 #[derive(Debug, Clone, Default)]
 pub struct FillHistory {
     latest: Option<Sample>,
@@ -94,5 +94,117 @@ impl FillHistory {
         }
         let per_second = (last.filled - start.filled).max(0).saturating_mul(1_000_000_000) / span.as_nanos();
         u64::try_from(per_second).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn start() -> Timestamp {
+        "2026-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    /// Measurements of a volume of 1 GiB every `every`, with so many MiB free.
+    fn history(every: SignedDuration, available_mib: impl IntoIterator<Item = u64>) -> (FillHistory, Timestamp) {
+        let mut history = FillHistory::default();
+        let mut now = start();
+        for available in available_mib {
+            now += every;
+            history.push(Sample { at: now, total: Bytes::GIB, available: Bytes(available * MIB) });
+        }
+        (history, now)
+    }
+
+    const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+    #[test]
+    fn a_steady_writer_shows_as_what_it_is_however_often_it_is_measured() {
+        for every in [100, 1000, 10_000, 60_000].map(SignedDuration::from_millis) {
+            let mut history = FillHistory::default();
+            let step = 10 * MIB * u64::try_from(every.as_millis()).unwrap() / 1000;
+            let mut available = 1 << 40;
+            let mut now = start();
+            for _ in 0..1000 {
+                now += every;
+                available -= step;
+                history.push(Sample { at: now, total: Bytes(1 << 40), available: Bytes(available) });
+            }
+            assert_eq!(history.rate(now), 10 * MIB, "every {every:?}");
+            assert!(history.points.len() <= 242, "{} points are kept", history.points.len());
+        }
+    }
+
+    #[test]
+    fn one_measurement_or_a_moment_shows_no_rate() {
+        let (history, now) = history(SECOND, [500]);
+        assert_eq!(history.rate(now), 0);
+        let (history, now) = self::history(SignedDuration::from_millis(100), [500, 400, 300]);
+        assert_eq!(history.rate(now), 0);
+        assert_eq!(FillHistory::default().rate(now), 0);
+    }
+
+    #[test]
+    fn a_writer_that_starts_shows_within_the_short_window() {
+        let (history, now) = history(SECOND, std::iter::repeat_n(900, 60).chain([890, 880, 870, 860, 850]));
+        assert_eq!(history.rate(now), 10 * MIB);
+    }
+
+    #[test]
+    fn one_large_write_fades_within_seconds_and_is_forgotten_within_a_minute() {
+        let after = |seconds: usize| {
+            let (history, now) = history(SECOND, std::iter::repeat_n(900, 60).chain(std::iter::repeat_n(600, seconds)));
+            history.rate(now)
+        };
+        assert_eq!(after(5), 60 * MIB);
+        assert_eq!(after(6), 5 * MIB);
+        assert_eq!(after(60), 5 * MIB);
+        assert_eq!(after(61), 0);
+    }
+
+    #[test]
+    fn deleting_is_not_filling() {
+        let (history, now) = history(SECOND, [100, 200, 300, 400, 500, 600, 700]);
+        assert_eq!(history.rate(now), 0);
+    }
+
+    #[test]
+    fn growth_neither_hides_a_writer_nor_looks_like_one() {
+        let mut history = FillHistory::default();
+        let mut now = start();
+        let mut sample = |total: u64, available: u64| {
+            now += SECOND;
+            history.push(Sample { at: now, total: Bytes(total * MIB), available: Bytes(available * MIB) });
+            history.rate(now)
+        };
+        for available in [200, 190, 180, 170, 160, 150] {
+            sample(1024, available);
+        }
+        // The growth adds 512 MiB, of which the filesystem takes 50 for itself.
+        assert_eq!(sample(1536, 612), 50 * MIB / 6, "only what is written in the moment of growth goes uncounted");
+        for available in [602, 592, 582, 572] {
+            sample(1536, available);
+        }
+        assert_eq!(sample(1536, 562), 10 * MIB);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_starts_anew() {
+        let (mut history, now) = history(SECOND, [500, 400, 300]);
+        let earlier = now - SignedDuration::from_hours(1);
+        history.push(Sample { at: earlier, total: Bytes::GIB, available: Bytes(200 * MIB) });
+        assert_eq!(history.rate(earlier), 0);
+        let next = earlier + SECOND;
+        history.push(Sample { at: next, total: Bytes::GIB, available: Bytes(190 * MIB) });
+        assert_eq!(history.rate(next), 10 * MIB);
+    }
+
+    #[test]
+    fn what_was_measured_long_ago_says_nothing_about_now() {
+        let (history, now) = history(SECOND, [500, 400]);
+        assert_eq!(history.rate(now), 100 * MIB);
+        assert_eq!(history.rate(now + FORGOTTEN_AFTER), 0);
     }
 }

@@ -1,6 +1,9 @@
 //! What no plan may do, whatever led to it. Checked before every plan is applied, in production too, and written
 //! without the code that decides: an action that fails here is a bug there, and is refused, counted and reported.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeSet, fmt};
 
 use orlop_api::{Bytes, Expansion, Mode, names::Reason};

@@ -6,10 +6,14 @@
 //! checked by [`invariants`] before anyone applies it, in production too.
 
 mod capacity;
+#[cfg(test)]
+mod fixture;
 pub mod forecast;
 pub mod invariants;
 mod ledger;
 mod plan;
+#[cfg(test)]
+mod properties;
 mod report;
 mod selector;
 mod view;
@@ -20,7 +24,7 @@ pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use view::{
     Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, PodId, PodUse, Policy, PolicyId,
-    PolicyKind, Resize, Selector, Source, Uid, Usage, View, Watch,
+    PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
 };
 
 use jiff::Timestamp;

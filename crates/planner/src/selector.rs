@@ -61,3 +61,100 @@ fn sole<'a>(mut selecting: impl Iterator<Item = (&'a PolicyId, &'a Policy)>) -> 
         Governance::Conflict([vec![first.clone()], others].concat())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{cluster, id, namespaced, policy, view};
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn in_values(key: &str, values: &[&str]) -> Requirement {
+        Requirement::In(key.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())
+    }
+
+    fn not_in_values(key: &str, values: &[&str]) -> Requirement {
+        Requirement::NotIn(key.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())
+    }
+
+    #[test]
+    fn requirements_hold_as_kubernetes_says() {
+        let db = labels(&[("app", "db")]);
+        let none = labels(&[]);
+        for (requirement, for_db, for_none) in [
+            (in_values("app", &["db", "web"]), true, false),
+            (in_values("app", &["web"]), false, false),
+            (not_in_values("app", &["db"]), false, true),
+            (not_in_values("app", &["web"]), true, true),
+            (Requirement::Exists("app".to_owned()), true, false),
+            (Requirement::DoesNotExist("app".to_owned()), false, true),
+        ] {
+            let selector = Selector(vec![requirement.clone()]);
+            assert_eq!((selector.matches(&db), selector.matches(&none)), (for_db, for_none), "{requirement:?}");
+        }
+    }
+
+    #[test]
+    fn every_requirement_must_hold_and_none_selects_everything() {
+        let db = labels(&[("app", "db")]);
+        let both = Selector(vec![in_values("app", &["db"]), Requirement::Exists("tier".to_owned())]);
+        assert!(!both.matches(&db));
+        assert!(both.matches(&labels(&[("app", "db"), ("tier", "gold")])));
+        assert!(Selector::default().matches(&labels(&[])));
+    }
+
+    fn governance(view: &View) -> Governance {
+        view.governance(&id("data-0"), &view.claims[&id("data-0")])
+    }
+
+    fn selecting(app: &str) -> Policy {
+        Policy { claims: Selector(vec![in_values("app", &[app])]), ..policy() }
+    }
+
+    #[test]
+    fn a_namespaced_policy_wins_over_cluster_policies() {
+        let mut view = view();
+        view.policies.insert(cluster("all"), policy());
+        assert_eq!(governance(&view), Governance::By(namespaced("keep")));
+        view.policies.insert(namespaced("keep"), selecting("web"));
+        assert_eq!(governance(&view), Governance::By(cluster("all")), "one that selects something else does not");
+        view.policies.insert(cluster("all"), selecting("web"));
+        assert_eq!(governance(&view), Governance::None);
+    }
+
+    #[test]
+    fn policies_of_one_kind_that_select_the_same_claim_conflict() {
+        let mut view = view();
+        view.policies.insert(namespaced("also"), policy());
+        view.policies.insert(namespaced("web"), selecting("web"));
+        assert_eq!(governance(&view), Governance::Conflict(vec![namespaced("also"), namespaced("keep")]));
+        view.policies = [cluster("b"), cluster("a")].map(|id| (id, policy())).into();
+        assert_eq!(governance(&view), Governance::Conflict(vec![cluster("a"), cluster("b")]));
+    }
+
+    #[test]
+    fn policies_of_other_namespaces_do_not_count() {
+        let mut view = view();
+        for other in ["sho", "shop2"] {
+            let kind = PolicyKind::Namespaced(crate::NamespaceName(other.to_owned()));
+            view.policies.insert(PolicyId { kind, name: "keep".to_owned() }, policy());
+        }
+        assert_eq!(governance(&view), Governance::By(namespaced("keep")));
+    }
+
+    #[test]
+    fn a_cluster_policy_is_for_the_namespaces_that_it_picks() {
+        let mut view = view();
+        let not_prod = Policy { namespaces: Selector(vec![not_in_values("stage", &["prod"])]), ..policy() };
+        view.policies = [(cluster("all"), not_prod)].into();
+        assert_eq!(governance(&view), Governance::By(cluster("all")));
+        view.namespaces.insert(id("").namespace, labels(&[("stage", "prod")]));
+        assert_eq!(governance(&view), Governance::None);
+        view.namespaces.clear();
+        assert_eq!(governance(&view), Governance::None, "what labels the namespace has is not known");
+        view.policies = [(cluster("all"), policy())].into();
+        assert_eq!(governance(&view), Governance::By(cluster("all")), "and does not matter to this one");
+    }
+}

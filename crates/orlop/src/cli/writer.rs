@@ -43,8 +43,8 @@ pub(super) struct Args {
 /// and the filesystem's free and total bytes; and one with what the verification found.
 pub(super) async fn run(args: Args) -> Outcome {
     // As the first process of a container it would not be ended by a signal that it does not handle.
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| Failure::because("cannot handle the signal SIGTERM", error))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| Failure::because("cannot handle the signal SIGTERM", error))?;
     let options = Options {
         directory: args.directory,
         total: args.total,
@@ -126,7 +126,9 @@ fn explain(directory: &Path, error: WriterError) -> Failure {
     let remedy = match &error {
         WriterError::OtherSeed { found, .. } => format!("give --seed {found}, or another directory"),
         WriterError::Manifest { .. } => "give an empty directory".to_owned(),
-        WriterError::Io { .. } => format!("see whether {} can be written to, and the kernel's log", directory.display()),
+        WriterError::Io { .. } => {
+            format!("see whether {} can be written to, and the kernel's log", directory.display())
+        }
     };
     Failure::because(format!("cannot write all data into {}", directory.display()), error).remedy(remedy)
 }

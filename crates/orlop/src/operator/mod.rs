@@ -1,3 +1,161 @@
 //! The operator: observes by shared caches, plans, and applies the plan with preconditions.
+//!
+//! [`watch`](self::watch), and the sources of [`measure`]ments, say what there is; [`observe`] keeps it; the
+//! [`engine`](self::engine) has it decided by the planner and hands the result to [`act`](self::act) (changes to
+//! claims and pods), to `status` and to `events`. Several operators may run; the one that holds the [`lease`] acts.
 
+mod act;
+mod agenda;
+mod backoff;
+mod client;
+mod engine;
+mod events;
+mod http;
+mod lease;
+pub mod agents;
+pub mod identity;
 pub mod measure;
+pub mod metrics;
+pub mod observe;
+mod status;
+mod watch;
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch as latest},
+    task::JoinSet,
+};
+use tracing::{info, warn};
+
+use self::{
+    act::Executor,
+    engine::{Engine, Inputs, Outputs},
+    http::Health,
+    lease::{Candidate, Deposed},
+    metrics::Metrics,
+    status::Statuses,
+};
+
+/// How many observations wait for the engine at most.
+const OBSERVATIONS_MAX: usize = 1024;
+
+/// How many batches of measurements wait for the engine at most.
+const MEASUREMENTS_MAX: usize = 256;
+
+/// How the operator is to run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The namespace of the operator's own objects.
+    pub namespace: String,
+    /// Who this operator is; no other may have the same identity.
+    pub identity: String,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub http_address: SocketAddr,
+    /// The name of the Lease.
+    pub lease_name: String,
+    /// For how long the Lease holds when it is not renewed.
+    pub lease_duration: Duration,
+}
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// The API server cannot be spoken to as configured.
+    #[error("the API server cannot be reached as configured")]
+    Client(#[source] kube::Error),
+    /// The address for metrics and probes cannot be served.
+    #[error("cannot serve metrics and probes on {address}")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another operator leads now. This one has stopped acting, and is to be started anew as a standby.
+    #[error("this operator no longer leads")]
+    Deposed(#[from] Deposed),
+    /// A part of the operator has ended that never should.
+    #[error("the {0} ended: this is a bug")]
+    Ended(&'static str),
+    /// The signals that end the operator cannot be listened to.
+    #[error("cannot listen to signals")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs the operator until it is told to end by SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), OperatorError> {
+    let metrics = Metrics::default();
+    let health = Health::new();
+    let client = client::connect(&metrics).await.map_err(OperatorError::Client)?;
+    let leases = Api::<Lease>::namespaced(client.clone(), &config.namespace);
+    let candidate =
+        Candidate { name: config.lease_name, identity: config.identity.clone(), duration: config.lease_duration };
+    let (leadership, campaign) = lease::stand(leases.clone(), candidate.clone());
+
+    let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
+    let mut watching = watch::start(&client, &observations, &metrics);
+    let (_measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
+    let (notices, telling) = events::sender(client.clone(), config.identity, leadership.clone(), metrics.clone());
+    let engine = Engine::new(
+        leadership.clone(),
+        Outputs {
+            executor: Executor::new(client.clone(), leadership.clone()),
+            statuses: Statuses::new(client, leadership),
+            notices,
+            watches: latest::Sender::default(),
+            nodes: latest::Sender::default(),
+            health: health.clone(),
+            metrics: metrics.clone(),
+        },
+    );
+
+    let mut parts = JoinSet::new();
+    parts.spawn(async move {
+        engine.run(Inputs { observations: observed, measurements: measured }).await;
+        Err(OperatorError::Ended("event loop"))
+    });
+    parts.spawn(async move {
+        telling.await;
+        Err(OperatorError::Ended("sender of Events"))
+    });
+    parts.spawn(async move { Err(OperatorError::Deposed(campaign.await)) });
+    parts.spawn(async move {
+        let address = config.http_address;
+        match http::serve(address, health, metrics).await {
+            Ok(()) => Err(OperatorError::Ended("HTTP server")),
+            Err(source) => Err(OperatorError::Http { address, source }),
+        }
+    });
+    parts.spawn(told_to_end());
+
+    let ended = tokio::select! {
+        Some(ended) = parts.join_next() => ended,
+        Some(_) = watching.join_next() => Ok(Err(OperatorError::Ended("watch"))),
+    };
+    // First everything that acts, then the lease: it is not given away while something may still be under way.
+    parts.shutdown().await;
+    watching.shutdown().await;
+    let ended = ended.unwrap_or(Err(OperatorError::Ended("part that panicked")));
+    if ended.is_ok()
+        && let Err(error) = lease::release(&leases, &candidate).await
+    {
+        warn!(error = &error as &dyn std::error::Error, "the lease could not be released; it will expire");
+    }
+    ended
+}
+
+async fn told_to_end() -> Result<(), OperatorError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(OperatorError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(OperatorError::Signals)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("told to end");
+    Ok(())
+}

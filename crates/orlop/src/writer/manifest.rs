@@ -48,13 +48,8 @@ impl Manifest {
     pub(super) fn open(directory: &Path, seed: u64) -> Result<Self, WriterError> {
         let path = directory.join(NAME);
         let fail = |error| WriterError::io("open", &path, error);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(fail)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(fail)?;
         let whole = &text[..text.rfind('\n').map_or(0, |last| last + 1)];

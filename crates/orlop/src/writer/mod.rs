@@ -151,7 +151,10 @@ fn write_file(
     let name = format!("data-{number:06}");
     let path = options.directory.join(&name);
     let before = progress.written().0;
-    let fail = |what| { let path = path.clone(); move |error| WriterError::io(what, &path, error) };
+    let fail = |what| {
+        let path = path.clone();
+        move |error| WriterError::io(what, &path, error)
+    };
     loop {
         progress.written.store(before, Ordering::Relaxed);
         let Some(mut file) = until_there_is_room(progress, || File::create(&path)).map_err(fail("create"))? else {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use orlop_api::names::{Reason, condition};
 
 use super::{Entry, Urgency};
-use crate::view::{ClaimId, Governance};
+use crate::view::{ClaimId, Governance, PolicyId, PolicyKind};
 
 /// How many claims a message names.
 const NAMED_MAX: usize = 3;
@@ -39,9 +39,17 @@ type Claim<'a> = (&'a ClaimId, &'a Entry);
 
 impl Draft {
     /// Both conditions of a policy that governs `claims` claims, of which `worst` are the most urgent.
-    pub(super) fn all(worst: &[Claim<'_>], claims: usize, problems: usize) -> [Self; 2] {
+    pub(super) fn all(policy: &PolicyId, worst: &[Claim<'_>], claims: usize, problems: usize) -> [Self; 2] {
         let Some(first) = worst.first() else {
-            let message = "it selects no claim: check its selector against the labels of the claims";
+            let message = match policy.kind {
+                PolicyKind::Namespaced(_) => {
+                    "it selects no claim: compare its selector with the labels of the claims in its namespace"
+                }
+                PolicyKind::Cluster => {
+                    "it governs no claim: compare its selectors with the labels of namespaces and claims; a \
+                     StoragePolicy that selects the same claim takes precedence"
+                }
+            };
             return [
                 Self::new(condition::READY, Status::True, "NoClaims", message),
                 Self::new(condition::HEALTHY, Status::Unknown, "NoClaims", message),
@@ -64,21 +72,28 @@ impl Draft {
             _ if entry.decision.reason == Reason::Off => {
                 Self::new(condition::READY, Status::True, Reason::Off.to_string(), entry.decision.message.clone())
             }
-            _ => Self::new(condition::READY, Status::True, "InForce", format!("governs {}", claims_of(claims))),
+            _ => {
+                let message = format!("governs {} in mode {:?}", claims_of(claims), entry.decision.mode);
+                Self::new(condition::READY, Status::True, "InForce", message)
+            }
         }
     }
 
     fn healthy(worst: &[Claim<'_>], (id, first): Claim<'_>, claims: usize, problems: usize) -> Self {
         let decision = &first.decision;
         if problems > 0 {
-            let named: Vec<_> = worst
-                .iter()
-                .take(problems.min(NAMED_MAX))
-                .map(|(id, entry)| format!("{id} ({})", entry.decision.reason))
-                .collect();
-            let more = if problems > NAMED_MAX { ", and more" } else { "" };
-            let message =
-                format!("{problems} of {}: {}{more}. {id}: {}", claims_of(claims), named.join(", "), decision.message);
+            let of = claims_of(claims);
+            let message = if problems == 1 {
+                format!("1 of {of}, {id}: {}", decision.message)
+            } else {
+                let named: Vec<_> = worst
+                    .iter()
+                    .take(problems.min(NAMED_MAX))
+                    .map(|(id, entry)| format!("{id} ({})", entry.decision.reason))
+                    .collect();
+                let more = if problems > NAMED_MAX { " and more" } else { "" };
+                format!("{problems} of {of}: {}{more}. The first: {}", named.join(", "), decision.message)
+            };
             return Self::new(condition::HEALTHY, Status::False, decision.reason.to_string(), message);
         }
         match Urgency::of(decision) {

@@ -1,0 +1,85 @@
+//! An action as one request to the API server, whose preconditions make it fail where the object is no longer what
+//! was planned for.
+
+use kube::api::Patch;
+use orlop_api::names::{GROWTH_ANNOTATION, SYNC_ANNOTATION};
+use orlop_planner::{Action, ClaimId, GrowthRecord, PodId, Uid};
+use serde_json::{Value, json};
+
+use crate::operator::observe::Spelling;
+
+const REQUEST: &str = "/spec/resources/requests/storage";
+const ANNOTATIONS: &str = "/metadata/annotations";
+
+/// What is patched, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) target: Target,
+    pub(super) patch: Patch<Value>,
+}
+
+/// The object of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    Claim(ClaimId),
+    Pod(PodId),
+}
+
+/// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
+/// the claim that the plan was made from. None where that is no longer known: then the plan is out of date.
+pub(super) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Request> {
+    match action {
+        Action::Grow { claim, uid, record, .. } => {
+            let operations = grow(uid, spelling?, record)?;
+            Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
+        Action::RecordUsable { claim, uid, record, .. } => {
+            let operations = record_usable(uid, spelling?, record)?;
+            Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
+        Action::SyncPod { pod, uid, value, .. } => {
+            // A UID cannot be changed, so a patch that names another than the pod's own is refused.
+            let patch = json!({ "metadata": { "uid": uid, "annotations": { SYNC_ANNOTATION: value } } });
+            Some(Request { target: Target::Pod(pod.clone()), patch: Patch::Merge(patch) })
+        }
+    }
+}
+
+fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
+    let mut operations = vec![is("/metadata/uid", uid), is(REQUEST, &spelling.requested)];
+    let text = serde_json::to_string(record).ok()?;
+    if spelling.annotated {
+        // An annotation that is not there equals null.
+        operations.push(is(&growth_annotation(), &spelling.growth));
+        operations.push(json!({ "op": "add", "path": growth_annotation(), "value": text }));
+    } else {
+        // The map itself is missing then, and nothing can be added to it.
+        operations.push(is(ANNOTATIONS, &Value::Null));
+        operations.push(json!({ "op": "add", "path": ANNOTATIONS, "value": { GROWTH_ANNOTATION: text } }));
+    }
+    operations.push(json!({ "op": "replace", "path": REQUEST, "value": record.to }));
+    Some(operations)
+}
+
+fn record_usable(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
+    let text = serde_json::to_string(record).ok()?;
+    Some(vec![
+        is("/metadata/uid", uid),
+        is(&growth_annotation(), spelling.growth.as_ref()?),
+        json!({ "op": "replace", "path": growth_annotation(), "value": text }),
+    ])
+}
+
+/// A precondition: the value at the path is this one.
+fn is(path: &str, value: &impl serde::Serialize) -> Value {
+    json!({ "op": "test", "path": path, "value": value })
+}
+
+/// The path of the growth annotation, in which a JSON pointer spells the slash `~1`.
+fn growth_annotation() -> String {
+    format!("{ANNOTATIONS}/{}", GROWTH_ANNOTATION.replace('~', "~0").replace('/', "~1"))
+}
+
+fn json_patch(operations: Vec<Value>) -> Option<Patch<Value>> {
+    serde_json::from_value(Value::Array(operations)).ok().map(Patch::Json)
+}

@@ -1,0 +1,420 @@
+//! The event loop: takes in what is observed, has the claims concerned decided, and hands what was decided to whoever
+//! carries it out or tells of it. It alone holds the observer and the ledger; everything that waits for the API server
+//! runs beside it and reports back.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::names::Reason;
+use orlop_planner::{
+    Action, ClaimId, Decision, Governance, Ledger, Outcome, Plan, PolicyId, Report, View, invariants, plan_claims,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    act::{Acted, Executor, Failure},
+    agenda::Agenda,
+    backoff::Backoff,
+    events::{self, Notices},
+    http::Health,
+    lease::Leadership,
+    measure::{Measurement, Watches},
+    metrics::Metrics,
+    observe::{Dirty, Observation, Observer},
+    status::{self, Statuses, Written},
+};
+
+/// After the first news how long to wait for more: what one cause changes in several objects is decided once.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// The loop turns at least this often, so that it is seen to be alive.
+const TURN_AT_LEAST: Duration = Duration::from_secs(5);
+
+/// How much news is taken in at most before the loop looks at anything else.
+const BATCH_MAX: usize = 512;
+
+/// Just after the start nothing has been measured yet, and that is no news: agents reconnect within five seconds, and
+/// the kubelets are asked within half a minute. Until then a missing measurement is not reported.
+const SETTLE: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long to wait after an action that the API server refused: a quota or a webhook changes its mind when somebody
+/// changes it.
+const REFUSED_BACKOFF: Backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_secs(300) };
+
+/// How long to wait after an action that was not answered, or was overtaken by another change: by then the watch has
+/// usually told what became of it.
+const RETRY_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
+
+/// Where news comes from.
+pub(super) struct Inputs {
+    pub(super) observations: mpsc::Receiver<Observation>,
+    pub(super) measurements: mpsc::Receiver<Vec<Measurement>>,
+}
+
+/// Whom the engine tells.
+pub(super) struct Outputs {
+    pub(super) executor: Executor,
+    pub(super) statuses: Statuses,
+    pub(super) notices: Notices,
+    pub(super) watches: Watches,
+    pub(super) nodes: watch::Sender<BTreeSet<String>>,
+    pub(super) health: Health,
+    pub(super) metrics: Metrics,
+}
+
+/// The event loop's state. Nothing in it has to outlive a restart.
+pub(super) struct Engine {
+    observer: Observer,
+    ledger: Ledger,
+    agenda: Agenda,
+    leadership: Leadership,
+    to: Outputs,
+    /// The claims that are being acted on. They are decided again when that has ended.
+    busy: BTreeSet<ClaimId>,
+    setbacks: HashMap<ClaimId, Setback>,
+    /// When this operator began to lead.
+    leads_since: Option<Timestamp>,
+    /// Policies of claims that were not measured yet when the operator had just started.
+    unsettled: BTreeSet<PolicyId>,
+    plan_at: Option<Instant>,
+}
+
+/// An action that failed.
+#[derive(Debug)]
+struct Setback {
+    failures: u32,
+    /// Until when no action is tried.
+    until: Timestamp,
+    /// What the API server said, where it refused.
+    refusal: Option<String>,
+}
+
+impl Engine {
+    pub(super) fn new(leadership: Leadership, to: Outputs) -> Self {
+        Self {
+            observer: Observer::default(),
+            ledger: Ledger::default(),
+            agenda: Agenda::default(),
+            leadership,
+            to,
+            busy: BTreeSet::new(),
+            setbacks: HashMap::new(),
+            leads_since: None,
+            unsettled: BTreeSet::new(),
+            plan_at: None,
+        }
+    }
+
+    /// Runs until the sources of observations are gone.
+    pub(super) async fn run(mut self, mut from: Inputs) {
+        let (mut observed, mut measured) = (Vec::new(), Vec::new());
+        loop {
+            let turn_at = self.turn_at();
+            tokio::select! {
+                count = from.observations.recv_many(&mut observed, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    observed.drain(..).for_each(|observation| self.observer.observe(observation));
+                }
+                count = from.measurements.recv_many(&mut measured, BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    measured.drain(..).flatten().for_each(|measurement| self.measure(measurement));
+                }
+                acted = self.to.executor.acted() => self.acted(acted),
+                written = self.to.statuses.written() => self.written(written),
+                () = self.leadership.changed() => {}
+                () = sleep_until(turn_at) => {}
+            }
+            self.turn();
+        }
+    }
+
+    fn measure(&mut self, measurement: Measurement) {
+        if let Measurement::Sampled { usage, .. } = &measurement {
+            self.to.metrics.sampled(usage.source, usage.at);
+        }
+        self.observer.measure(measurement);
+    }
+
+    /// When the loop has something to do though nothing is observed.
+    fn turn_at(&self) -> Instant {
+        let now = Instant::now();
+        let due = self.agenda.next().map(|at| {
+            let wait = at.duration_since(Timestamp::now());
+            now + Duration::try_from(wait).unwrap_or_default()
+        });
+        [self.plan_at, due, self.to.statuses.next()].into_iter().flatten().fold(now + TURN_AT_LEAST, Instant::min)
+    }
+
+    fn turn(&mut self) {
+        let synced = self.observer.is_synced();
+        self.to.health.turned(synced);
+        self.to.nodes.send_if_modified(|nodes| {
+            let differs = nodes != self.observer.nodes();
+            if differs {
+                nodes.clone_from(self.observer.nodes());
+            }
+            differs
+        });
+        let leads = self.leadership.is_held();
+        self.to.metrics.leads(leads);
+        if !synced {
+            return;
+        }
+        if !leads {
+            // A standby need not remember what it would decide: when it leads, it decides everything anew.
+            if self.leads_since.is_none() {
+                self.observer.take_dirty();
+            }
+            return;
+        }
+        if self.leads_since.is_none() {
+            info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
+            self.leads_since = Some(Timestamp::now());
+            self.observer.mark_all();
+        }
+        self.pass_when_due();
+        self.write_due_statuses();
+    }
+
+    fn pass_when_due(&mut self) {
+        let (now, time) = (Instant::now(), Timestamp::now());
+        for claim in self.agenda.take_due(time) {
+            self.observer.mark(claim);
+        }
+        if self.observer.is_dirty() && self.plan_at.is_none() {
+            self.plan_at = Some(now + COALESCE);
+        }
+        if self.plan_at.is_some_and(|at| at <= now) {
+            self.plan_at = None;
+            let dirty = self.observer.take_dirty();
+            self.pass(dirty, time);
+        }
+    }
+
+    /// Decides about everything that has changed, and begins to carry it out.
+    fn pass(&mut self, dirty: Dirty, now: Timestamp) {
+        let started = std::time::Instant::now();
+        for policy in dirty.policies {
+            self.to.statuses.mark(policy, Instant::now());
+        }
+        // A claim that is being acted on is decided when the outcome is known; it is marked again then.
+        let (gone, claims): (Vec<_>, Vec<_>) = dirty
+            .claims
+            .into_iter()
+            .filter(|claim| !self.busy.contains(claim))
+            .partition(|claim| !self.observer.view().claims.contains_key(claim));
+        gone.iter().for_each(|claim| self.forget(claim));
+        if claims.is_empty() {
+            return;
+        }
+        let (plan, mut report) = plan_claims(self.observer.view(), &claims, now);
+        let (mut plan, violations) = invariants::retain_sound(self.observer.view(), plan);
+        for violation in violations {
+            self.to.metrics.invariant_violated();
+            error!(%violation, "an action breaks an invariant and is refused: this is a bug");
+        }
+        self.hold_back(&mut plan, &mut report, now);
+        self.settle(&mut report, now);
+        for (id, decision) in &report.decisions {
+            if let Some(at) = decision.again_at {
+                self.agenda.schedule(id, at);
+            }
+        }
+        self.to.metrics.planned(claims.len(), started.elapsed());
+        self.begin(plan);
+        self.record(report, now);
+        self.update_watches(&claims);
+    }
+
+    /// Takes out of the plan what has failed a short while ago. Where the API server refused a growth, the report
+    /// says so.
+    fn hold_back(&self, plan: &mut Plan, report: &mut Report, now: Timestamp) {
+        if self.setbacks.is_empty() {
+            return;
+        }
+        let in_force = |claim: &ClaimId| self.setbacks.get(claim).filter(|setback| now < setback.until);
+        for (claim, decision) in &mut report.decisions {
+            let Some(setback) = in_force(claim) else { continue };
+            decision.again_at = Some(decision.again_at.map_or(setback.until, |at| at.min(setback.until)));
+            if let (Outcome::Grow(to), Some(refusal)) = (decision.outcome, &setback.refusal) {
+                decision.outcome = Outcome::Wait;
+                decision.reason = Reason::GrowthFailed;
+                decision.message = format!("the API server refuses to let the claim grow to {to}: {refusal}");
+            }
+        }
+        plan.actions.retain(|action| in_force(action.claim()).is_none());
+    }
+
+    /// Leaves out of the report what is only not known yet.
+    fn settle(&mut self, report: &mut Report, now: Timestamp) {
+        let Some(settled_at) = self.leads_since.and_then(|since| since.checked_add(SETTLE).ok()) else { return };
+        if now >= settled_at {
+            let policies = std::mem::take(&mut self.unsettled);
+            policies.into_iter().for_each(|policy| self.to.statuses.mark(policy, Instant::now()));
+            return;
+        }
+        report.decisions.retain(|claim, decision| {
+            let unknown = decision.reason == Reason::NoMeasurement;
+            if unknown {
+                self.agenda.schedule(claim, settled_at);
+                if let Governance::By(policy) = &decision.governance {
+                    self.unsettled.insert(policy.clone());
+                }
+            }
+            !unknown
+        });
+    }
+
+    fn begin(&mut self, plan: Plan) {
+        for action in &plan.actions {
+            info!(claim = %action.claim(), action = ?action, "acts");
+        }
+        let claims = self.to.executor.begin(plan, &self.observer);
+        self.busy.extend(claims);
+    }
+
+    /// Takes the decisions into the ledger, and tells of what is new.
+    fn record(&mut self, report: Report, now: Timestamp) {
+        let before: Vec<_> = report
+            .decisions
+            .keys()
+            .map(|claim| (claim.clone(), self.ledger.decision(claim).map(|decision| decision.reason)))
+            .collect();
+        let changes = self.ledger.record(report, now);
+        for (claim, reason) in before {
+            let decision = self.ledger.decision(&claim);
+            self.to.metrics.claim_moved(reason, decision.map(|decision| decision.reason));
+        }
+        for id in &changes.claims {
+            self.tell(id, now);
+        }
+        for policy in changes.policies {
+            self.to.statuses.mark(policy, Instant::now());
+        }
+    }
+
+    fn tell(&self, id: &ClaimId, now: Timestamp) {
+        let Some((claim, decision)) = self.observer.view().claims.get(id).zip(self.ledger.decision(id)) else { return };
+        info!(claim = %id, reason = %decision.reason, outcome = ?decision.outcome, message = decision.message, "decided");
+        for notice in events::of_decision(id, claim, decision, now) {
+            self.to.notices.send(notice);
+        }
+    }
+
+    fn forget(&mut self, claim: &ClaimId) {
+        let reason = self.ledger.decision(claim).map(|decision| decision.reason);
+        self.to.metrics.claim_moved(reason, None);
+        self.agenda.forget(claim);
+        self.setbacks.remove(claim);
+        for policy in self.ledger.remove(claim).policies {
+            self.to.statuses.mark(policy, Instant::now());
+        }
+    }
+
+    /// Tells the sources of measurements what of these claims' volumes should be reported at once.
+    fn update_watches(&self, claims: &[ClaimId]) {
+        let view: &View = self.observer.view();
+        self.to.watches.send_if_modified(|watches| {
+            let mut modified = false;
+            for id in claims {
+                let Some((claim, volume)) = view.claims.get(id).zip(self.observer.volume_of(id)) else { continue };
+                let wanted = orlop_planner::watch(view, id, claim);
+                if watches.get(volume) == wanted.as_ref() {
+                    continue;
+                }
+                modified = true;
+                match wanted {
+                    Some(wanted) => watches.insert(volume.to_owned(), wanted),
+                    None => watches.remove(volume),
+                };
+            }
+            modified
+        });
+    }
+
+    /// Takes in what became of actions. Done or not, the claim is decided again from what it is now.
+    fn acted(&mut self, acted: Acted) {
+        let Acted { claim, done, failed } = acted;
+        self.busy.remove(&claim);
+        for (action, observation) in done {
+            self.done(&action);
+            if let Some(observation) = observation {
+                self.observer.observe(observation);
+            }
+        }
+        match failed {
+            None => {
+                self.setbacks.remove(&claim);
+            }
+            Some((action, failure)) => self.failed(&claim, &action, failure),
+        }
+        self.observer.mark(claim);
+    }
+
+    fn done(&self, action: &Action) {
+        match action {
+            Action::Grow { claim, uid, record, .. } => {
+                self.to.metrics.growth_requested();
+                let message = self.ledger.decision(claim).map_or("", |decision: &Decision| &decision.message);
+                self.to.notices.send(events::growing(claim, uid, record, message));
+            }
+            Action::RecordUsable { record, .. } => self.to.metrics.growth_usable(record),
+            Action::SyncPod { .. } => {}
+        }
+    }
+
+    fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure) {
+        self.to.metrics.action_failed(failure.label());
+        warn!(%claim, ?action, ?failure, "an action failed");
+        let failures = self.setbacks.get(claim).map_or(0, |setback| setback.failures);
+        let (wait, refusal) = match failure {
+            Failure::Refused(why) => (REFUSED_BACKOFF.after(failures), Some(why)),
+            Failure::Overtaken | Failure::Unanswered(_) => (RETRY_BACKOFF.after(failures), None),
+        };
+        let until = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
+        self.setbacks.insert(claim.clone(), Setback { failures: failures + 1, until, refusal });
+    }
+
+    fn write_due_statuses(&mut self) {
+        let now = Timestamp::now();
+        for policy in self.to.statuses.take_due(Instant::now()) {
+            let Some(known) = self.observer.known_policy(&policy) else {
+                self.to.statuses.forget(&policy);
+                continue;
+            };
+            if self.unsettled.contains(&policy) {
+                continue;
+            }
+            let status = match &known.invalid {
+                Some(why) => status::of_invalid(known, why, now),
+                None => self.ledger.status(&policy, known.generation, known.status.as_ref(), now),
+            };
+            if known.status.as_ref() == Some(&status) {
+                continue;
+            }
+            if let Some(condition) = status::newly_not_ready(known.status.as_ref(), &status) {
+                let (reason, message) = (&condition.reason, &condition.message);
+                self.to.notices.send(events::not_ready(&policy, &known.uid, known.generation, reason, message));
+            }
+            self.to.statuses.write(policy, &known.uid, &status);
+        }
+    }
+
+    fn written(&mut self, written: Written) {
+        match written.result {
+            Ok(observation) => self.observer.observe(observation),
+            Err(failure) => warn!(policy = %written.policy, ?failure, "a status could not be written"),
+        }
+    }
+}

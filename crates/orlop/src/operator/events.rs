@@ -1,0 +1,259 @@
+//! Events: what a user sees with `kubectl describe`. An Event's name is a digest of what it says, so that an operator
+//! that is killed at any moment says it again after its restart without doubling it: the API server already has it.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::{core::v1::ObjectReference, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{Api, Client, Resource, api::PostParams};
+use orlop_api::{ClusterStoragePolicy, StoragePolicy, names::FIELD_MANAGER};
+use orlop_planner::{Claim, ClaimId, Decision, Governance, GrowthRecord, Outcome, PolicyId, PolicyKind, Uid};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::{act::Failure, backoff::Backoff, lease::Leadership, metrics::Metrics};
+
+/// The API server keeps an Event for an hour by default. What is older than this is not said again after a restart.
+const NEWS_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// The longest note that an Event may have, in bytes.
+const NOTE_BYTES_MAX: usize = 1024;
+
+/// How many Events wait to be sent. More than that are dropped: they inform, and the status has the whole.
+const WAITING_MAX: usize = 4096;
+
+/// How often an Event is tried when the API server does not answer.
+const ATTEMPTS: u32 = 5;
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(8) };
+
+/// Something to tell the users of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Notice {
+    about: About,
+    uid: Uid,
+    severity: Severity,
+    reason: String,
+    note: String,
+    /// What makes this notice this one and no other about the same object: told once.
+    occasion: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum About {
+    Claim(ClaimId),
+    Policy(PolicyId),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    Normal,
+    Warning,
+}
+
+/// A growth has been asked for; the message is the decision's.
+pub(super) fn growing(id: &ClaimId, uid: &Uid, record: &GrowthRecord, message: &str) -> Notice {
+    Notice {
+        about: About::Claim(id.clone()),
+        uid: uid.clone(),
+        severity: Severity::Normal,
+        reason: "Growing".to_owned(),
+        note: message.to_owned(),
+        occasion: format!("{} at {}", record.to, record.crossed),
+    }
+}
+
+/// What is to be told when something new was decided about a claim.
+pub(super) fn of_decision(id: &ClaimId, claim: &Claim, decision: &Decision, now: Timestamp) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if let Some(record) = &claim.growth {
+        match record.usable {
+            // Had the operator been killed between asking and telling, it is told now.
+            None if matches!(decision.outcome, Outcome::Growing(_)) && is_news(record.crossed, now) => {
+                let message = format!("grow from {} to {} ({})", record.from, record.to, record.reason);
+                notices.push(growing(id, &claim.uid, record, &message));
+            }
+            Some(usable) if is_news(usable, now) => notices.push(grown(id, &claim.uid, record, usable)),
+            _ => {}
+        }
+    }
+    if decision.is_problem() {
+        let mut occasion = format!("{} of {}", decision.reason, decision.size);
+        if let Governance::Conflict(policies) = &decision.governance {
+            occasion = policies.iter().fold(occasion, |occasion, policy| format!("{occasion}, {policy}"));
+        }
+        notices.push(Notice {
+            about: About::Claim(id.clone()),
+            uid: claim.uid.clone(),
+            severity: Severity::Warning,
+            reason: decision.reason.to_string(),
+            note: decision.message.clone(),
+            occasion,
+        });
+    }
+    notices
+}
+
+fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> Notice {
+    let seconds = usable.duration_since(record.crossed).as_secs_f64();
+    Notice {
+        about: About::Claim(id.clone()),
+        uid: uid.clone(),
+        severity: Severity::Normal,
+        reason: "Grown".to_owned(),
+        note: format!(
+            "grown from {} to {}: the new bytes were usable {seconds:.1} s after the threshold was crossed",
+            record.from, record.to
+        ),
+        occasion: format!("{} at {}", record.to, record.crossed),
+    }
+}
+
+/// A policy is not in force.
+pub(super) fn not_ready(id: &PolicyId, uid: &Uid, generation: Option<i64>, reason: &str, message: &str) -> Notice {
+    Notice {
+        about: About::Policy(id.clone()),
+        uid: uid.clone(),
+        severity: Severity::Warning,
+        reason: reason.to_owned(),
+        note: message.to_owned(),
+        occasion: format!("{reason} of generation {}", generation.unwrap_or_default()),
+    }
+}
+
+fn is_news(at: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(at) < NEWS_FOR
+}
+
+impl Notice {
+    /// The Event that says it.
+    fn event(&self, instance: &str, now: Timestamp) -> Event {
+        let mut note = self.note.clone();
+        note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
+        let regarding = self.regarding();
+        Event {
+            metadata: ObjectMeta {
+                name: Some(self.name(regarding.name.as_deref().unwrap_or_default())),
+                namespace: Some(self.namespace().to_owned()),
+                ..ObjectMeta::default()
+            },
+            action: Some("Decide".to_owned()),
+            event_time: Some(MicroTime(now)),
+            note: Some(note),
+            reason: Some(self.reason.clone()),
+            regarding: Some(regarding),
+            reporting_controller: Some(FIELD_MANAGER.to_owned()),
+            reporting_instance: Some(instance.to_owned()),
+            type_: Some(format!("{:?}", self.severity)),
+            ..Event::default()
+        }
+    }
+
+    /// The same for the same notice, whoever sends it and whenever.
+    fn name(&self, object: &str) -> String {
+        let mut digest = Sha256::new();
+        for part in [&self.uid.0, &self.reason, &self.occasion] {
+            digest.update(part);
+            digest.update([0]);
+        }
+        let digest = digest.finalize();
+        let digest = u64::from_be_bytes(std::array::from_fn(|index| digest[index]));
+        // A name has at most 253 bytes, and one that is cut must not end in a separator.
+        let object = object[..object.floor_char_boundary(200)].trim_end_matches(['.', '-']);
+        format!("{object}.{digest:016x}")
+    }
+
+    /// Events about objects without a namespace go into `default`.
+    fn namespace(&self) -> &str {
+        match &self.about {
+            About::Claim(id) => &id.namespace.0,
+            About::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. }) => &namespace.0,
+            About::Policy(_) => "default",
+        }
+    }
+
+    fn regarding(&self) -> ObjectReference {
+        let (api_version, kind, name, namespaced) = match &self.about {
+            About::Claim(id) => ("v1".to_owned(), "PersistentVolumeClaim".to_owned(), &id.name, true),
+            About::Policy(PolicyId { kind: PolicyKind::Cluster, name }) => (
+                ClusterStoragePolicy::api_version(&()).into_owned(),
+                ClusterStoragePolicy::kind(&()).into_owned(),
+                name,
+                false,
+            ),
+            About::Policy(PolicyId { name, .. }) => {
+                (StoragePolicy::api_version(&()).into_owned(), StoragePolicy::kind(&()).into_owned(), name, true)
+            }
+        };
+        ObjectReference {
+            api_version: Some(api_version),
+            kind: Some(kind),
+            name: Some(name.clone()),
+            namespace: namespaced.then(|| self.namespace().to_owned()),
+            uid: Some(self.uid.0.clone()),
+            ..ObjectReference::default()
+        }
+    }
+}
+
+/// Takes notices and never makes anybody wait.
+#[derive(Debug, Clone)]
+pub(super) struct Notices {
+    waiting: mpsc::Sender<Notice>,
+    metrics: Metrics,
+}
+
+impl Notices {
+    pub(super) fn send(&self, notice: Notice) {
+        if self.waiting.try_send(notice).is_err() {
+            self.metrics.event_dropped();
+        }
+    }
+}
+
+/// Where notices are put, and the task that sends them, in their order.
+pub(super) fn sender(
+    client: Client,
+    instance: String,
+    leadership: Leadership,
+    metrics: Metrics,
+) -> (Notices, impl Future<Output = ()>) {
+    let (waiting, mut notices) = mpsc::channel(WAITING_MAX);
+    let sending = {
+        let metrics = metrics.clone();
+        async move {
+            while let Some(notice) = notices.recv().await {
+                if !leadership.is_held() || !deliver(&client, &notice, &instance).await {
+                    metrics.event_dropped();
+                }
+            }
+        }
+    };
+    (Notices { waiting, metrics }, sending)
+}
+
+/// Sends a notice; false where it could not be.
+async fn deliver(client: &Client, notice: &Notice, instance: &str) -> bool {
+    let api = Api::<Event>::namespaced(client.clone(), notice.namespace());
+    let event = notice.event(instance, Timestamp::now());
+    for attempt in 0..ATTEMPTS {
+        let Err(error) = api.create(&PostParams::default(), &event).await else { return true };
+        match Failure::from(&error) {
+            // It has been said before, or its object's namespace is gone.
+            Failure::Overtaken => {
+                debug!(event = event.metadata.name, "the Event is there already");
+                return true;
+            }
+            Failure::Refused(why) => {
+                warn!(event = event.metadata.name, why, "the API server refuses an Event");
+                return false;
+            }
+            Failure::Unanswered(_) => tokio::time::sleep(BACKOFF.after(attempt)).await,
+        }
+    }
+    warn!(event = event.metadata.name, "an Event could not be sent");
+    false
+}

@@ -1,0 +1,194 @@
+//! What the operator counts, in the OpenMetrics text format.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use orlop_api::names::Reason;
+use orlop_planner::{GrowthRecord, Source};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// The operator's metrics. Clones count into the same.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    leader: Gauge,
+    claims: Family<ReasonLabel, Gauge>,
+    decisions: Counter,
+    planning: Histogram,
+    growths: Counter,
+    growth_durations: Histogram,
+    actions_failed: Family<OutcomeLabel, Counter>,
+    violations: Counter,
+    watch_failures: Family<KindLabel, Counter>,
+    unreadable: Family<KindLabel, Counter>,
+    events_dropped: Counter,
+    samples: Family<SourceLabel, Counter>,
+    sampled_at: Family<SourceLabel, Gauge>,
+    requests: Family<RequestLabels, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    verb: String,
+    code: u32,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut it = Inner {
+            registry: Registry::with_prefix("orlop"),
+            leader: Gauge::default(),
+            claims: Family::default(),
+            decisions: Counter::default(),
+            planning: Histogram::new(exponential_buckets(0.000_1, 4.0, 8)),
+            growths: Counter::default(),
+            growth_durations: Histogram::new([0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
+            actions_failed: Family::default(),
+            violations: Counter::default(),
+            watch_failures: Family::default(),
+            unreadable: Family::default(),
+            events_dropped: Counter::default(),
+            samples: Family::default(),
+            sampled_at: Family::default(),
+            requests: Family::default(),
+        };
+        let to = &mut it.registry;
+        to.register("leader", "Does this operator hold the lease", it.leader.clone());
+        to.register("claims", "Governed claims by the reason of the latest decision", it.claims.clone());
+        to.register("decisions", "Decisions about claims", it.decisions.clone());
+        to.register_with_unit("planning_duration", "One planning pass", Unit::Seconds, it.planning.clone());
+        to.register("growths", "Larger sizes requested", it.growths.clone());
+        to.register_with_unit(
+            "growth_duration",
+            "From the threshold crossed to the new bytes usable",
+            Unit::Seconds,
+            it.growth_durations.clone(),
+        );
+        to.register("actions_failed", "Actions that failed, by what came of them", it.actions_failed.clone());
+        to.register("invariant_violations", "Actions refused because they break an invariant", it.violations.clone());
+        to.register("watch_failures", "Watches that failed and began again", it.watch_failures.clone());
+        to.register("objects_unreadable", "Objects read that could not be understood", it.unreadable.clone());
+        to.register("events_dropped", "Events that could not be sent", it.events_dropped.clone());
+        to.register("samples", "Measurements of volumes received", it.samples.clone());
+        to.register_with_unit(
+            "sample_timestamp",
+            "When the newest measurement was made",
+            Unit::Seconds,
+            it.sampled_at.clone(),
+        );
+        to.register("api_requests", "Requests to the API server, by verb and code", it.requests.clone());
+        Self(Arc::new(it))
+    }
+}
+
+impl Metrics {
+    /// The metrics as text, in the form that Prometheus reads.
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        // Writing into a String does not fail.
+        let _ = text::encode(&mut out, &self.0.registry);
+        out
+    }
+
+    pub(super) fn leads(&self, leads: bool) {
+        self.0.leader.set(leads.into());
+    }
+
+    /// A claim is counted under another reason than before.
+    pub(super) fn claim_moved(&self, from: Option<Reason>, to: Option<Reason>) {
+        let count = |reason: Reason| self.0.claims.get_or_create_owned(&ReasonLabel { reason: reason.to_string() });
+        if from != to {
+            from.map(|reason| count(reason).dec());
+            to.map(|reason| count(reason).inc());
+        }
+    }
+
+    pub(super) fn planned(&self, claims: usize, took: Duration) {
+        self.0.decisions.inc_by(claims as u64);
+        self.0.planning.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn growth_requested(&self) {
+        self.0.growths.inc();
+    }
+
+    pub(super) fn growth_usable(&self, record: &GrowthRecord) {
+        if let Some(usable) = record.usable {
+            self.0.growth_durations.observe(usable.duration_since(record.crossed).as_secs_f64());
+        }
+    }
+
+    pub(super) fn action_failed(&self, outcome: &'static str) {
+        self.0.actions_failed.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(super) fn invariant_violated(&self) {
+        self.0.violations.inc();
+    }
+
+    pub(super) fn watch_failed(&self, kind: &'static str) {
+        self.0.watch_failures.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    pub(super) fn object_unreadable(&self, kind: &'static str) {
+        self.0.unreadable.get_or_create(&KindLabel { kind }).inc();
+    }
+
+    pub(super) fn event_dropped(&self) {
+        self.0.events_dropped.inc();
+    }
+
+    pub(super) fn sampled(&self, source: Source, at: Timestamp) {
+        let label = SourceLabel {
+            source: match source {
+                Source::Agent => "agent",
+                Source::Kubelet => "kubelet",
+            },
+        };
+        self.0.samples.get_or_create(&label).inc();
+        self.0.sampled_at.get_or_create(&label).set(at.as_second());
+    }
+
+    pub(super) fn requested(&self, verb: &http::Method, code: Option<http::StatusCode>) {
+        let labels =
+            RequestLabels { verb: verb.as_str().to_owned(), code: code.map_or(0, |code| code.as_u16().into()) };
+        self.0.requests.get_or_create(&labels).inc();
+    }
+}

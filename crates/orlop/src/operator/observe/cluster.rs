@@ -1,0 +1,202 @@
+//! Claims, the volumes that they are bound to, the pods that use them, and how full they are.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use orlop_api::Bytes;
+use orlop_planner::{Claim, ClaimId, PodId, PodUse, Uid};
+
+use super::{Change, ClaimFacts, KnownClaim, Observer, PodFacts, Version, VolumeFacts};
+
+impl Observer {
+    pub(super) fn claim(&mut self, change: Change<ClaimId, ClaimFacts>) {
+        for (id, facts) in self.lists.claims.resolve(change, self.claims.keys()) {
+            match facts {
+                Some(facts) => self.set_claim(id, facts),
+                None => self.remove_claim(id),
+            }
+        }
+    }
+
+    fn set_claim(&mut self, id: ClaimId, facts: ClaimFacts) {
+        let before = self.view.claims.get(&id);
+        let known = self.claims.get(&id).filter(|_| before.is_some_and(|claim| claim.uid == facts.uid));
+        if !self.lists.claims.is_listing() && known.is_some_and(|known| is_older(facts.version, known.version)) {
+            return;
+        }
+        let ClaimFacts {
+            uid,
+            version,
+            labels,
+            class,
+            volume,
+            raw_block,
+            requested,
+            capacity,
+            resize,
+            growth,
+            spelling,
+        } = facts;
+        let bound_to = bound_to(&self.volumes, &id, &uid, volume.as_deref().filter(|_| capacity.is_some()));
+        let claim = Claim {
+            uid,
+            labels,
+            class,
+            driver: bound_to.and_then(|(_, facts)| facts.driver.clone()),
+            bound: bound_to.is_some(),
+            raw_block,
+            requested,
+            capacity: capacity.unwrap_or(Bytes(0)),
+            volume_capacity: bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity),
+            resize,
+            growth,
+            pods: uses(&self.pods, self.users.get(&id)),
+            usage: bound_to.and_then(|(name, _)| self.measured.best(name).cloned()),
+        };
+        let is_news = before != Some(&claim);
+        self.claims.insert(id.clone(), KnownClaim { version, volume, spelling });
+        if is_news {
+            self.view.claims.insert(id.clone(), claim);
+            self.dirty.claims.insert(id);
+        }
+    }
+
+    fn remove_claim(&mut self, id: ClaimId) {
+        self.claims.remove(&id);
+        if self.view.claims.remove(&id).is_some() {
+            self.dirty.claims.insert(id);
+        }
+    }
+
+    pub(super) fn volume(&mut self, change: Change<String, VolumeFacts>) {
+        for (name, facts) in self.lists.volumes.resolve(change, self.volumes.keys()) {
+            let before = match facts.clone() {
+                Some(facts) => self.volumes.insert(name, facts),
+                None => self.volumes.remove(&name),
+            };
+            if before == facts {
+                continue;
+            }
+            let claims: BTreeSet<ClaimId> =
+                [before, facts].into_iter().flatten().filter_map(|facts| facts.claim).map(|(id, _)| id).collect();
+            for id in claims {
+                self.rebind(&id);
+            }
+        }
+    }
+
+    /// Brings what the view of a claim says of its volume up to date.
+    fn rebind(&mut self, id: &ClaimId) {
+        let Some(claim) = self.view.claims.get_mut(id) else { return };
+        let volume = self.claims.get(id).and_then(|known| known.volume.as_deref());
+        // A claim that has a volume has a capacity; see `bound_to`.
+        let bound_to = bound_to(&self.volumes, id, &claim.uid, volume.filter(|_| claim.capacity > Bytes(0)));
+        claim.bound = bound_to.is_some();
+        claim.driver = bound_to.and_then(|(_, facts)| facts.driver.clone());
+        claim.volume_capacity = bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity);
+        claim.usage = bound_to.and_then(|(name, _)| self.measured.best(name).cloned());
+        self.dirty.claims.insert(id.clone());
+    }
+
+    pub(super) fn pod(&mut self, change: Change<PodId, PodFacts>) {
+        for (id, facts) in self.lists.pods.resolve(change, self.pods.keys()) {
+            let is_old = facts
+                .as_ref()
+                .zip(self.pods.get(&id))
+                .is_some_and(|(facts, known)| known.uid == facts.uid && is_older(facts.version, known.version));
+            if self.lists.pods.is_listing() || !is_old {
+                self.set_pod(&id, facts);
+            }
+        }
+    }
+
+    fn set_pod(&mut self, id: &PodId, facts: Option<PodFacts>) {
+        let claims = |facts: Option<&PodFacts>| -> BTreeSet<ClaimId> {
+            let names = facts.into_iter().flat_map(|facts| &facts.claims);
+            names.map(|name| ClaimId { namespace: id.namespace.clone(), name: name.clone() }).collect()
+        };
+        let used = claims(facts.as_ref());
+        let before = match facts {
+            Some(facts) => self.pods.insert(id.clone(), facts),
+            None => self.pods.remove(id),
+        };
+        let used_before = claims(before.as_ref());
+        for claim in used_before.difference(&used) {
+            if let Some(users) = self.users.get_mut(claim) {
+                users.remove(id);
+                if users.is_empty() {
+                    self.users.remove(claim);
+                }
+            }
+        }
+        for claim in &used {
+            self.users.entry(claim.clone()).or_default().insert(id.clone());
+        }
+        for claim_id in used_before.union(&used) {
+            let Some(claim) = self.view.claims.get_mut(claim_id) else { continue };
+            let pods = uses(&self.pods, self.users.get(claim_id));
+            if claim.pods != pods {
+                claim.pods = pods;
+                self.dirty.claims.insert(claim_id.clone());
+            }
+        }
+    }
+
+    pub(super) fn node(&mut self, change: Change<String, ()>) {
+        for (name, node) in self.lists.nodes.resolve(change, self.nodes.iter()) {
+            match node {
+                Some(()) => self.nodes.insert(name),
+                None => self.nodes.remove(&name),
+            };
+        }
+    }
+
+    /// Brings what the view says of the volume's fill up to date.
+    pub(super) fn measured_anew(&mut self, volume: &str) {
+        let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
+        let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
+        let usage = self.measured.best(volume);
+        if claim.usage.as_ref() != usage {
+            claim.usage = usage.cloned();
+            self.dirty.claims.insert(id.clone());
+        }
+    }
+
+    /// What was measured still holds: nothing is to be decided again, only the age of what is known is another.
+    pub(super) fn confirmed(&mut self, node: &str, at: Timestamp) {
+        let Self { measured, volumes, view, .. } = self;
+        for volume in measured.confirm(node, at) {
+            let Some((id, _)) = volumes.get(&volume).and_then(|facts| facts.claim.as_ref()) else { continue };
+            let Some(claim) = view.claims.get_mut(id).filter(|claim| claim.usage.is_some()) else { continue };
+            claim.usage = measured.best(&volume).cloned();
+        }
+    }
+}
+
+/// The volume that a claim is bound to: only where both name each other, because a claim alone can name any volume.
+fn bound_to<'a>(
+    volumes: &'a HashMap<String, VolumeFacts>,
+    id: &ClaimId,
+    uid: &Uid,
+    volume: Option<&str>,
+) -> Option<(&'a str, &'a VolumeFacts)> {
+    let (name, facts) = volumes.get_key_value(volume?)?;
+    let (claim, claim_uid) = facts.claim.as_ref()?;
+    (claim == id && claim_uid == uid).then_some((name, facts))
+}
+
+fn uses(pods: &HashMap<PodId, PodFacts>, users: Option<&BTreeSet<PodId>>) -> Vec<PodUse> {
+    let known = users.into_iter().flatten().filter_map(|id| Some((id, pods.get(id)?)));
+    let used = known.map(|(id, PodFacts { uid, since, synced, .. })| PodUse {
+        id: id.clone(),
+        uid: uid.clone(),
+        since: *since,
+        synced: synced.clone(),
+    });
+    used.collect()
+}
+
+/// A state that is older than the known one comes late, and is passed over: the answer to a write overtakes the watch.
+const fn is_older(version: Version, known: Version) -> bool {
+    matches!((version, known), (Some(version), Some(known)) if version < known)
+}

@@ -1,0 +1,126 @@
+//! What the watches tell the observer of each object: plain data, converted where the object was read, so that the
+//! rest of an object is never kept.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus};
+use orlop_planner::{ClaimId, Class, GrowthRecord, NamespaceName, PodId, Policy, PolicyId, Resize, Uid};
+
+/// News of the objects of one kind.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change<K, T> {
+    /// A list begins: what it has not named when it is complete is gone.
+    ListBegins,
+    /// The object is as said.
+    Is(K, T),
+    /// The object is gone, is none of those that matter, or cannot be read. What cannot be read is not known, and
+    /// what is not known is never acted on.
+    Gone(K),
+    /// The list that began is complete.
+    ListComplete,
+}
+
+/// News of the cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// A PersistentVolumeClaim.
+    Claim(Change<ClaimId, ClaimFacts>),
+    /// A PersistentVolume.
+    Volume(Change<String, VolumeFacts>),
+    /// A pod that uses claims.
+    Pod(Change<PodId, PodFacts>),
+    /// The labels of a namespace.
+    Namespace(Change<NamespaceName, BTreeMap<String, String>>),
+    /// A StorageClass.
+    Class(Change<String, Class>),
+    /// A StoragePolicy.
+    Policy(Change<PolicyId, PolicyFacts>),
+    /// A ClusterStoragePolicy.
+    ClusterPolicy(Change<PolicyId, PolicyFacts>),
+    /// A DriverProfile.
+    Driver(Change<String, DriverProfileSpec>),
+    /// A node.
+    Node(Change<String, ()>),
+}
+
+/// An object's `resourceVersion` as a number: of two states of one object the newer has the higher. None where it
+/// cannot be read as one; such a state is taken as it comes.
+pub type Version = Option<u64>;
+
+/// What matters of a PersistentVolumeClaim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimFacts {
+    /// The claim's UID.
+    pub uid: Uid,
+    /// Which state of the claim this is.
+    pub version: Version,
+    /// The claim's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its StorageClass.
+    pub class: Option<String>,
+    /// The volume that it is bound to, where it is bound and not being deleted.
+    pub volume: Option<String>,
+    /// `volumeMode: Block`.
+    pub raw_block: bool,
+    /// `spec.resources.requests.storage`.
+    pub requested: Bytes,
+    /// `status.capacity.storage`; none before it is bound.
+    pub capacity: Option<Bytes>,
+    /// How a resize stands.
+    pub resize: Resize,
+    /// The growth annotation; none where there is none, or one that does not parse.
+    pub growth: Option<GrowthRecord>,
+    /// What a patch's preconditions have to repeat.
+    pub spelling: Spelling,
+}
+
+/// A claim's fields to the letter. A quantity can be written in many ways, and a JSON patch compares texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spelling {
+    /// `spec.resources.requests.storage`.
+    pub requested: String,
+    /// The growth annotation.
+    pub growth: Option<String>,
+    /// Does the claim have any annotation?
+    pub annotated: bool,
+}
+
+/// What matters of a PersistentVolume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFacts {
+    /// `spec.capacity.storage`.
+    pub capacity: Bytes,
+    /// The CSI driver.
+    pub driver: Option<String>,
+    /// The claim that it is bound to. Both must name each other: a claim alone can name any volume.
+    pub claim: Option<(ClaimId, Uid)>,
+}
+
+/// What matters of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodFacts {
+    /// The pod's UID.
+    pub uid: Uid,
+    /// Which state of the pod this is.
+    pub version: Version,
+    /// When it was created; none once it is being deleted.
+    pub since: Option<Timestamp>,
+    /// The value of its `orlop.dev/volume-sync` annotation.
+    pub synced: Option<String>,
+    /// The names of the claims that it uses, in its namespace.
+    pub claims: Vec<String>,
+}
+
+/// What matters of a policy of either kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyFacts {
+    /// The policy's UID.
+    pub uid: Uid,
+    /// The generation of its spec.
+    pub generation: Option<i64>,
+    /// The policy, or why it cannot be read, in a sentence for its author.
+    pub policy: Result<Policy, String>,
+    /// Its status as it is.
+    pub status: Option<PolicyStatus>,
+}

@@ -1,0 +1,179 @@
+//! What is known of the cluster. The observer takes in news, one at a time and without any I/O, keeps the planner's
+//! [`View`] with the indexes that connect claims, volumes, pods and measurements, and knows which claims and policies
+//! the news concerns: only those are decided again, so that the cost of a pass follows what has changed.
+
+mod census;
+mod cluster;
+mod facts;
+mod measured;
+mod policies;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+
+use orlop_api::PolicyStatus;
+use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, View};
+
+pub use facts::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+
+use self::{census::Census, measured::Measured};
+use super::measure::Measurement;
+
+/// What is known of the cluster.
+#[derive(Debug, Default)]
+pub struct Observer {
+    view: View,
+    claims: HashMap<ClaimId, KnownClaim>,
+    volumes: HashMap<String, VolumeFacts>,
+    pods: HashMap<PodId, PodFacts>,
+    /// The pods by the claims that they name, whether the claim is known or not.
+    users: HashMap<ClaimId, BTreeSet<PodId>>,
+    policies: HashMap<PolicyId, KnownPolicy>,
+    nodes: BTreeSet<String>,
+    measured: Measured,
+    lists: Lists,
+    dirty: Dirty,
+}
+
+/// What has changed since it was last asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// The claims to decide again; one that the view does not hold is gone.
+    pub claims: BTreeSet<ClaimId>,
+    /// The policies whose status is to be compared with what it should say.
+    pub policies: BTreeSet<PolicyId>,
+}
+
+/// What the view of a claim leaves out.
+#[derive(Debug)]
+struct KnownClaim {
+    version: Version,
+    volume: Option<String>,
+    spelling: Spelling,
+}
+
+/// A policy beside what the planner needs of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownPolicy {
+    /// The policy's UID.
+    pub uid: Uid,
+    /// The generation of its spec.
+    pub generation: Option<i64>,
+    /// Why it cannot be read, where it cannot.
+    pub invalid: Option<String>,
+    /// Its status as it is.
+    pub status: Option<PolicyStatus>,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    claims: Census<ClaimId>,
+    volumes: Census<String>,
+    pods: Census<PodId>,
+    namespaces: Census<NamespaceName>,
+    classes: Census<String>,
+    policies: Census<PolicyId>,
+    cluster_policies: Census<PolicyId>,
+    drivers: Census<String>,
+    nodes: Census<String>,
+}
+
+impl Observer {
+    /// Takes in news of the cluster.
+    pub fn observe(&mut self, observation: Observation) {
+        match observation {
+            Observation::Claim(change) => self.claim(change),
+            Observation::Volume(change) => self.volume(change),
+            Observation::Pod(change) => self.pod(change),
+            Observation::Namespace(change) => self.namespace(change),
+            Observation::Class(change) => self.class(change),
+            Observation::Policy(change) => self.policy(change),
+            Observation::ClusterPolicy(change) => self.cluster_policy(change),
+            Observation::Driver(change) => self.driver(change),
+            Observation::Node(change) => self.node(change),
+        }
+    }
+
+    /// Takes in news of a volume's fill.
+    pub fn measure(&mut self, measurement: Measurement) {
+        match measurement {
+            Measurement::Sampled { node, volume, usage } => {
+                self.measured.sampled(&node, &volume, usage);
+                self.measured_anew(&volume);
+            }
+            Measurement::Gone { node, volume } => {
+                self.measured.gone(&node, &volume);
+                self.measured_anew(&volume);
+            }
+            Measurement::Confirmed { node, at } => self.confirmed(&node, at),
+        }
+    }
+
+    /// Has every kind of object been listed? Before that what is missing may just not have been read yet, and
+    /// nothing may be decided.
+    pub const fn is_synced(&self) -> bool {
+        let Lists { claims, volumes, pods, namespaces, classes, policies, cluster_policies, drivers, nodes } =
+            &self.lists;
+        claims.is_complete()
+            && volumes.is_complete()
+            && pods.is_complete()
+            && namespaces.is_complete()
+            && classes.is_complete()
+            && policies.is_complete()
+            && cluster_policies.is_complete()
+            && drivers.is_complete()
+            && nodes.is_complete()
+    }
+
+    /// What the planner decides from.
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Is there anything that [`Observer::take_dirty`] would return?
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.claims.is_empty() || !self.dirty.policies.is_empty()
+    }
+
+    /// What has changed since the last call.
+    pub fn take_dirty(&mut self) -> Dirty {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Has the claim decided again, though nothing about it has changed.
+    pub fn mark(&mut self, claim: ClaimId) {
+        self.dirty.claims.insert(claim);
+    }
+
+    /// Has the policy's status compared again.
+    pub fn mark_policy(&mut self, policy: PolicyId) {
+        self.dirty.policies.insert(policy);
+    }
+
+    /// Has everything decided anew.
+    pub fn mark_all(&mut self) {
+        self.dirty.claims = self.view.claims.keys().cloned().collect();
+        self.dirty.policies = self.policies.keys().cloned().collect();
+    }
+
+    /// The claim's fields to the letter, for the preconditions of a patch.
+    pub fn spelling(&self, claim: &ClaimId) -> Option<&Spelling> {
+        self.claims.get(claim).map(|known| &known.spelling)
+    }
+
+    /// The volume that the claim is bound to.
+    pub fn volume_of(&self, claim: &ClaimId) -> Option<&str> {
+        self.claims.get(claim)?.volume.as_deref()
+    }
+
+    /// What is known of a policy, also of one that cannot be read.
+    pub fn known_policy(&self, policy: &PolicyId) -> Option<&KnownPolicy> {
+        self.policies.get(policy)
+    }
+
+    /// The names of the nodes.
+    pub const fn nodes(&self) -> &BTreeSet<String> {
+        &self.nodes
+    }
+}

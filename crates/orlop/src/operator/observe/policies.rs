@@ -1,0 +1,122 @@
+//! Policies, and what else bears on many claims at once: namespaces, classes, driver profiles. Each change concerns
+//! only the claims that it can mean something to.
+
+use std::collections::BTreeMap;
+
+use orlop_api::DriverProfileSpec;
+use orlop_planner::{Claim, ClaimId, Class, NamespaceName, Policy, PolicyId, PolicyKind};
+
+use super::{Change, KnownPolicy, Observer, PolicyFacts};
+
+impl Observer {
+    pub(super) fn policy(&mut self, change: Change<PolicyId, PolicyFacts>) {
+        let known = self.policies.keys().filter(|id| id.kind != PolicyKind::Cluster);
+        for (id, facts) in self.lists.policies.resolve(change, known) {
+            self.set_policy(id, facts);
+        }
+    }
+
+    pub(super) fn cluster_policy(&mut self, change: Change<PolicyId, PolicyFacts>) {
+        let known = self.policies.keys().filter(|id| id.kind == PolicyKind::Cluster);
+        for (id, facts) in self.lists.cluster_policies.resolve(change, known) {
+            self.set_policy(id, facts);
+        }
+    }
+
+    fn set_policy(&mut self, id: PolicyId, facts: Option<PolicyFacts>) {
+        let Some(PolicyFacts { uid, generation, policy, status }) = facts else {
+            self.policies.remove(&id);
+            self.replace_policy(&id, None);
+            return;
+        };
+        let (policy, invalid) = match policy {
+            Ok(policy) => (Some(policy), None),
+            Err(why) => (None, Some(why)),
+        };
+        self.replace_policy(&id, policy);
+        self.policies.insert(id.clone(), KnownPolicy { uid, generation, invalid, status });
+        self.dirty.policies.insert(id);
+    }
+
+    /// Puts a policy in the place of another. Concerned are the claims that either selects. The status of a policy
+    /// changes more often than its spec, and concerns none.
+    fn replace_policy(&mut self, id: &PolicyId, policy: Option<Policy>) {
+        let before = match policy.clone() {
+            Some(policy) => self.view.policies.insert(id.clone(), policy),
+            None => self.view.policies.remove(id),
+        };
+        if before == policy {
+            return;
+        }
+        let namespaces = &self.view.namespaces;
+        let selects = |policy: &Policy, claim_id: &ClaimId, claim: &Claim| {
+            let in_namespace = id.kind != PolicyKind::Cluster
+                || namespaces.get(&claim_id.namespace).is_none_or(|labels| policy.namespaces.matches(labels));
+            in_namespace && policy.claims.matches(&claim.labels)
+        };
+        let selected = in_scope(&self.view.claims, &id.kind).filter(|(claim_id, claim)| {
+            [&before, &policy].into_iter().flatten().any(|policy| selects(policy, claim_id, claim))
+        });
+        self.dirty.claims.extend(selected.map(|(claim_id, _)| claim_id.clone()));
+    }
+
+    pub(super) fn namespace(&mut self, change: Change<NamespaceName, BTreeMap<String, String>>) {
+        for (name, labels) in self.lists.namespaces.resolve(change, self.view.namespaces.keys()) {
+            let before = match labels.clone() {
+                Some(labels) => self.view.namespaces.insert(name.clone(), labels),
+                None => self.view.namespaces.remove(&name),
+            };
+            if before != labels {
+                let inside = PolicyKind::Namespaced(name);
+                self.dirty.claims.extend(in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()));
+            }
+        }
+    }
+
+    pub(super) fn class(&mut self, change: Change<String, Class>) {
+        for (name, class) in self.lists.classes.resolve(change, self.view.classes.keys()) {
+            let before = match class.clone() {
+                Some(class) => self.view.classes.insert(name.clone(), class),
+                None => self.view.classes.remove(&name),
+            };
+            if before != class {
+                let of_class = self.view.claims.iter().filter(|(_, claim)| claim.class.as_ref() == Some(&name));
+                self.dirty.claims.extend(of_class.map(|(id, _)| id.clone()));
+            }
+        }
+    }
+
+    pub(super) fn driver(&mut self, change: Change<String, DriverProfileSpec>) {
+        for (name, profile) in self.lists.drivers.resolve(change, self.view.drivers.keys()) {
+            let before = match profile.clone() {
+                Some(profile) => self.view.drivers.insert(name.clone(), profile),
+                None => self.view.drivers.remove(&name),
+            };
+            if before == profile {
+                continue;
+            }
+            let classes = &self.view.classes;
+            // A claim whose volume names no driver is judged by the driver of its class.
+            let of_driver = self.view.claims.iter().filter(|(_, claim)| match (&claim.driver, &claim.class) {
+                (Some(driver), _) => *driver == name,
+                (None, Some(class)) => classes.get(class).is_some_and(|class| class.provisioner == name),
+                (None, None) => false,
+            });
+            self.dirty.claims.extend(of_driver.map(|(id, _)| id.clone()));
+        }
+    }
+}
+
+/// The claims that a policy of this kind can select at all.
+fn in_scope<'a>(
+    claims: &'a BTreeMap<ClaimId, Claim>,
+    kind: &'a PolicyKind,
+) -> Box<dyn Iterator<Item = (&'a ClaimId, &'a Claim)> + 'a> {
+    match kind {
+        PolicyKind::Cluster => Box::new(claims.iter()),
+        PolicyKind::Namespaced(namespace) => {
+            let first = ClaimId { namespace: namespace.clone(), name: String::new() };
+            Box::new(claims.range(first..).take_while(move |(id, _)| id.namespace == *namespace))
+        }
+    }
+}

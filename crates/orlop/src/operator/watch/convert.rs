@@ -1,0 +1,245 @@
+//! From the API server's objects to what the observer keeps of them. An object that cannot be read is an error that
+//! names the field; it concerns that object alone.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus},
+        storage::v1::StorageClass,
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+    },
+};
+use kube::core::error_boundary::InvalidObject;
+use orlop_api::{
+    Bytes, CapacitySpec, ClusterStoragePolicy, Mode, PolicyStatus, StoragePolicy,
+    names::{GROWTH_ANNOTATION, SYNC_ANNOTATION},
+};
+use orlop_planner::{
+    ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
+};
+
+use super::objects::PodObject;
+use crate::operator::observe::{ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+
+/// Why an object cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unreadable(pub(crate) String);
+
+impl From<InvalidObject> for Unreadable {
+    fn from(invalid: InvalidObject) -> Self {
+        Self(invalid.error)
+    }
+}
+
+pub(super) fn name(meta: &ObjectMeta) -> String {
+    meta.name.clone().unwrap_or_default()
+}
+
+fn namespace(meta: &ObjectMeta) -> NamespaceName {
+    NamespaceName(meta.namespace.clone().unwrap_or_default())
+}
+
+pub(super) fn namespace_name(meta: &ObjectMeta) -> NamespaceName {
+    NamespaceName(name(meta))
+}
+
+pub(super) fn claim_id(meta: &ObjectMeta) -> ClaimId {
+    ClaimId { namespace: namespace(meta), name: name(meta) }
+}
+
+pub(super) fn pod_id(meta: &ObjectMeta) -> PodId {
+    PodId { namespace: namespace(meta), name: name(meta) }
+}
+
+pub(super) fn policy_id(meta: &ObjectMeta) -> PolicyId {
+    PolicyId { kind: PolicyKind::Namespaced(namespace(meta)), name: name(meta) }
+}
+
+pub(super) fn cluster_policy_id(meta: &ObjectMeta) -> PolicyId {
+    PolicyId { kind: PolicyKind::Cluster, name: name(meta) }
+}
+
+fn uid(meta: &ObjectMeta) -> Uid {
+    Uid(meta.uid.clone().unwrap_or_default())
+}
+
+fn version(meta: &ObjectMeta) -> Version {
+    meta.resource_version.as_deref()?.parse().ok()
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
+    meta.annotations.as_ref()?.get(key)
+}
+
+fn storage(quantities: Option<&BTreeMap<String, Quantity>>) -> Option<&Quantity> {
+    quantities?.get("storage")
+}
+
+fn bytes(field: &str, quantity: &Quantity) -> Result<Bytes, Unreadable> {
+    quantity.0.parse().map_err(|error| Unreadable(format!("{field}: {error}")))
+}
+
+/// What matters of a claim.
+pub(crate) fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
+    let PersistentVolumeClaim { metadata, spec, status } = claim;
+    let spec = spec.unwrap_or_default();
+    let status = status.unwrap_or_default();
+    let requests = spec.resources.and_then(|resources| resources.requests);
+    let requested = storage(requests.as_ref())
+        .ok_or_else(|| Unreadable("spec.resources.requests.storage: is missing".to_owned()))?;
+    let is_bound = status.phase.as_deref() == Some("Bound") && metadata.deletion_timestamp.is_none();
+    let written = annotation(&metadata, GROWTH_ANNOTATION);
+    Ok(ClaimFacts {
+        uid: uid(&metadata),
+        version: version(&metadata),
+        class: spec.storage_class_name.filter(|class| !class.is_empty()),
+        volume: spec.volume_name.filter(|_| is_bound),
+        raw_block: spec.volume_mode.as_deref() == Some("Block"),
+        requested: bytes("spec.resources.requests.storage", requested)?,
+        capacity: storage(status.capacity.as_ref())
+            .map(|capacity| bytes("status.capacity.storage", capacity))
+            .transpose()?,
+        resize: resize(&status),
+        // Somebody else's text in the annotation says nothing of our growth; it stays a precondition of a patch.
+        growth: written.and_then(|text| serde_json::from_str(text).ok()),
+        spelling: Spelling {
+            requested: requested.0.clone(),
+            growth: written.cloned(),
+            annotated: metadata.annotations.as_ref().is_some_and(|annotations| !annotations.is_empty()),
+        },
+        labels: metadata.labels.unwrap_or_default(),
+    })
+}
+
+/// How a resize stands. The driver's own words are in the condition that goes with an infeasible resize.
+fn resize(status: &PersistentVolumeClaimStatus) -> Resize {
+    let condition = |kind: &str| {
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
+    };
+    let infeasible = |kind: &str| {
+        let words = condition(kind).and_then(|condition| condition.message.clone());
+        Resize::Infeasible(words.unwrap_or_else(|| "the driver gave no reason".to_owned()))
+    };
+    let allocated = status.allocated_resource_statuses.as_ref().and_then(|statuses| statuses.get("storage"));
+    match allocated.map(String::as_str) {
+        Some("ControllerResizeInfeasible") => infeasible("ControllerResizeError"),
+        Some("NodeResizeInfeasible") => infeasible("NodeResizeError"),
+        Some("ControllerResizeInProgress") => Resize::Controller,
+        Some("NodeResizePending" | "NodeResizeInProgress") => Resize::Node,
+        _ if condition("FileSystemResizePending").is_some() => Resize::Node,
+        _ if condition("Resizing").is_some() => Resize::Controller,
+        _ => Resize::Idle,
+    }
+}
+
+/// What matters of a volume.
+pub(crate) fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable> {
+    let spec = volume.spec.unwrap_or_default();
+    let capacity =
+        storage(spec.capacity.as_ref()).ok_or_else(|| Unreadable("spec.capacity.storage: is missing".to_owned()))?;
+    let claim = spec.claim_ref.and_then(|claim| {
+        let id = ClaimId { namespace: NamespaceName(claim.namespace?), name: claim.name? };
+        Some((id, Uid(claim.uid?)))
+    });
+    Ok(VolumeFacts {
+        capacity: bytes("spec.capacity.storage", capacity)?,
+        driver: spec.csi.map(|csi| csi.driver),
+        claim,
+    })
+}
+
+/// What matters of a pod; nothing where it uses no claim.
+pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
+    let claims: Vec<_> = pod
+        .spec
+        .volumes
+        .iter()
+        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(source), _) => Some(source.claim_name.clone()),
+            (None, Some(_)) => Some(format!("{}-{}", name(&pod.metadata), volume.name)),
+            (None, None) => None,
+        })
+        .collect();
+    let is_ending = pod.metadata.deletion_timestamp.is_some();
+    (!claims.is_empty()).then(|| PodFacts {
+        uid: uid(&pod.metadata),
+        version: version(&pod.metadata),
+        since: pod.metadata.creation_timestamp.as_ref().filter(|_| !is_ending).map(|created| created.0),
+        synced: annotation(&pod.metadata, SYNC_ANNOTATION).cloned(),
+        claims,
+    })
+}
+
+/// What matters of a StorageClass.
+pub(super) fn class(class: StorageClass) -> Class {
+    Class { provisioner: class.provisioner, expandable: class.allow_volume_expansion.unwrap_or(false) }
+}
+
+/// What matters of a StoragePolicy, also of one that cannot be read.
+pub(crate) fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFacts {
+    match object {
+        Ok(StoragePolicy { metadata, spec, status }) => {
+            let namespaces = Ok(Selector::default());
+            let policy = assemble(spec.mode, namespaces, selector("spec.selector", spec.selector), spec.capacity);
+            policy_facts(&metadata, policy, status)
+        }
+        Err(invalid) => policy_facts(&invalid.metadata, Err(Unreadable(invalid.error)), None),
+    }
+}
+
+/// What matters of a ClusterStoragePolicy, also of one that cannot be read.
+pub(crate) fn cluster_policy(object: Result<ClusterStoragePolicy, InvalidObject>) -> PolicyFacts {
+    match object {
+        Ok(ClusterStoragePolicy { metadata, spec, status }) => {
+            let namespaces = selector("spec.namespaceSelector", spec.namespace_selector);
+            let policy = assemble(spec.mode, namespaces, selector("spec.selector", spec.selector), spec.capacity);
+            policy_facts(&metadata, policy, status)
+        }
+        Err(invalid) => policy_facts(&invalid.metadata, Err(Unreadable(invalid.error)), None),
+    }
+}
+
+fn assemble(
+    mode: Mode,
+    namespaces: Result<Selector, Unreadable>,
+    claims: Result<Selector, Unreadable>,
+    capacity: Option<CapacitySpec>,
+) -> Result<Policy, Unreadable> {
+    Ok(Policy { mode, namespaces: namespaces?, claims: claims?, capacity })
+}
+
+fn policy_facts(meta: &ObjectMeta, policy: Result<Policy, Unreadable>, status: Option<PolicyStatus>) -> PolicyFacts {
+    PolicyFacts { uid: uid(meta), generation: meta.generation, policy: policy.map_err(|why| why.0), status }
+}
+
+/// A label selector. The API server takes any text for an operator in a custom resource, so it is checked here.
+fn selector(field: &str, selector: LabelSelector) -> Result<Selector, Unreadable> {
+    let exact =
+        selector.match_labels.unwrap_or_default().into_iter().map(|(key, value)| Ok(Requirement::In(key, vec![value])));
+    let expressions = selector.match_expressions.unwrap_or_default().into_iter().map(|expression| {
+        let values = expression.values.unwrap_or_default();
+        let key = expression.key;
+        match (expression.operator.as_str(), values.is_empty()) {
+            ("In", false) => Ok(Requirement::In(key, values)),
+            ("NotIn", false) => Ok(Requirement::NotIn(key, values)),
+            ("Exists", true) => Ok(Requirement::Exists(key)),
+            ("DoesNotExist", true) => Ok(Requirement::DoesNotExist(key)),
+            ("In" | "NotIn", true) => {
+                Err(Unreadable(format!("{field}: {} of label {key} needs at least one value", expression.operator)))
+            }
+            ("Exists" | "DoesNotExist", false) => {
+                Err(Unreadable(format!("{field}: {} of label {key} takes no values", expression.operator)))
+            }
+            (other, _) => Err(Unreadable(format!(
+                "{field}: `{other}` is not an operator: write In, NotIn, Exists or DoesNotExist"
+            ))),
+        }
+    });
+    exact.chain(expressions).collect::<Result<_, _>>().map(Selector)
+}

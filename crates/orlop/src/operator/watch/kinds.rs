@@ -1,0 +1,119 @@
+//! The kinds of object that are watched: how each is named, and what becomes of it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim},
+        storage::v1::StorageClass,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StoragePolicy};
+use orlop_planner::{ClaimId, Class, NamespaceName, PodId, PolicyId};
+
+use super::{
+    convert::{self, Unreadable},
+    objects::PodObject,
+};
+use crate::operator::observe::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts};
+
+/// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
+const PODS_IN_USE: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
+
+/// One kind of object. `O` is the object as it is decoded, `K` its key, `T` what matters of it.
+pub(super) struct Kind<O, K, T> {
+    /// The resource's name, for logs and metrics.
+    pub(super) name: &'static str,
+    /// A field selector.
+    pub(super) fields: Option<&'static str>,
+    pub(super) key: fn(&ObjectMeta) -> K,
+    /// What matters of an object; none where nothing does.
+    pub(super) facts: fn(O) -> Result<Option<T>, Unreadable>,
+    pub(super) observation: fn(Change<K, T>) -> Observation,
+}
+
+pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId, ClaimFacts> {
+    Kind {
+        name: "persistentvolumeclaims",
+        fields: None,
+        key: convert::claim_id,
+        facts: |object| convert::claim(object.0?).map(Some),
+        observation: Observation::Claim,
+    }
+}
+
+pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, String, VolumeFacts> {
+    Kind {
+        name: "persistentvolumes",
+        fields: None,
+        key: convert::name,
+        facts: |object| convert::volume(object.0?).map(Some),
+        observation: Observation::Volume,
+    }
+}
+
+pub(super) fn pods() -> Kind<DeserializeGuard<PodObject>, PodId, PodFacts> {
+    Kind {
+        name: "pods",
+        fields: Some(PODS_IN_USE),
+        key: convert::pod_id,
+        facts: |object| Ok(convert::pod(&object.0?)),
+        observation: Observation::Pod,
+    }
+}
+
+pub(super) fn namespaces() -> Kind<PartialObjectMeta<Namespace>, NamespaceName, BTreeMap<String, String>> {
+    Kind {
+        name: "namespaces",
+        fields: None,
+        key: convert::namespace_name,
+        facts: |object| Ok(Some(object.metadata.labels.unwrap_or_default())),
+        observation: Observation::Namespace,
+    }
+}
+
+pub(super) fn nodes() -> Kind<PartialObjectMeta<Node>, String, ()> {
+    Kind { name: "nodes", fields: None, key: convert::name, facts: |_| Ok(Some(())), observation: Observation::Node }
+}
+
+pub(super) fn classes() -> Kind<DeserializeGuard<StorageClass>, String, Class> {
+    Kind {
+        name: "storageclasses",
+        fields: None,
+        key: convert::name,
+        facts: |object| Ok(Some(convert::class(object.0?))),
+        observation: Observation::Class,
+    }
+}
+
+pub(super) fn policies() -> Kind<DeserializeGuard<StoragePolicy>, PolicyId, PolicyFacts> {
+    Kind {
+        name: "storagepolicies",
+        fields: None,
+        key: convert::policy_id,
+        facts: |object| Ok(Some(convert::policy(object.0))),
+        observation: Observation::Policy,
+    }
+}
+
+pub(super) fn cluster_policies() -> Kind<DeserializeGuard<ClusterStoragePolicy>, PolicyId, PolicyFacts> {
+    Kind {
+        name: "clusterstoragepolicies",
+        fields: None,
+        key: convert::cluster_policy_id,
+        facts: |object| Ok(Some(convert::cluster_policy(object.0))),
+        observation: Observation::ClusterPolicy,
+    }
+}
+
+pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverProfileSpec> {
+    Kind {
+        name: "driverprofiles",
+        fields: None,
+        key: convert::name,
+        facts: |object| Ok(Some(object.0?.spec)),
+        observation: Observation::Driver,
+    }
+}

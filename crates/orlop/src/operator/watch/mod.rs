@@ -1,0 +1,112 @@
+//! Watches of everything that a decision depends on, one for each kind. Each lists in pages, converts every object to
+//! the little that is kept of it, and goes on after any failure. An object that cannot be read is reported and
+//! concerns nobody else.
+
+mod convert;
+mod kinds;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt::Debug, pin::pin, time::Duration};
+
+use futures::StreamExt as _;
+use kube::{
+    Api, Client, Resource,
+    runtime::watcher::{self, Event, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::mpsc, task::JoinSet};
+use tracing::{debug, warn};
+
+use self::kinds::Kind;
+pub(super) use self::{
+    convert::{claim, cluster_policy, pod, policy},
+    objects::PodObject,
+};
+use super::{
+    backoff::Backoff,
+    metrics::Metrics,
+    observe::{Change, Observation},
+};
+
+/// The API server ends a watch after this long. A connection that has died without a word is noticed five seconds
+/// later, and until then its kind of object is not observed: so much shorter than the library's five minutes.
+const WATCH_SECONDS: u32 = 60;
+
+/// How long to wait after failures of a watch: an API server that comes back after a restart finds its watchers back
+/// within seconds.
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
+
+/// Where the watches put what they read. Bounded: a watch waits when the observer is behind.
+pub(super) type Observations = mpsc::Sender<Observation>;
+
+/// Starts a watch for every kind. They end when the receiver of the observations is gone.
+pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metrics) -> JoinSet<()> {
+    let mut watches = JoinSet::new();
+    let all = || (client.clone(), observations.clone(), metrics.clone());
+    watches.spawn(watch(all(), kinds::claims()));
+    watches.spawn(watch(all(), kinds::volumes()));
+    watches.spawn(watch(all(), kinds::pods()));
+    watches.spawn(watch(all(), kinds::namespaces()));
+    watches.spawn(watch(all(), kinds::nodes()));
+    watches.spawn(watch(all(), kinds::classes()));
+    watches.spawn(watch(all(), kinds::policies()));
+    watches.spawn(watch(all(), kinds::cluster_policies()));
+    watches.spawn(watch(all(), kinds::drivers()));
+    watches
+}
+
+async fn watch<O, K, T>((client, observations, metrics): (Client, Observations, Metrics), kind: Kind<O, K, T>)
+where
+    O: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Debug,
+{
+    let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
+    config.field_selector = kind.fields.map(str::to_owned);
+    let mut events = pin!(watcher(Api::<O>::all(client), config));
+    let mut failures = 0;
+    while let Some(event) = events.next().await {
+        let change = match event {
+            Ok(event) => kind.change(event, &metrics),
+            Err(error) => {
+                let delay = BACKOFF.after(failures);
+                failures += 1;
+                metrics.watch_failed(kind.name);
+                warn!(kind = kind.name, ?delay, error = &error as &dyn std::error::Error, "the watch failed");
+                tokio::time::sleep(delay).await;
+                continue;
+            }
+        };
+        // That a list has been asked for does not say that it is answered.
+        if !matches!(change, Change::ListBegins) {
+            failures = 0;
+        }
+        if observations.send((kind.observation)(change)).await.is_err() {
+            debug!(kind = kind.name, "the watch ends");
+            return;
+        }
+    }
+}
+
+impl<O: Resource<DynamicType = ()>, K: Debug, T> Kind<O, K, T> {
+    fn change(&self, event: Event<O>, metrics: &Metrics) -> Change<K, T> {
+        match event {
+            Event::Init => Change::ListBegins,
+            Event::InitDone => Change::ListComplete,
+            Event::Delete(object) => Change::Gone((self.key)(object.meta())),
+            Event::Apply(object) | Event::InitApply(object) => {
+                let key = (self.key)(object.meta());
+                match (self.facts)(object) {
+                    Ok(Some(facts)) => Change::Is(key, facts),
+                    Ok(None) => Change::Gone(key),
+                    Err(why) => {
+                        metrics.object_unreadable(self.name);
+                        warn!(kind = self.name, object = ?key, %why, "an object cannot be read, and is passed over");
+                        Change::Gone(key)
+                    }
+                }
+            }
+        }
+    }
+}

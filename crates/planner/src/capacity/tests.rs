@@ -1,0 +1,399 @@
+use std::fmt::Write as _;
+
+use orlop_api::{Bytes, Count, DriverProfileSpec, Expansion, Mode, Threshold, names::Reason};
+
+use crate::{
+    Action, Capacity, Outcome, Resize, Selector, Source, View, Watch,
+    fixture::{
+        at, claim, cluster, decide_at, growing, grown, id, mib, namespaced, pod, policy, record, the_claim, the_policy,
+        the_spec, the_usage, view,
+    },
+};
+
+fn with(change: impl FnOnce(&mut View)) -> View {
+    let mut view = view();
+    change(&mut view);
+    view
+}
+
+fn low() -> View {
+    with(|view| the_usage(view).available = mib(80))
+}
+
+fn override_driver(view: &mut View, profile: DriverProfileSpec) {
+    view.drivers.insert(orlop_api::names::LOCAL_DRIVER.to_owned(), profile);
+}
+
+/// A world, what it is called, and the second at which it is decided about.
+type Situation = (&'static str, View, i64);
+
+/// Every decision that there is, in the order in which the questions are asked.
+fn situations() -> Vec<Situation> {
+    [of_set_up_and_growth(), of_measurement(), of_size()].concat()
+}
+
+fn of_set_up_and_growth() -> Vec<Situation> {
+    let growing_with = |change: fn(&mut View)| {
+        let mut view = growing();
+        change(&mut view);
+        view
+    };
+    vec![
+        ("no policy", with(|view| view.policies.clear()), 5),
+        ("two policies", with(|view| drop(view.policies.insert(namespaced("also"), policy()))), 5),
+        ("mode Off", with(|view| the_policy(view).mode = Mode::Off), 5),
+        ("no capacity section", with(|view| the_policy(view).capacity = None), 5),
+        ("not bound", with(|view| the_claim(view).bound = false), 5),
+        ("raw block", with(|view| the_claim(view).raw_block = true), 5),
+        ("growing, the controller's turn", growing(), 5),
+        ("growing, the kubelet's turn", growing_with(|view| the_claim(view).volume_capacity = mib(640)), 5),
+        (
+            "growing, used by no pod",
+            growing_with(|view| {
+                the_claim(view).volume_capacity = mib(640);
+                the_claim(view).pods.clear();
+            }),
+            700,
+        ),
+        ("growing by somebody else's request", growing_with(|view| the_claim(view).growth = None), 5000),
+        ("overdue at the controller", growing(), 600),
+        ("overdue at the kubelet", growing_with(|view| the_claim(view).volume_capacity = mib(640)), 600),
+        (
+            "refused by the driver",
+            growing_with(|view| the_claim(view).resize = Resize::Infeasible("pool is full".to_owned())),
+            5,
+        ),
+        ("grown, not yet measured", grown(), 5),
+        ("grown, never measured", grown(), 600),
+        (
+            "grown and measured",
+            {
+                let mut view = grown();
+                the_usage(&mut view).total = mib(600);
+                the_usage(&mut view).at = at(4);
+                view
+            },
+            5,
+        ),
+        ("no class", with(|view| the_claim(view).class = None), 5),
+        ("missing class", with(|view| view.classes.clear()), 5),
+        (
+            "class without expansion",
+            with(|view| view.classes.values_mut().for_each(|class| class.expandable = false)),
+            5,
+        ),
+        (
+            "driver without expansion",
+            with(|view| {
+                override_driver(view, DriverProfileSpec { expansion: Expansion::None, ..DriverProfileSpec::default() });
+            }),
+            5,
+        ),
+    ]
+}
+
+fn low_with(change: fn(&mut View)) -> View {
+    let mut view = low();
+    change(&mut view);
+    view
+}
+
+fn of_measurement() -> Vec<Situation> {
+    vec![
+        ("never measured", with(|view| the_claim(view).usage = None), 5),
+        (
+            "never measured, used by no pod",
+            with(|view| {
+                the_claim(view).usage = None;
+                the_claim(view).pods.clear();
+            }),
+            5,
+        ),
+        (
+            "never measured, used by a new pod",
+            with(|view| {
+                the_claim(view).usage = None;
+                the_claim(view).pods[0].since = Some(at(0));
+            }),
+            179,
+        ),
+        (
+            "not measured since it is used by a new pod",
+            with(|view| {
+                the_usage(view).at = at(-50);
+                the_claim(view).pods[0].since = Some(at(0));
+            }),
+            5,
+        ),
+        (
+            "never measured, used by a pod that is ending",
+            with(|view| {
+                the_claim(view).usage = None;
+                the_claim(view).pods[0].since = None;
+            }),
+            5,
+        ),
+        ("measured by the agent too long ago", low(), 30),
+        (
+            "measured too long ago, though since its pod is there",
+            with(|view| the_claim(view).pods[0].since = Some(at(0))),
+            31,
+        ),
+        ("measured by the kubelet too long ago", low_with(|view| the_usage(view).source = Source::Kubelet), 180),
+        ("measured too long ago, used by no pod", low_with(|view| the_claim(view).pods.clear()), 30),
+        ("measured in the future", low(), -61),
+        ("empty filesystem", low_with(|view| the_usage(view).total = Bytes(0)), 5),
+        ("more free than there is", low_with(|view| the_usage(view).available = mib(481)), 5),
+        (
+            "more inodes free than there are",
+            low_with(|view| the_usage(view).inodes = Some(Capacity { total: Count(10), free: Count(11) })),
+            5,
+        ),
+        ("a shared filesystem", low_with(|view| the_usage(view).total = mib(564)), 5),
+    ]
+}
+
+fn of_size() -> Vec<Situation> {
+    let offline = DriverProfileSpec { expansion: Expansion::Offline, ..DriverProfileSpec::default() };
+    vec![
+        ("enough room", view(), 5),
+        ("below minFree", low(), 5),
+        (
+            "below minFreeInodes",
+            with(|view| the_usage(view).inodes = Some(Capacity { total: Count(10_000), free: Count(120) })),
+            5,
+        ),
+        ("fills too soon", with(|view| the_usage(view).fill_bytes_per_second = 10 << 20), 5),
+        ("below minFree, mode Recommend", low_with(|view| the_policy(view).mode = Mode::Recommend), 5),
+        ("at the maximum", low_with(|view| the_spec(view).maximum = mib(512)), 5),
+        (
+            "at the maximum, for the driver's increment",
+            low_with(|view| {
+                the_spec(view).maximum = mib(900);
+                override_driver(view, DriverProfileSpec::default());
+            }),
+            5,
+        ),
+        (
+            "at the driver's maximum",
+            low_with(|view| {
+                let maximum_size = Some(mib(512));
+                override_driver(view, DriverProfileSpec { maximum_size, ..DriverProfileSpec::default() });
+            }),
+            5,
+        ),
+        (
+            "used, and the driver expands offline",
+            {
+                let mut view = low();
+                override_driver(&mut view, offline.clone());
+                view
+            },
+            5,
+        ),
+        (
+            "no longer used, and the driver expands offline",
+            {
+                let mut view = low();
+                override_driver(&mut view, offline);
+                the_claim(&mut view).pods.clear();
+                view
+            },
+            5,
+        ),
+    ]
+}
+
+fn outcome(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Grow(to) => format!("Grow to {to}"),
+        Outcome::Recommend(to) => format!("Recommend {to}"),
+        Outcome::Growing(to) => format!("Growing to {to}"),
+        Outcome::Keep | Outcome::Wait => format!("{outcome:?}"),
+    }
+}
+
+#[test]
+fn every_decision_says_why() {
+    let mut text = String::new();
+    for (name, view, seconds) in situations() {
+        let (actions, decision) = decide_at(&view, seconds);
+        let again = decision
+            .again_at
+            .map_or(String::new(), |again| format!(", again at {}s", again.duration_since(at(0)).as_secs()));
+        let problem = if decision.is_problem() { " (problem)" } else { "" };
+        writeln!(text, "{name}\n  {}, {}{problem}{again}", outcome(decision.outcome), decision.reason).unwrap();
+        writeln!(text, "  {}", decision.message).unwrap();
+        for action in actions {
+            let name = match action {
+                Action::Grow { .. } => "Grow",
+                Action::RecordUsable { .. } => "RecordUsable",
+                Action::SyncPod { .. } => "SyncPod",
+            };
+            writeln!(text, "  -> {name}").unwrap();
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_growth_is_recorded_with_what_was_observed() {
+    let mut view = low();
+    the_usage(&mut view).crossed = Some(at(-1));
+    let (actions, decision) = decide_at(&view, 5);
+    let expected = crate::GrowthRecord { crossed: at(-1), decided: at(5), ..record() };
+    assert_eq!(actions, [Action::Grow { claim: id("data-0"), uid: claim().uid, previous: None, record: expected }]);
+    assert_eq!(decision.outcome, Outcome::Grow(mib(640)));
+}
+
+#[test]
+fn a_step_is_as_large_as_minfree_asks_and_in_the_drivers_increments() {
+    // 480 MiB with nothing free: 96 MiB are 20%, and with the 20% of what is added 120 MiB, 128 MiB of the claim.
+    let size_with = |change: fn(&mut View)| {
+        let mut view = with(|view| the_usage(view).available = Bytes(0));
+        change(&mut view);
+        decide_at(&view, 5).1.target()
+    };
+    assert_eq!(size_with(|view| the_spec(view).increase = Threshold::Percent(1)), Some(mib(640)));
+    assert_eq!(size_with(|view| the_spec(view).increase = Threshold::Absolute(mib(200))), Some(mib(712)));
+    assert_eq!(size_with(|view| override_driver(view, DriverProfileSpec::default())), Some(mib(1024)));
+    assert_eq!(size_with(|view| the_spec(view).maximum = mib(600)), Some(mib(600)), "as far as the maximum");
+}
+
+#[test]
+fn a_fast_writer_gets_the_bytes_that_it_fills_within_time_to_full() {
+    let view = with(|view| the_usage(view).fill_bytes_per_second = 32 << 20);
+    // 32 MiB/s for 60 s are 1920 MiB, of which 240 MiB are free: 1680 MiB of the filesystem, 1792 MiB of the claim.
+    assert_eq!(decide_at(&view, 5).1.target(), Some(mib(512 + 1792)));
+}
+
+#[test]
+fn a_volume_larger_than_its_request_grows_from_what_it_has() {
+    let mut view = low();
+    the_claim(&mut view).requested = mib(100);
+    let (actions, decision) = decide_at(&view, 5);
+    assert_eq!(decision.outcome, Outcome::Grow(mib(640)));
+    assert!(matches!(&actions[..], [Action::Grow { record, .. }] if record.from == mib(100)));
+}
+
+#[test]
+fn a_growth_that_a_measurement_shows_is_recorded_before_another_is_decided() {
+    let mut view = grown();
+    *the_usage(&mut view) =
+        crate::Usage { total: mib(600), available: mib(1), at: at(4), ..the_usage(&mut view).clone() };
+    let (actions, _) = decide_at(&view, 5);
+    let recorded = crate::GrowthRecord { usable: Some(at(4)), ..record() };
+    let expected =
+        Action::RecordUsable { claim: id("data-0"), uid: claim().uid, previous: record(), record: recorded.clone() };
+    assert_eq!(actions, [expected]);
+    the_claim(&mut view).growth = Some(recorded);
+    assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "and then the next");
+}
+
+#[test]
+fn no_measurement_from_before_a_growth_leads_to_another() {
+    let mut view = grown();
+    the_usage(&mut view).available = mib(1);
+    assert_eq!(decide_at(&view, 5).1.reason, Reason::AwaitingMeasurement);
+    assert_eq!(decide_at(&view, 6000).1.reason, Reason::GrowthOverdue);
+}
+
+#[test]
+fn a_record_that_the_claim_contradicts_holds_up_nothing() {
+    for (from, to) in [(512, 512), (640, 512), (512, 9000)] {
+        let mut view = low();
+        the_claim(&mut view).growth = Some(crate::GrowthRecord { from: mib(from), to: mib(to), ..record() });
+        assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "{from} to {to}");
+    }
+}
+
+/// The value that the one pod is given at second `seconds`, if it is.
+fn touched(view: &View, seconds: i64) -> Option<String> {
+    decide_at(view, seconds).0.into_iter().find_map(|action| match action {
+        Action::SyncPod { value, .. } => Some(value),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_pod_is_touched_when_the_volume_has_grown_and_again_only_after_a_while() {
+    let mut view = growing();
+    assert_eq!(touched(&view, 1), None, "the controller is still at it");
+    the_claim(&mut view).volume_capacity = mib(640);
+    let value = touched(&view, 2);
+    assert_eq!(value.as_deref(), Some("data-0=640Mi@2026-01-01T00:00:02Z"));
+    the_claim(&mut view).pods[0].synced = value;
+    assert_eq!(touched(&view, 16), None);
+    assert_eq!(decide_at(&view, 16).1.again_at, Some(at(17)));
+    assert_eq!(touched(&view, 17).as_deref(), Some("data-0=640Mi@2026-01-01T00:00:17Z"));
+    the_policy(&mut view).mode = Mode::Recommend;
+    assert_eq!(touched(&view, 17), None, "only in mode Auto");
+}
+
+#[test]
+fn claims_of_one_pod_that_grow_together_do_not_overwrite_each_other() {
+    let mut view = growing();
+    the_claim(&mut view).volume_capacity = mib(640);
+    for (before, after) in [
+        ("log-0=1Gi@2026-01-01T00:00:00Z", "log-0=1Gi,data-0=640Mi@2026-01-01T00:00:02Z"),
+        ("data-0=512Mi,log-0=1Gi@2026-01-01T00:00:00Z", "log-0=1Gi,data-0=640Mi@2026-01-01T00:00:02Z"),
+        ("log-0=1Gi@2025-01-01T00:00:00Z", "data-0=640Mi@2026-01-01T00:00:02Z"),
+        ("data-0=640Mi@2027-01-01T00:00:00Z", "data-0=640Mi@2026-01-01T00:00:02Z"),
+        ("data-0=640Mi", "data-0=640Mi@2026-01-01T00:00:02Z"),
+        ("@,nonsense@2026-01-01T00:00:00Z", "data-0=640Mi@2026-01-01T00:00:02Z"),
+    ] {
+        the_claim(&mut view).pods = vec![crate::PodUse { synced: Some(before.to_owned()), ..pod("data-0") }];
+        assert_eq!(touched(&view, 2).as_deref(), Some(after), "{before}");
+    }
+    let both = Some("log-0=1Gi,data-0=640Mi@2026-01-01T00:00:00Z".to_owned());
+    the_claim(&mut view).pods[0].synced = both;
+    assert_eq!(touched(&view, 2), None);
+}
+
+#[test]
+fn a_message_about_waiting_has_no_number_that_changes_with_each_measurement() {
+    for (name, mut view, seconds) in situations() {
+        let (_, before) = decide_at(&view, seconds);
+        if let Some(usage) = &mut the_claim(&mut view).usage {
+            usage.available = Bytes(usage.available.0.saturating_sub(4096));
+        }
+        let (_, after) = decide_at(&view, seconds);
+        if !matches!(before.outcome, Outcome::Grow(_) | Outcome::Recommend(_)) {
+            assert_eq!(before, after, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_filesystem_that_says_it_has_no_inodes_lacks_none() {
+    let mut view = view();
+    the_spec(&mut view).min_free_inodes = Threshold::Absolute(Count(1000));
+    the_usage(&mut view).inodes = Some(Capacity { total: Count(0), free: Count(0) });
+    assert_eq!(decide_at(&view, 5).1.reason, Reason::EnoughRoom);
+}
+
+#[test]
+fn a_watch_is_what_the_policy_would_act_on() {
+    let mut view = view();
+    let watch = |view: &View| crate::watch(view, &id("data-0"), &view.claims[&id("data-0")]);
+    let expected = Watch { available_below: mib(96), free_inodes_below: Count(500), seconds_to_full_below: 60 };
+    assert_eq!(watch(&view), Some(expected));
+    the_claim(&mut view).usage = None;
+    let unmeasured = Watch { available_below: Bytes(mib(512).0.div_ceil(5)), free_inodes_below: Count(0), ..expected };
+    assert_eq!(watch(&view), Some(unmeasured));
+    the_policy(&mut view).mode = Mode::Off;
+    assert_eq!(watch(&view), None);
+    view.policies.clear();
+    assert_eq!(watch(&view), None);
+}
+
+#[test]
+fn a_cluster_policy_governs_where_no_namespaced_one_does() {
+    let mut view = low();
+    let mut smaller = policy();
+    smaller.capacity.as_mut().unwrap().maximum = mib(600);
+    view.policies.insert(cluster("all"), smaller);
+    assert_eq!(decide_at(&view, 5).1.target(), Some(mib(640)));
+    the_policy(&mut view).claims = Selector(vec![crate::Requirement::Exists("other".to_owned())]);
+    assert_eq!(decide_at(&view, 5).1.target(), Some(mib(600)));
+}

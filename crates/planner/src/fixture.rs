@@ -1,0 +1,152 @@
+//! A small world for tests: one claim of 512Mi with half of its filesystem free, a pod that uses it, an expandable
+//! class of the local driver, and an Auto policy. A test changes the one thing that it is about.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::{Bytes, CapacitySpec, Count, Mode, Period, Threshold, names::LOCAL_DRIVER};
+
+use crate::{
+    Action, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, NamespaceName, PodId, PodUse, Policy, PolicyId,
+    PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+};
+
+pub const MIB: u64 = 1 << 20;
+
+pub fn mib(number: u64) -> Bytes {
+    Bytes(number * MIB)
+}
+
+/// `seconds` after the beginning of the world.
+pub fn at(seconds: i64) -> Timestamp {
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    start + SignedDuration::from_secs(seconds)
+}
+
+pub fn id(name: &str) -> ClaimId {
+    ClaimId { namespace: NamespaceName("shop".to_owned()), name: name.to_owned() }
+}
+
+pub fn namespaced(name: &str) -> PolicyId {
+    PolicyId { kind: PolicyKind::Namespaced(NamespaceName("shop".to_owned())), name: name.to_owned() }
+}
+
+pub fn cluster(name: &str) -> PolicyId {
+    PolicyId { kind: PolicyKind::Cluster, name: name.to_owned() }
+}
+
+pub fn spec() -> CapacitySpec {
+    CapacitySpec {
+        min_free: Threshold::Percent(20),
+        min_free_inodes: Threshold::Percent(5),
+        time_to_full: Period::from_secs(60),
+        increase: Threshold::Percent(25),
+        maximum: mib(4096),
+    }
+}
+
+pub fn policy() -> Policy {
+    Policy { mode: Mode::Auto, namespaces: Selector::default(), claims: Selector::default(), capacity: Some(spec()) }
+}
+
+/// The measurement at second 0.
+pub fn usage() -> Usage {
+    Usage {
+        at: at(0),
+        source: Source::Agent,
+        total: mib(480),
+        available: mib(240),
+        inodes: Some(Capacity { total: Count(10_000), free: Count(9_000) }),
+        fill_bytes_per_second: 0,
+        crossed: None,
+    }
+}
+
+pub fn pod(name: &str) -> PodUse {
+    let id = PodId { namespace: NamespaceName("shop".to_owned()), name: name.to_owned() };
+    PodUse { id, uid: Uid(format!("pod-{name}")), since: Some(at(-3600)), synced: None }
+}
+
+pub fn claim() -> Claim {
+    Claim {
+        uid: Uid("claim-data-0".to_owned()),
+        labels: BTreeMap::from([("app".to_owned(), "db".to_owned())]),
+        class: Some("orlop-local".to_owned()),
+        driver: Some(LOCAL_DRIVER.to_owned()),
+        bound: true,
+        raw_block: false,
+        requested: mib(512),
+        capacity: mib(512),
+        volume_capacity: mib(512),
+        resize: Resize::Idle,
+        growth: None,
+        pods: vec![pod("data-0")],
+        usage: Some(usage()),
+    }
+}
+
+/// A growth from 512Mi to 640Mi, asked for at second 0.
+pub fn record() -> GrowthRecord {
+    GrowthRecord {
+        from: mib(512),
+        to: mib(640),
+        filesystem: mib(480),
+        crossed: at(0),
+        decided: at(0),
+        reason: orlop_api::names::Reason::BelowMinFree,
+        usable: None,
+    }
+}
+
+pub fn view() -> View {
+    let class = Class { provisioner: LOCAL_DRIVER.to_owned(), expandable: true };
+    View {
+        claims: BTreeMap::from([(id("data-0"), claim())]),
+        policies: BTreeMap::from([(namespaced("keep"), policy())]),
+        namespaces: BTreeMap::from([(NamespaceName("shop".to_owned()), BTreeMap::new())]),
+        classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
+        drivers: BTreeMap::new(),
+    }
+}
+
+/// The one claim of the world.
+pub fn the_claim(view: &mut View) -> &mut Claim {
+    view.claims.get_mut(&id("data-0")).unwrap()
+}
+
+/// The capacity section of the one policy of the world.
+pub fn the_spec(view: &mut View) -> &mut CapacitySpec {
+    the_policy(view).capacity.as_mut().unwrap()
+}
+
+pub fn the_policy(view: &mut View) -> &mut Policy {
+    view.policies.get_mut(&namespaced("keep")).unwrap()
+}
+
+pub fn the_usage(view: &mut View) -> &mut Usage {
+    the_claim(view).usage.as_mut().unwrap()
+}
+
+/// What is decided about the one claim at second `seconds`.
+pub fn decide_at(view: &View, seconds: i64) -> (Vec<Action>, Decision) {
+    let (plan, report) = plan_claims(view, [&id("data-0")], at(seconds));
+    (plan.actions, report.decisions[&id("data-0")].clone())
+}
+
+/// The world with the claim asking for 640Mi and having 512Mi.
+pub fn growing() -> View {
+    let mut view = view();
+    let claim = the_claim(&mut view);
+    claim.requested = mib(640);
+    claim.growth = Some(record());
+    view
+}
+
+/// The world after the claim has got the 640Mi that it asked for.
+pub fn grown() -> View {
+    let mut view = growing();
+    let claim = the_claim(&mut view);
+    claim.capacity = mib(640);
+    claim.volume_capacity = mib(640);
+    view
+}

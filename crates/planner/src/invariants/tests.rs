@@ -1,0 +1,166 @@
+use jiff::SignedDuration;
+use orlop_api::{DriverProfileSpec, Expansion, names::LOCAL_DRIVER};
+
+use super::*;
+use crate::fixture::{
+    at, claim, growing, grown, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec, view,
+};
+
+/// What makes a world one in which its claim must not grow.
+type Change = fn(&mut View);
+
+fn grow() -> Action {
+    Action::Grow { claim: id("data-0"), uid: claim().uid, previous: None, record: record() }
+}
+
+fn broken(view: &View, action: Action) -> Option<Rule> {
+    let (sound, mut violations) = retain_sound(view, Plan { actions: vec![action] });
+    assert_eq!(sound.actions.len() + violations.len(), 1);
+    violations.pop().map(|violation| violation.rule)
+}
+
+#[test]
+fn a_sound_growth_passes_and_a_second_of_the_same_claim_does_not() {
+    let (sound, violations) = retain_sound(&view(), Plan { actions: vec![grow(), grow()] });
+    assert_eq!(sound.actions, [grow()]);
+    assert_eq!(violations, [Violation { claim: id("data-0"), rule: Rule::GrownTwice }]);
+    assert_eq!(
+        violations[0].to_string(),
+        "refused an action for the claim shop/data-0, which is a bug in the planner: the plan holds more than one \
+         growth of it"
+    );
+}
+
+#[test]
+fn a_growth_is_refused_when_the_action_is_wrong() {
+    let with = |change: fn(&mut GrowthRecord)| {
+        let mut record = record();
+        change(&mut record);
+        Action::Grow { claim: id("data-0"), uid: claim().uid, previous: None, record }
+    };
+    for (action, rule) in [
+        (with(|record| record.to = mib(512)), Rule::NotLarger { present: mib(512), to: mib(512) }),
+        (with(|record| record.to = mib(100)), Rule::NotLarger { present: mib(512), to: mib(100) }),
+        (with(|record| record.to = mib(4097)), Rule::AboveMaximum { to: mib(4097), maximum: mib(4096) }),
+        (
+            with(|record| record.to = Bytes(mib(4095).0 + 1)),
+            Rule::AboveMaximum { to: mib(4096), maximum: Bytes(mib(4096).0 - 1) },
+        ),
+        (with(|record| record.from = mib(500)), Rule::Precondition),
+        (with(|record| record.filesystem = mib(1)), Rule::Precondition),
+        (with(|record| record.usable = Some(at(1))), Rule::Precondition),
+        (with(|record| record.reason = Reason::EnoughRoom), Rule::Precondition),
+        (
+            Action::Grow { claim: id("data-0"), uid: claim().uid, previous: Some(record()), record: record() },
+            Rule::Precondition,
+        ),
+        (
+            Action::Grow { claim: id("data-0"), uid: Uid("another".to_owned()), previous: None, record: record() },
+            Rule::Uid(Uid("another".to_owned())),
+        ),
+        (
+            Action::Grow { claim: id("data-9"), uid: claim().uid, previous: None, record: record() },
+            Rule::Uid(claim().uid),
+        ),
+    ] {
+        let mut view = view();
+        if let Rule::AboveMaximum { maximum, .. } = rule {
+            the_spec(&mut view).maximum = maximum;
+        }
+        assert_eq!(broken(&view, action), Some(rule));
+    }
+}
+
+#[test]
+fn a_growth_is_refused_when_the_claim_must_not_grow() {
+    let driver = |view: &mut View, expansion| {
+        let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, maximum_size: None };
+        view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
+    };
+    let cases: [(Change, Rule); 9] = [
+        (|view| the_policy(view).mode = Mode::Recommend, Rule::NotGoverned),
+        (|view| the_policy(view).capacity = None, Rule::NotGoverned),
+        (|view| drop(view.policies.insert(namespaced("also"), policy())), Rule::NotGoverned),
+        (|view| view.policies.clear(), Rule::NotGoverned),
+        (|view| the_claim(view).bound = false, Rule::NotMeasurable),
+        (|view| the_claim(view).raw_block = true, Rule::NotMeasurable),
+        (|view| the_claim(view).usage = None, Rule::NotMeasurable),
+        (|view| view.classes.clear(), Rule::NotExpandable),
+        (|view| view.classes.values_mut().for_each(|class| class.expandable = false), Rule::NotExpandable),
+    ];
+    for (change, rule) in cases {
+        let mut view = view();
+        change(&mut view);
+        assert_eq!(broken(&view, grow()), Some(rule));
+    }
+    let mut view = view();
+    driver(&mut view, Expansion::None);
+    assert_eq!(broken(&view, grow()), Some(Rule::NotExpandable));
+    driver(&mut view, Expansion::Offline);
+    assert_eq!(broken(&view, grow()), Some(Rule::NotExpandable));
+    the_claim(&mut view).pods.clear();
+    assert_eq!(broken(&view, grow()), None);
+    view.drivers.insert(
+        LOCAL_DRIVER.to_owned(),
+        DriverProfileSpec { maximum_size: Some(mib(600)), size_increment: Bytes::MIB, ..DriverProfileSpec::default() },
+    );
+    assert_eq!(broken(&view, grow()), Some(Rule::AboveMaximum { to: mib(640), maximum: mib(600) }));
+}
+
+#[test]
+fn no_growth_while_one_is_under_way() {
+    let next = |previous: Option<GrowthRecord>| Action::Grow {
+        claim: id("data-0"),
+        uid: claim().uid,
+        previous,
+        record: GrowthRecord { from: mib(640), to: mib(800), ..record() },
+    };
+    assert_eq!(broken(&growing(), next(Some(record()))), Some(Rule::InFlight));
+    assert_eq!(broken(&grown(), next(Some(record()))), Some(Rule::InFlight));
+    let mut view = grown();
+    let usable = GrowthRecord { usable: Some(at(1)), ..record() };
+    the_claim(&mut view).growth = Some(usable.clone());
+    assert_eq!(broken(&view, next(Some(usable))), None);
+}
+
+#[test]
+fn a_record_may_only_be_completed() {
+    let with = |change: fn(&mut GrowthRecord)| {
+        let mut record = GrowthRecord { usable: Some(at(1)), ..record() };
+        change(&mut record);
+        Action::RecordUsable { claim: id("data-0"), uid: claim().uid, previous: self::record(), record }
+    };
+    assert_eq!(broken(&grown(), with(|_| ())), None);
+    assert_eq!(broken(&growing(), with(|_| ())), Some(Rule::InFlight));
+    assert_eq!(broken(&view(), with(|_| ())), Some(Rule::Precondition));
+    assert_eq!(broken(&grown(), with(|record| record.to = mib(800))), Some(Rule::Record));
+    assert_eq!(broken(&grown(), with(|record| record.usable = None)), Some(Rule::Record));
+    let before = at(0) - SignedDuration::from_secs(1);
+    let early = Action::RecordUsable {
+        claim: id("data-0"),
+        uid: claim().uid,
+        previous: record(),
+        record: GrowthRecord { usable: Some(before), ..record() },
+    };
+    assert_eq!(broken(&grown(), early), Some(Rule::Record));
+}
+
+#[test]
+fn a_pod_is_touched_only_for_a_volume_that_has_grown() {
+    let touch = |uid: &str| Action::SyncPod {
+        claim: id("data-0"),
+        pod: pod("data-0").id,
+        uid: Uid(uid.to_owned()),
+        value: "data-0=640Mi@2026-01-01T00:00:00Z".to_owned(),
+    };
+    let mut view = growing();
+    assert_eq!(broken(&view, touch("pod-data-0")), Some(Rule::NothingToNotice));
+    the_claim(&mut view).volume_capacity = mib(640);
+    assert_eq!(broken(&view, touch("pod-data-0")), None);
+    assert_eq!(broken(&view, touch("another")), Some(Rule::Uid(Uid("another".to_owned()))));
+    the_policy(&mut view).mode = Mode::Recommend;
+    assert_eq!(broken(&view, touch("pod-data-0")), Some(Rule::NotGoverned));
+    the_claim(&mut view).capacity = mib(640);
+    the_policy(&mut view).mode = Mode::Auto;
+    assert_eq!(broken(&view, touch("pod-data-0")), Some(Rule::NothingToNotice));
+}
