@@ -249,7 +249,9 @@ mod tests {
             Probed::Late(late) => late,
             Probed::Answered(answer) => panic!("a dead mount answered: {answer:?}"),
         };
-        futures::future::join_all((0..count).map(measure)).await.into_iter().map(late).collect()
+        let probed = futures::future::join_all((0..count).map(measure));
+        let probed = tokio::time::timeout(Duration::from_secs(10), probed).await.expect("none waits for another");
+        probed.into_iter().map(late).collect()
     }
 
     async fn measure(prober: &Prober, mount: Mount) -> io::Result<Reading> {
