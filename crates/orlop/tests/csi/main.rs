@@ -1,5 +1,6 @@
 //! `orlop csi` as a process, spoken to over its sockets as the kubelet and the sidecars do. It needs root; without it,
 //! and without the tool that a test needs, the test is reported as ignored.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod driver;
 mod life;

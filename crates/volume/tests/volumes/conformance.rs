@@ -7,7 +7,10 @@ use orlop_volume::{Error, Filesystem, NewVolume, NodeTag, VolumeId};
 
 use crate::world::{World, new, options};
 
-pub const TESTS: &[(&str, fn(&World))] = &[
+/// What a test does with the volumes that it is given.
+type Test = fn(&World);
+
+pub const TESTS: &[(&str, Test)] = &[
     ("a volume is there from its creation to its deletion", a_volume_is_there_from_its_creation_to_its_deletion),
     ("creating again finds the volume that is there", creating_again_finds_the_volume_that_is_there),
     ("a name that is taken by something else is refused", a_name_that_is_taken_by_something_else_is_refused),
@@ -30,7 +33,7 @@ fn a_volume_is_there_from_its_creation_to_its_deletion(world: &World) {
     let volume = world.volumes.create(&new("v", Bytes(300 * MIB + 1), Filesystem::Xfs)).unwrap();
     assert_eq!(volume.size, Bytes(301 * MIB), "sizes are whole MiB, rounded up");
     assert_eq!(world.volumes.get(&volume.id).unwrap(), volume);
-    assert_eq!(world.volumes.list().unwrap(), [volume.clone()]);
+    assert_eq!(world.volumes.list().unwrap(), std::slice::from_ref(&volume));
     world.volumes.delete(&volume.id).unwrap();
     assert!(matches!(world.volumes.get(&volume.id), Err(Error::NotFound(_))));
     assert!(world.volumes.list().unwrap().is_empty());

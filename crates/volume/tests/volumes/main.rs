@@ -1,5 +1,6 @@
 //! The volumes of this crate against the kernel of this machine. One conformance suite runs on the real volumes and on
 //! the fake; the rest is for the real ones alone, which need root, and are reported as ignored without it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conformance;
 mod crash;
