@@ -6,10 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kube::{
-    CustomResourceExt,
-    core::cel::{Validator, compile_schema},
-};
+use kube::CustomResourceExt;
+use kube_cel::{Validator, compile_schema};
 use orlop_api::{ClusterStoragePolicy, DriverProfile, StoragePolicy};
 use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};

@@ -1,10 +1,8 @@
 //! The rules in the schemas, evaluated here as the API server evaluates them: what they refuse, with which sentence, and
 //! that they accept nothing that this crate could not read.
 
-use kube::{
-    CustomResourceExt,
-    core::cel::{CompiledSchema, Validator, compile_schema},
-};
+use kube::CustomResourceExt;
+use kube_cel::{CompiledSchema, Validator, compile_schema};
 use orlop_api::{Bytes, ClusterStoragePolicy, Count, DriverProfile, Period, StoragePolicy, Threshold};
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -72,7 +72,10 @@ impl Observer {
         for (name, facts) in self.lists.volumes.resolve(change, self.volumes.keys()) {
             let before = match facts.clone() {
                 Some(facts) => self.volumes.insert(name, facts),
-                None => self.volumes.remove(&name),
+                None => {
+                    self.measured.forget(&name);
+                    self.volumes.remove(&name)
+                }
             };
             if before == facts {
                 continue;
@@ -151,6 +154,12 @@ impl Observer {
         }
     }
 
+    /// The volume that a claim is bound to: only where both name each other, see `bound_to`.
+    pub(super) fn volume_that_names(&self, id: &ClaimId) -> Option<&str> {
+        let uid = &self.view.claims.get(id)?.uid;
+        bound_to(&self.volumes, id, uid, self.volume_of(id)).map(|(name, _)| name)
+    }
+
     /// Brings what the view says of the volume's fill up to date.
     pub(super) fn measured_anew(&mut self, volume: &str) {
         let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
@@ -187,7 +196,13 @@ fn bound_to<'a>(
 
 fn uses(pods: &HashMap<PodId, PodFacts>, users: Option<&BTreeSet<PodId>>) -> Vec<PodUse> {
     let known = users.into_iter().flatten().filter_map(|id| Some((id, pods.get(id)?)));
-    known.map(|(id, facts)| PodUse { id: id.clone(), uid: facts.uid.clone(), synced: facts.synced.clone() }).collect()
+    let used = known.map(|(id, PodFacts { uid, since, synced, .. })| PodUse {
+        id: id.clone(),
+        uid: uid.clone(),
+        since: *since,
+        synced: synced.clone(),
+    });
+    used.collect()
 }
 
 /// A state that is older than the known one comes late, and is passed over: the answer to a write overtakes the watch.
