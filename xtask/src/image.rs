@@ -99,11 +99,12 @@ fn orlop(binary: &Path, images: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles `orlop` and says where it is, which cargo alone knows.
+/// Compiles `orlop` and says where it is, which cargo alone knows. The whole workspace is named, because cargo compiles
+/// dependencies anew for each set of packages that wants other features of them.
 fn compile() -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").context("run it as: cargo xtask image")?;
     let mut command = Command::new(cargo);
-    command.args(["build", "--package=orlop", "--message-format=json"]).current_dir(cache::repository());
+    command.args(["build", "--workspace", "--bins", "--message-format=json"]).current_dir(cache::repository());
     let messages = run::output(&mut command)?;
     messages
         .lines()
