@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{bundle::Bundle, layout::ROOT, network, ports};
+use super::{bundle::Bundle, layout::ROOT, loops, network, ports};
 
 /// The packages of Debian 12 that a bed uses, with a program of each.
 const PACKAGES: [(&str, &str); 9] = [
@@ -18,7 +18,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("util-linux", "/usr/bin/setsid"),
     ("iproute2", network::IP),
-    ("mount", "/usr/sbin/losetup"),
+    ("mount", loops::LOSETUP),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
 ];
 
