@@ -15,6 +15,8 @@ mod lease;
 pub mod measure;
 pub mod metrics;
 pub mod observe;
+mod pace;
+mod setbacks;
 mod status;
 mod watch;
 
