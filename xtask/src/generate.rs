@@ -135,7 +135,7 @@ fn definitions(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
         .into_iter()
         .map(|definition| {
             let name = &definition.spec.names.plural;
-            let text = format!("# {MARKER}\n{}", serde_yaml_ng::to_string(&definition)?);
+            let text = format!("# {MARKER}\n{}", orlop_api::to_yaml(&definition)?);
             Ok((root.join("charts/orlop/crds").join(name).with_extension("yaml"), text))
         })
         .collect()

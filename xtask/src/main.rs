@@ -1,6 +1,12 @@
 //! What the build does beyond cargo. Each task has a file of its own; this one only dispatches.
 
+mod archive;
+mod bed;
+mod cache;
 mod generate;
+mod image;
+mod rootfs;
+mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -15,10 +21,16 @@ struct Cli {
 enum Task {
     /// Write the generated files: the wire formats and the custom resource definitions
     Generate(generate::Args),
+    /// Compile Kubernetes and the CSI sidecars into the bundle that `orlop up` runs
+    Bed(bed::Args),
+    /// Write the images that `orlop up` imports
+    Image(image::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Generate(args) => generate::run(&args),
+        Task::Bed(args) => bed::run(&args),
+        Task::Image(args) => image::run(&args),
     }
 }

@@ -2,11 +2,14 @@
 //! part shares. There is no client here and no I/O: whoever has a manifest can check it with this crate alone.
 
 pub mod driver;
+mod manifest;
 pub mod names;
 pub mod policy;
+mod quantity;
 pub mod units;
 
 pub use driver::{DriverProfile, DriverProfileSpec, Expansion};
+pub use manifest::to_yaml;
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
 };

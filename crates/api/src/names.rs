@@ -20,6 +20,21 @@ pub const GROWTH_ANNOTATION: &str = "orlop.dev/growth";
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
 
+/// The ConfigMap, in the namespace of the operator, in which the leader publishes where the agents find it.
+pub const AGENTS_CONFIG_MAP: &str = "orlop-agents";
+
+/// In that ConfigMap: the address and port that the leader listens on.
+pub const AGENTS_ENDPOINT_KEY: &str = "endpoint";
+
+/// In that ConfigMap: the certificate by which the agents know the leader, PEM.
+pub const AGENTS_CERTIFICATE_KEY: &str = "ca.crt";
+
+/// The name that the leader's certificate is for, whatever its address.
+pub const OPERATOR_TLS_NAME: &str = "orlop-operator";
+
+/// The audience of the tokens that agents authenticate with: a token for anything else is refused.
+pub const OPERATOR_AUDIENCE: &str = "orlop.dev/operator";
+
 /// The conditions in a policy's status.
 pub mod condition {
     /// Is the policy valid and in force?

@@ -45,7 +45,8 @@ pub enum Mode {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct StoragePolicySpec {
-    /// What Orlop may do: Off, Recommend (decide and report, change nothing; the default) or Auto.
+    /// What Orlop may do: Auto, Recommend (decide and report, change nothing; the default) or "Off" (in quotes, which YAML
+    /// reads as a boolean otherwise).
     #[serde(default)]
     pub mode: Mode,
     /// The claims that the policy is for, by their labels. An empty selector picks every claim of the namespace.
@@ -77,7 +78,8 @@ pub struct StoragePolicySpec {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStoragePolicySpec {
-    /// What Orlop may do: Off, Recommend (decide and report, change nothing; the default) or Auto.
+    /// What Orlop may do: Auto, Recommend (decide and report, change nothing; the default) or "Off" (in quotes, which YAML
+    /// reads as a boolean otherwise).
     #[serde(default)]
     pub mode: Mode,
     /// The namespaces that the policy is for, by their labels. An empty selector picks every namespace.

@@ -3,15 +3,16 @@
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use jiff::SignedDuration;
-use kube_quantity::ParsedQuantity;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use crate::quantity;
 
 /// Why a text is not the unit it should be. The message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// Not a size such as `512Mi`.
-    #[error("`{0}` is not a size: write a whole number of bytes as a Kubernetes quantity, such as 512Mi or 100Gi")]
+    #[error("`{0}` is not a size: write a Kubernetes quantity, such as 512Mi or 100Gi")]
     Bytes(String),
     /// Not a count such as `10000`.
     #[error("`{0}` is not a count: write a whole number, such as 10000")]
@@ -84,10 +85,7 @@ impl FromStr for Bytes {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let refuse = || UnitError::Bytes(text.to_owned());
-        let parsed = ParsedQuantity::try_from(text).map_err(|_| refuse())?;
-        // A fraction of a byte is rounded up, as the API server's Quantity.Value() does.
-        parsed.to_bytes_i64().and_then(|bytes| u64::try_from(bytes).ok()).map(Self).ok_or_else(refuse)
+        quantity::parse(text).map(Self).ok_or_else(|| UnitError::Bytes(text.to_owned()))
     }
 }
 
@@ -318,7 +316,7 @@ impl JsonSchema for Period {
             "type": "string",
             "maxLength": 16,
             "x-kubernetes-validations": [{
-                "rule": "self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && self != '' \
+                "rule": "self.matches('^([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && self != '' \
                          && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",
                 "message": "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m",
             }],

@@ -8,5 +8,6 @@ pub mod cli;
 pub mod csi;
 pub mod operator;
 pub mod rpc;
+pub mod spread;
 pub mod ui;
 pub mod writer;

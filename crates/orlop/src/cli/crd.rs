@@ -19,7 +19,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     for definition in orlop_api::definitions() {
         match args.output {
             Format::Yaml => {
-                let text = serde_yaml_ng::to_string(&definition)
+                let text = orlop_api::to_yaml(&definition)
                     .map_err(|error| Failure::because("cannot print a definition as YAML", error))?;
                 print!("---\n{text}");
             }

@@ -6,11 +6,14 @@
 
 mod act;
 mod agenda;
+pub mod agents;
 mod backoff;
 mod client;
 mod engine;
 mod events;
 mod http;
+pub mod identity;
+pub mod kubelets;
 mod lease;
 pub mod measure;
 pub mod metrics;

@@ -23,6 +23,8 @@ pub struct Hello {
     pub node: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub version: ::prost::alloc::string::String,
+    #[prost(int64, tag = "3")]
+    pub sent_at_ms: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Samples {
@@ -54,6 +56,8 @@ pub struct Sample {
 pub struct Heartbeat {
     #[prost(int64, tag = "1")]
     pub at_ms: i64,
+    #[prost(int64, tag = "2")]
+    pub sent_at_ms: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromOperator {

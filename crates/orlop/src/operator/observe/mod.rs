@@ -102,6 +102,12 @@ impl Observer {
                 self.measured.sampled(&node, &volume, usage);
                 self.measured_anew(&volume);
             }
+            Measurement::SampledClaim { node, claim, usage } => {
+                if let Some(volume) = self.volume_that_names(&claim).map(str::to_owned) {
+                    self.measured.sampled(&node, &volume, usage);
+                    self.measured_anew(&volume);
+                }
+            }
             Measurement::Gone { node, volume } => {
                 self.measured.gone(&node, &volume);
                 self.measured_anew(&volume);

@@ -1,0 +1,128 @@
+//! The rules in the schemas, evaluated here as the API server evaluates them: what they refuse, with which sentence, and
+//! that they accept nothing that this crate could not read.
+
+use kube::{
+    CustomResourceExt,
+    core::cel::{CompiledSchema, Validator, compile_schema},
+};
+use orlop_api::{Bytes, ClusterStoragePolicy, Count, DriverProfile, Period, StoragePolicy, Threshold};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const NO_SIZE: &str = "is not a size: write a Kubernetes quantity above zero, such as 512Mi or 100Gi";
+const NO_THRESHOLD: &str = "is not a threshold: write a value such as 10Gi or a percentage from 1% to 99%";
+const NO_COUNT: &str = "is not a threshold: write a value such as 10000 or a percentage from 1% to 99%";
+const NO_PERIOD: &str = "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m";
+
+/// The rules of one kind, ready to be evaluated.
+struct Rules(CompiledSchema);
+
+impl Rules {
+    fn of<K: CustomResourceExt>() -> Self {
+        let definition = K::crd();
+        let schema = definition.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let compiled = compile_schema(&json!(schema.expect("a definition has a schema")));
+        assert!(!compiled.has_errors(), "{:?}", compiled.compilation_errors());
+        Self(compiled)
+    }
+
+    /// What the rules say of an object with this spec: one line for each refusal, as the API server prints it.
+    fn refusals(&self, spec: &Value) -> Vec<String> {
+        match Validator::new().validate_compiled(&self.0, &json!({ "spec": spec }), None) {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn accept(&self, spec: &Value) -> bool {
+        self.refusals(spec).is_empty()
+    }
+}
+
+fn with_capacity(field: &str, value: &str) -> Value {
+    let mut capacity = json!({ "maximum": "1Gi" });
+    capacity[field] = json!(value);
+    json!({ "selector": {}, "capacity": capacity })
+}
+
+#[test]
+fn a_policy_with_valid_values_is_accepted() {
+    let rules = Rules::of::<StoragePolicy>();
+    assert!(rules.accept(&json!({ "selector": {} })), "a policy without promises");
+    for (field, values) in [
+        ("maximum", &["1", "512Mi", "1.5Gi", "1e12", "2T"][..]),
+        ("minFree", &["1%", "99%", "10Gi", "5"]),
+        ("minFreeInodes", &["1%", "99%", "1", "999999999999999999"]),
+        ("increase", &["25%", "1Gi"]),
+        ("timeToFull", &["1s", "90s", "10m", "1h30m", "8760h"]),
+    ] {
+        for value in values {
+            assert_eq!(rules.refusals(&with_capacity(field, value)), Vec::<String>::new(), "{field}: {value}");
+        }
+    }
+}
+
+#[test]
+fn an_invalid_value_is_refused_with_a_sentence_that_says_what_to_write() {
+    let rules = Rules::of::<StoragePolicy>();
+    for (field, values, sentence) in [
+        ("maximum", &["", "0", "-1Gi", "ten", "10 Gi", "1GB"][..], NO_SIZE),
+        ("minFree", &["0%", "100%", "05%", "20 %", "%", "0", "-1Gi", "1.5%"], NO_THRESHOLD),
+        ("minFreeInodes", &["0", "0%", "1k", "1Ki", "-1", "1000000000000000000"], NO_COUNT),
+        ("increase", &["0", "100%", "a lot"], NO_THRESHOLD),
+        ("timeToFull", &["", "0s", "5", "1d", "m", "1h 30m", "8761h", "1.5h", "-1s"], NO_PERIOD),
+    ] {
+        for value in values {
+            let expected = vec![format!("spec.capacity.{field}: {sentence}")];
+            assert_eq!(rules.refusals(&with_capacity(field, value)), expected, "{field}: {value:?}");
+        }
+    }
+}
+
+#[test]
+fn both_kinds_of_policies_have_the_same_rules() {
+    let (namespaced, cluster) = (Rules::of::<StoragePolicy>(), Rules::of::<ClusterStoragePolicy>());
+    for value in ["20%", "10Gi", "0%", "ten"] {
+        let spec = with_capacity("minFree", value);
+        assert_eq!(namespaced.refusals(&spec), cluster.refusals(&spec), "{value}");
+    }
+}
+
+#[test]
+fn a_profile_has_sizes_above_zero() {
+    let rules = Rules::of::<DriverProfile>();
+    assert!(rules.accept(&json!({ "sizeIncrement": "4Gi", "maximumSize": "16Ti" })));
+    let expected = ["spec.sizeIncrement", "spec.maximumSize"].map(|field| format!("{field}: {NO_SIZE}"));
+    let mut refusals = rules.refusals(&json!({ "sizeIncrement": "0", "maximumSize": "all" }));
+    refusals.sort_by_key(|line| !line.starts_with("spec.size"));
+    assert_eq!(refusals, expected);
+}
+
+/// Texts that are nearly units: many are not. They stay below 10^29, where the evaluator of these tests overflows (the
+/// API server's does not).
+const NEARLY_A_QUANTITY: &str =
+    "[+-]?[0-9]{0,9}[.]?[0-9]{0,3}(|n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|e[+-]?[0-9]|E3|i|%)";
+const NEARLY_A_PERIOD: &str = "([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?";
+
+proptest! {
+    #[test]
+    fn a_size_that_the_rules_accept_can_be_read(text in NEARLY_A_QUANTITY) {
+        let rules = Rules::of::<StoragePolicy>();
+        if rules.accept(&with_capacity("maximum", &text)) {
+            prop_assert!(text.parse::<Bytes>().is_ok_and(|size| size > Bytes(0)));
+        }
+        if rules.accept(&with_capacity("minFree", &text)) {
+            prop_assert!(text.parse::<Threshold<Bytes>>().is_ok());
+        }
+        if rules.accept(&with_capacity("minFreeInodes", &text)) {
+            prop_assert!(text.parse::<Threshold<Count>>().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_period_that_the_rules_accept_can_be_read(text in NEARLY_A_PERIOD) {
+        if Rules::of::<StoragePolicy>().accept(&with_capacity("timeToFull", &text)) {
+            prop_assert!(text.parse::<Period>().is_ok());
+        }
+    }
+}

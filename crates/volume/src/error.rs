@@ -1,0 +1,140 @@
+//! Everything that can go wrong with a volume, as its user reads it.
+
+use std::{io, path::PathBuf};
+
+use orlop_api::Bytes;
+
+use crate::{Filesystem, VolumeId};
+
+/// A failure, with the object that it concerns and what can be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such volume in this pool.
+    #[error("volume {0} is not on this node")]
+    NotFound(VolumeId),
+    /// The name is taken by a volume of another kind.
+    #[error("the name `{name}` is taken by a volume of {present}, and {asked} is asked for: use another name")]
+    Conflict {
+        /// The name asked for.
+        name: String,
+        /// What is there.
+        present: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// Smaller than the filesystem can be.
+    #[error("{asked} is too small for {filesystem}: ask for {minimum} or more")]
+    TooSmall {
+        /// The size asked for.
+        asked: Bytes,
+        /// The filesystem asked for.
+        filesystem: Filesystem,
+        /// The smallest size possible.
+        minimum: Bytes,
+    },
+    /// The pool cannot promise that much.
+    #[error("the pool has room for {} more, and {} is asked for: use another node, or enlarge the pool", .available.human(), .asked.human())]
+    NoRoom {
+        /// What was asked for, beyond what the volume already has.
+        asked: Bytes,
+        /// What can still be promised.
+        available: Bytes,
+    },
+    /// The volume is mounted or attached.
+    #[error("volume {id} is in use: {by}")]
+    InUse {
+        /// The volume.
+        id: VolumeId,
+        /// Where it is in use.
+        by: String,
+    },
+    /// Another call for the same volume is under way.
+    #[error("another operation on volume {0} is under way: try again")]
+    Busy(VolumeId),
+    /// The volume is not mounted where it is said to be staged.
+    #[error("volume {id} is not staged at {}: stage it first", .path.display())]
+    NotStaged {
+        /// The volume.
+        id: VolumeId,
+        /// Where it should be staged.
+        path: PathBuf,
+    },
+    /// The volume is not mounted at that path.
+    #[error("volume {id} is not mounted at {}", .path.display())]
+    NotMounted {
+        /// The volume.
+        id: VolumeId,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Something else is mounted there, and is left alone.
+    #[error("something other than volume {id} is mounted at {}: unmount it first", .path.display())]
+    Occupied {
+        /// The volume.
+        id: VolumeId,
+        /// The path.
+        path: PathBuf,
+    },
+    /// A mount option that cannot be used.
+    #[error("mount option `{0}` is not allowed: {1}")]
+    MountOption(String, &'static str),
+    /// The volume cannot grow while it is mounted.
+    #[error(
+        "volume {0} has its new size, and its ext4 filesystem cannot grow while it is mounted, because this process \
+         lacks CAP_SYS_RESOURCE: it grows when the volume is next staged, so restart the pods that use it"
+    )]
+    GrowsWhenStaged(VolumeId),
+    /// The pool cannot be used.
+    #[error("the pool {} cannot be used: {reason}", .path.display())]
+    Pool {
+        /// The pool's directory or file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The record beside a volume's image cannot be read.
+    #[error("the record {} of a volume is damaged: {reason}", .path.display())]
+    Damaged {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A loop device does not do direct I/O.
+    #[error("{device} does not do direct I/O on {image}: the pool's filesystem must support it")]
+    Buffered {
+        /// The loop device.
+        device: String,
+        /// The image.
+        image: String,
+    },
+    /// A filesystem tool failed.
+    #[error("{tool} failed on {object}: {detail}")]
+    Tool {
+        /// The tool's name.
+        tool: &'static str,
+        /// What it worked on.
+        object: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The kernel refused an operation.
+    #[error("cannot {action} {object}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        object: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// For `map_err`: an I/O failure of `action` on `object`.
+    pub(crate) fn io<E: Into<io::Error>>(action: &'static str, object: impl ToString) -> impl FnOnce(E) -> Self {
+        let object = object.to_string();
+        move |source| Self::Io { action, object, source: source.into() }
+    }
+}

@@ -1,0 +1,96 @@
+//! Growing volumes of a real pool. The image's new length comes first, and is the promise; then follow the device, the
+//! filesystem, and the record that says that the filesystem has followed. Whatever is missing after an interruption is
+//! done at the next call, or when the volume is next staged.
+
+use std::fs::OpenOptions;
+
+use orlop_api::Bytes;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::{
+    Error, Filesystem, LocalVolumes, Result, SIZE_INCREMENT, Step, VolumeId,
+    loops::{self, Device},
+    mounts::Table,
+    record::Record,
+    tool,
+};
+
+impl LocalVolumes {
+    pub(crate) fn grow(&self, id: &VolumeId, wanted: Bytes) -> Result<Bytes> {
+        let (mut record, mut size) = self.load(id)?;
+        let wanted = wanted.round_up(SIZE_INCREMENT);
+        if wanted > size {
+            self.lengthen(id, size, wanted)?;
+            size = wanted;
+            self.reached(Step::GrowImage);
+        }
+        if let Some(device) = loops::find(&self.pool.image(id))? {
+            self.grow_mounted(id, &mut record, size, &device)?;
+        }
+        Ok(size)
+    }
+
+    /// Promises the new size, durably.
+    fn lengthen(&self, id: &VolumeId, from: Bytes, to: Bytes) -> Result<()> {
+        debug_assert!(to > from, "a volume is never shrunk");
+        let path = self.pool.image(id);
+        self.pool.promise(Bytes(to.0 - from.0), || {
+            OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|image| image.set_len(to.0).and_then(|()| image.sync_all()))
+                .map_err(Error::io("lengthen", path.display()))
+        })
+    }
+
+    /// Grows the filesystem of a mounted volume to `size`, if it is smaller.
+    pub(crate) fn grow_mounted(&self, id: &VolumeId, record: &mut Record, size: Bytes, device: &Device) -> Result<()> {
+        if record.filesystem_size >= size {
+            return Ok(());
+        }
+        device.refresh_size()?;
+        self.reached(Step::GrowDevice);
+        let table = Table::read()?;
+        // One that is mounted read-only grows when it is staged for writing.
+        let Some(mount) = table.of(device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
+        match record.filesystem {
+            Filesystem::Xfs => tool::run("xfs_growfs", &["-d"], &mount.path, 0)?,
+            Filesystem::Ext4 if grows_ext4_online()? => tool::run("resize2fs", &["-f"], &device.path, 0)?,
+            Filesystem::Ext4 => return Err(Error::GrowsWhenStaged(id.clone())),
+        }
+        self.grown(id, record, size)
+    }
+
+    /// Grows the filesystem of a volume that is attached and not mounted, where that is the way that always works.
+    pub(crate) fn grow_unmounted(
+        &self,
+        id: &VolumeId,
+        record: &mut Record,
+        size: Bytes,
+        device: &Device,
+    ) -> Result<()> {
+        if record.filesystem_size >= size || record.filesystem != Filesystem::Ext4 {
+            return Ok(());
+        }
+        device.refresh_size()?;
+        self.reached(Step::GrowDevice);
+        // resize2fs insists on a check. Exit code 1 means that something was repaired, which replaying a journal is.
+        tool::run("e2fsck", &["-f", "-p"], &device.path, 1)?;
+        tool::run("resize2fs", &[] as &[&str], &device.path, 0)?;
+        self.grown(id, record, size)
+    }
+
+    fn grown(&self, id: &VolumeId, record: &mut Record, size: Bytes) -> Result<()> {
+        self.reached(Step::GrowFilesystem);
+        record.filesystem_size = size;
+        record.write(&self.pool.record(id))?;
+        self.reached(Step::GrowRecorded);
+        Ok(())
+    }
+}
+
+/// The kernel lets only a process with `CAP_SYS_RESOURCE` grow an ext4 that is mounted.
+fn grows_ext4_online() -> Result<bool> {
+    let sets = capabilities(None).map_err(Error::io("ask for", "the capabilities of this process"))?;
+    Ok(sets.effective.contains(CapabilitySet::SYS_RESOURCE))
+}

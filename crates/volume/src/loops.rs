@@ -1,0 +1,225 @@
+//! Loop devices: attaching an image with direct I/O in one step, finding the device of an image, detaching.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{FileTypeExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use linux_raw_sys::loop_device as kernel;
+use rustix::{
+    fs::{major, minor},
+    io::Errno,
+    ioctl::{self, Getter, IoctlOutput, NoArg, Opcode, Setter},
+};
+
+use crate::{Error, Result};
+
+/// The logical block size of the devices, in bytes. Direct I/O must be aligned to the pool's device, whose blocks are
+/// of this size at most, and guest filesystems work in blocks of this size anyway.
+pub(crate) const BLOCK_SIZE: u32 = 4096;
+
+/// How often a free device is looked for: somebody else may take the one that was free.
+const ATTEMPTS: u32 = 64;
+
+/// A device that has an image attached. It stays attached while this is held, and while it is mounted.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub path: PathBuf,
+    /// The device's number, as in the mount table.
+    pub number: (u32, u32),
+    file: File,
+}
+
+/// The identity of a file: its filesystem's device number, and its inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Inode {
+    device: (u32, u32),
+    inode: u64,
+}
+
+impl Inode {
+    fn of(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(Error::io("find the image", path.display()))?;
+        let device = metadata.dev();
+        Ok(Self { device: (major(device), minor(device)), inode: metadata.ino() })
+    }
+}
+
+/// Attaches an image to a free device: with direct I/O, so that pages are cached once and a full pool is an error at
+/// the write that meets it; with autoclear, so that the device is gone with its last user, whatever becomes of us; and
+/// in one step, so that nobody ever sees it half configured.
+pub(crate) fn attach(image: &Path) -> Result<Device> {
+    let backing =
+        OpenOptions::new().read(true).write(true).open(image).map_err(Error::io("open the image", image.display()))?;
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/loop-control")
+        .map_err(Error::io("open", "/dev/loop-control"))?;
+    for _ in 0..ATTEMPTS {
+        let path = PathBuf::from(format!("/dev/loop{}", free(&control)?));
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", path.display()))?;
+        match configure(&file, &backing) {
+            Ok(()) => {
+                let device = Device::new(path, file)?;
+                device.require_direct_io(image)?;
+                return Ok(device);
+            }
+            Err(Errno::BUSY) => {}
+            Err(error) => return Err(Error::io("attach to a loop device", image.display())(error)),
+        }
+    }
+    Err(Error::io("find a free loop device for", image.display())(Errno::BUSY))
+}
+
+/// The device that has this image attached, found by the image's inode: names differ from one mount namespace to
+/// another, and change.
+pub(crate) fn find(image: &Path) -> Result<Option<Device>> {
+    let wanted = Inode::of(image)?;
+    // The end of the name is the same in every namespace. It spares opening every device of the machine.
+    let folder = image.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    for name in attached(&folder)? {
+        let path = Path::new("/dev").join(name);
+        // Read-only, because closing a device that was open for writing makes udev look at it once more.
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if gone(&error) => continue,
+            Err(error) => return Err(Error::io("open", path.display())(error)),
+        };
+        match backing(&file) {
+            Ok((inode, _)) if inode == wanted => {
+                let device = Device::new(path, file)?;
+                device.require_direct_io(image)?;
+                return Ok(Some(device));
+            }
+            Ok(_) | Err(Errno::NXIO) => {}
+            Err(error) => return Err(Error::io("ask for the backing file of", path.display())(error)),
+        }
+    }
+    Ok(None)
+}
+
+/// Waits for a device to let go of its image, which the kernel does a moment after its last user is gone.
+pub(crate) fn is_released(image: &Path) -> Result<bool> {
+    const POLLS: u32 = 40;
+    const INTERVAL: Duration = Duration::from_millis(25);
+    for _ in 0..POLLS {
+        if find(image)?.is_none() {
+            return Ok(true);
+        }
+        thread::sleep(INTERVAL);
+    }
+    Ok(find(image)?.is_none())
+}
+
+/// The names of the devices whose backing file's name contains `part`.
+fn attached(part: &str) -> Result<Vec<String>> {
+    let blocks = Path::new("/sys/block");
+    let entries = fs::read_dir(blocks).map_err(Error::io("list", blocks.display()))?;
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("loop"))
+        .filter(|name| {
+            // The file is there while the device is attached.
+            fs::read_to_string(blocks.join(name).join("loop/backing_file")).is_ok_and(|file| file.contains(part))
+        })
+        .collect())
+}
+
+fn gone(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NXIO | Errno::NOENT | Errno::NODEV))
+}
+
+impl Device {
+    fn new(path: PathBuf, file: File) -> Result<Self> {
+        let metadata = file.metadata().map_err(Error::io("look at", path.display()))?;
+        if !metadata.file_type().is_block_device() {
+            return Err(Error::io("use as a block device", path.display())(io::Error::from(Errno::NOTBLK)));
+        }
+        let number = metadata.rdev();
+        Ok(Self { path, number: (major(number), minor(number)), file })
+    }
+
+    /// The kernel falls back to buffered I/O without a word where the pool cannot do direct I/O.
+    fn require_direct_io(&self, image: &Path) -> Result<()> {
+        let (_, flags) = backing(&self.file).map_err(Error::io("ask for the state of", self.path.display()))?;
+        if flags & kernel::LO_FLAGS_DIRECT_IO as u32 == 0 {
+            return Err(Error::Buffered {
+                device: self.path.display().to_string(),
+                image: image.display().to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes the device as large as its image, also while it is mounted.
+    #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
+    pub(crate) fn refresh_size(&self) -> Result<()> {
+        // SAFETY: LOOP_SET_CAPACITY takes no argument and touches no memory of this process.
+        unsafe { ioctl::ioctl(&self.file, NoArg::<{ kernel::LOOP_SET_CAPACITY as Opcode }>::new()) }
+            .map_err(Error::io("enlarge", self.path.display()))
+    }
+
+    /// Detaches the image as soon as nobody uses the device any more.
+    #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
+    pub(crate) fn detach(self) -> Result<()> {
+        // SAFETY: LOOP_CLR_FD takes no argument and touches no memory of this process.
+        match unsafe { ioctl::ioctl(&self.file, NoArg::<{ kernel::LOOP_CLR_FD as Opcode }>::new()) } {
+            Ok(()) | Err(Errno::NXIO) => Ok(()),
+            Err(error) => Err(Error::io("detach", self.path.display())(error)),
+        }
+    }
+}
+
+/// The number of a device that was free a moment ago.
+#[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
+fn free(control: &File) -> Result<u32> {
+    struct GetFree;
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument, touches no memory of this process, and returns the number.
+    unsafe impl ioctl::Ioctl for GetFree {
+        type Output = IoctlOutput;
+        const IS_MUTATING: bool = false;
+        fn opcode(&self) -> Opcode {
+            kernel::LOOP_CTL_GET_FREE as Opcode
+        }
+        fn as_ptr(&mut self) -> *mut std::ffi::c_void {
+            std::ptr::null_mut()
+        }
+        unsafe fn output_from_ptr(out: IoctlOutput, _: *mut std::ffi::c_void) -> rustix::io::Result<IoctlOutput> {
+            Ok(out)
+        }
+    }
+    // SAFETY: as above.
+    let number = unsafe { ioctl::ioctl(control, GetFree) }.map_err(Error::io("find", "a free loop device"))?;
+    u32::try_from(number).map_err(|_| Error::io("find", "a free loop device")(Errno::NODEV))
+}
+
+/// Attaches `backing` to `device` with everything set at once.
+#[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
+fn configure(device: &File, backing: &File) -> rustix::io::Result<()> {
+    // SAFETY: the structure holds integers only, for which zero is a value.
+    let mut config: kernel::loop_config = unsafe { std::mem::zeroed() };
+    config.fd = backing.as_raw_fd().cast_unsigned();
+    config.block_size = BLOCK_SIZE;
+    config.info.lo_flags = kernel::LO_FLAGS_DIRECT_IO as u32 | kernel::LO_FLAGS_AUTOCLEAR as u32;
+    // SAFETY: LOOP_CONFIGURE reads a `loop_config`, which outlives the call.
+    unsafe { ioctl::ioctl(device, Setter::<{ kernel::LOOP_CONFIGURE as Opcode }, _>::new(config)) }
+}
+
+/// What file a device has attached, and its flags; `ENXIO` if none.
+#[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
+fn backing(device: &File) -> rustix::io::Result<(Inode, u32)> {
+    type Status = Getter<{ kernel::LOOP_GET_STATUS64 as Opcode }, kernel::loop_info64>;
+    // SAFETY: LOOP_GET_STATUS64 fills a `loop_info64`, of integers only.
+    let info = unsafe { ioctl::ioctl(device, Status::new()) }?;
+    // The kernel gives the number in the 32-bit encoding of its `huge_encode_dev`, which stat(2) uses as well.
+    let device = (major(info.lo_device), minor(info.lo_device));
+    Ok((Inode { device, inode: info.lo_inode }, info.lo_flags))
+}

@@ -1,0 +1,133 @@
+//! Mounting volumes of a real pool, and unmounting them.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
+
+use orlop_api::Bytes;
+use rustix::fs::statvfs;
+
+use crate::{
+    Error, LocalVolumes, MountOptions, Result, Step, Usage, VolumeId, loops,
+    loops::Device,
+    mounts::{self, Table},
+};
+
+impl LocalVolumes {
+    pub(crate) fn mount(&self, id: &VolumeId, at: &Path, options: &MountOptions) -> Result<()> {
+        let (mut record, size) = self.load(id)?;
+        let at = fs::canonicalize(at).map_err(Error::io("find the staging directory", at.display()))?;
+        let image = self.pool.image(id);
+        let device = match loops::find(&image)? {
+            Some(device) => device,
+            None => loops::attach(&image)?,
+        };
+        self.reached(Step::StageAttached);
+        let table = Table::read()?;
+        match table.at(&at) {
+            Some(mount) if mount.device == device.number => {}
+            Some(_) => return Err(Error::Occupied { id: id.clone(), path: at }),
+            None => {
+                if table.of(&device).next().is_none() {
+                    self.grow_unmounted(id, &mut record, size, &device)?;
+                }
+                mounts::mount(&device, &at, record.filesystem, options)?;
+            }
+        }
+        self.reached(Step::StageMounted);
+        match self.grow_mounted(id, &mut record, size, &device) {
+            // The volume is usable as it is, and whoever asked for the growth is told when they ask again.
+            Err(error @ Error::GrowsWhenStaged(_)) => {
+                tracing::warn!(%id, %error, "staged with its growth incomplete");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    pub(crate) fn bind(&self, id: &VolumeId, staged: &Path, target: &Path, read_only: bool) -> Result<()> {
+        let not_staged = || Error::NotStaged { id: id.clone(), path: staged.to_owned() };
+        self.load(id)?;
+        let device = loops::find(&self.pool.image(id))?.ok_or_else(not_staged)?;
+        let staged = canonical(staged)?.ok_or_else(not_staged)?;
+        if Table::read()?.at(&staged).is_none_or(|mount| mount.device != device.number) {
+            return Err(not_staged());
+        }
+        let target = make_directory(target)?;
+        match Table::read()?.at(&target) {
+            None => mounts::bind(&staged, &target)?,
+            Some(mount) if mount.device == device.number => {}
+            Some(_) => return Err(Error::Occupied { id: id.clone(), path: target }),
+        }
+        self.reached(Step::PublishBound);
+        match Table::read()?.at(&target) {
+            // A volume that is read-only where it is staged is so everywhere.
+            Some(mount) if read_only && !mount.is_read_only() => mounts::set_read_only(mount, true),
+            Some(_) => Ok(()),
+            None => Err(Error::NotMounted { id: id.clone(), path: target }),
+        }
+    }
+
+    /// Unmounts the volume from `path`, however often it is mounted there. What else may be there is left alone.
+    pub(crate) fn unmount(&self, id: &VolumeId, path: &Path) -> Result<()> {
+        /// Nobody mounts a volume on itself that often; a loop that does not end would be worse than an error.
+        const LAYERS: u32 = 16;
+        let Some(path) = canonical(path)? else { return Ok(()) };
+        let device = self.device(id)?;
+        for _ in 0..LAYERS {
+            let table = Table::read()?;
+            let Some(mount) = table.at(&path) else { return Ok(()) };
+            if device.as_ref().is_none_or(|device| mount.device != device.number) {
+                return Err(Error::Occupied { id: id.clone(), path });
+            }
+            mounts::unmount(&path)?;
+        }
+        Err(Error::Occupied { id: id.clone(), path })
+    }
+
+    pub(crate) fn measure(&self, id: &VolumeId, at: &Path) -> Result<Usage> {
+        self.load(id)?;
+        let not_mounted = || Error::NotMounted { id: id.clone(), path: at.to_owned() };
+        let path = canonical(at)?.ok_or_else(not_mounted)?;
+        let device = self.device(id)?.ok_or_else(not_mounted)?;
+        if Table::read()?.at(&path).is_none_or(|mount| mount.device != device.number) {
+            return Err(not_mounted());
+        }
+        let stat = statvfs(&path).map_err(Error::io("measure", path.display()))?;
+        let bytes = |blocks: u64| Bytes(blocks.saturating_mul(stat.f_frsize));
+        Ok(Usage {
+            total: bytes(stat.f_blocks),
+            available: bytes(stat.f_bavail),
+            used: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+            total_inodes: stat.f_files,
+            free_inodes: stat.f_ffree,
+        })
+    }
+
+    /// The device that the volume is attached to, if any.
+    fn device(&self, id: &VolumeId) -> Result<Option<Device>> {
+        let image = self.pool.image(id);
+        if image.try_exists().map_err(Error::io("look for", image.display()))? { loops::find(&image) } else { Ok(None) }
+    }
+}
+
+/// The path as the mount table has it, or `None` if nothing is there.
+fn canonical(path: &Path) -> Result<Option<PathBuf>> {
+    match fs::canonicalize(path) {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("find", path.display())(error)),
+    }
+}
+
+/// Makes a directory, not its parents, and returns its path as the mount table has it.
+fn make_directory(path: &Path) -> Result<PathBuf> {
+    match fs::DirBuilder::new().mode(0o750).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::io("make the directory", path.display())(error))
+        }
+        _ => fs::canonicalize(path).map_err(Error::io("find", path.display())),
+    }
+}

@@ -1,0 +1,41 @@
+//! The volumes of this crate against the kernel of this machine. One conformance suite runs on the real volumes and on
+//! the fake; the rest is for the real ones alone, which need root, and are reported as ignored without it.
+
+mod conformance;
+mod crash;
+mod real;
+mod world;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() {
+    if crash::is_child() {
+        crash::child();
+    }
+    let arguments = Arguments::from_args();
+    let privileged = rustix::process::geteuid().is_root();
+    if !privileged {
+        eprintln!("not root: whatever needs loop devices and mounts is ignored");
+    }
+    let mut trials = Vec::new();
+    for (name, test) in conformance::TESTS {
+        trials.push(Trial::test(format!("fake: {name}"), move || {
+            test(&world::fake());
+            Ok(())
+        }));
+        trials.push(real_trial(format!("real: {name}"), privileged, move || test(&world::real())));
+    }
+    for (name, test) in real::TESTS {
+        trials.push(real_trial((*name).to_owned(), privileged, *test));
+    }
+    trials.extend(crash::tests().into_iter().map(|(name, test)| real_trial(name, privileged, test)));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn real_trial(name: String, privileged: bool, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
+    .with_ignored_flag(!privileged)
+}
