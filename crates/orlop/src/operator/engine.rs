@@ -120,7 +120,7 @@ impl Engine {
     }
 
     fn measure(&mut self, measurement: Measurement) {
-        if let Measurement::Sampled { usage, .. } = &measurement {
+        if let Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } = &measurement {
             self.to.metrics.sampled(usage.source, usage.at);
         }
         self.observer.measure(measurement);

@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod observe;
 mod pace;
 mod setbacks;
+mod sources;
 mod status;
 mod watch;
 
@@ -38,10 +39,13 @@ use self::{
     act::Executor,
     engine::{Engine, Inputs, Outputs},
     http::Health,
-    lease::{Candidate, Deposed},
+    lease::Candidate,
+    measure::Watches,
     metrics::Metrics,
+    sources::Connections,
     status::Statuses,
 };
+pub use self::{lease::Deposed, sources::SourcesConfig};
 
 /// How many observations wait for the engine at most.
 const OBSERVATIONS_MAX: usize = 1024;
@@ -62,6 +66,8 @@ pub struct Config {
     pub lease_name: String,
     /// For how long the Lease holds when it is not renewed.
     pub lease_duration: Duration,
+    /// Where measurements come from.
+    pub sources: SourcesConfig,
 }
 
 /// Why the operator ended.
@@ -70,15 +76,21 @@ pub enum OperatorError {
     /// The API server cannot be spoken to as configured.
     #[error("the API server cannot be reached as configured")]
     Client(#[source] kube::Error),
-    /// The address for metrics and probes cannot be served.
-    #[error("cannot serve metrics and probes on {address}")]
-    Http {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
         #[source]
         source: io::Error,
     },
+    /// No key for the connections of the agents can be made.
+    #[error("cannot make a key and certificate for the agents")]
+    Identity(#[source] rcgen::Error),
+    /// The agents cannot be served.
+    #[error("cannot serve the agents")]
+    Agents(#[source] tonic::transport::Error),
     /// Another operator leads now. This one has stopped acting, and is to be started anew as a standby.
     #[error("this operator no longer leads")]
     Deposed(#[from] Deposed),
@@ -102,7 +114,19 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
 
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
     let mut watching = watch::start(&client, &observations, &metrics);
-    let (_measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
+    let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
+    let (watches, nodes) = (Watches::default(), latest::Sender::default());
+    let sources = sources::run(
+        config.sources,
+        Connections {
+            client: client.clone(),
+            namespace: config.namespace,
+            leadership: leadership.clone(),
+            measurements,
+            watches: watches.clone(),
+            nodes: nodes.subscribe(),
+        },
+    );
     let (notices, telling) = events::sender(client.clone(), config.identity, leadership.clone(), metrics.clone());
     let engine = Engine::new(
         leadership.clone(),
@@ -110,8 +134,8 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             executor: Executor::new(client.clone(), leadership.clone()),
             statuses: Statuses::new(client, leadership),
             notices,
-            watches: latest::Sender::default(),
-            nodes: latest::Sender::default(),
+            watches,
+            nodes,
             health: health.clone(),
             metrics: metrics.clone(),
         },
@@ -127,11 +151,12 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
         Err(OperatorError::Ended("sender of Events"))
     });
     parts.spawn(async move { Err(OperatorError::Deposed(campaign.await)) });
+    parts.spawn(async move { Err(sources.await) });
     parts.spawn(async move {
         let address = config.http_address;
         match http::serve(address, health, metrics).await {
             Ok(()) => Err(OperatorError::Ended("HTTP server")),
-            Err(source) => Err(OperatorError::Http { address, source }),
+            Err(source) => Err(OperatorError::Listen { address, source }),
         }
     });
     parts.spawn(told_to_end());

@@ -1,0 +1,94 @@
+//! The sources of measurements. Only the leader runs them: agents dial it, and it asks the kubelets of the others.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::{net::TcpListener, sync::watch};
+use tracing::info;
+
+use super::{
+    OperatorError,
+    agents::{self, Agents},
+    identity::{Identity, Publication},
+    kubelets::{self, Kubelets},
+    lease::Leadership,
+    measure::{ConnectedNodes, Measurements, Watches},
+};
+
+/// How the agents reach the operator, and which nodes it asks itself.
+#[derive(Debug, Clone)]
+pub struct SourcesConfig {
+    /// Where to listen for agents; port 0 takes any that is free.
+    pub agents_address: SocketAddr,
+    /// The address at which agents reach this operator, at the port that it listens on.
+    pub pod_ip: IpAddr,
+    /// The namespace and name of the agents' ServiceAccount.
+    pub agent_service_account: (String, String),
+    /// How often to ask the kubelets of nodes without an agent; never where there is none.
+    pub kubelet_interval: Option<Duration>,
+}
+
+/// What the sources are connected with.
+pub(super) struct Connections {
+    pub(super) client: Client,
+    /// The namespace of the operator's own objects.
+    pub(super) namespace: String,
+    pub(super) leadership: Leadership,
+    pub(super) measurements: Measurements,
+    pub(super) watches: Watches,
+    pub(super) nodes: watch::Receiver<BTreeSet<String>>,
+}
+
+/// Waits until this operator leads, and then runs the sources until one fails.
+pub(super) async fn run(config: SourcesConfig, connections: Connections) -> OperatorError {
+    let Connections { client, namespace, mut leadership, measurements, watches, nodes } = connections;
+    leadership.begins().await;
+
+    let address = config.agents_address;
+    let listening = async {
+        let listener = TcpListener::bind(address).await?;
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    };
+    let (listener, port) = match listening.await {
+        Ok(listening) => listening,
+        Err(source) => return OperatorError::Listen { address, source },
+    };
+    let identity = match Identity::new(Timestamp::now()) {
+        Ok(identity) => identity,
+        Err(error) => return OperatorError::Identity(error),
+    };
+    let endpoint = SocketAddr::new(config.pod_ip, port);
+    let publication = Publication::new(client.clone(), &namespace, endpoint, &identity);
+    info!(%endpoint, "listens for agents");
+
+    let connected = ConnectedNodes::default();
+    let asking = {
+        let summaries = kubelets::ApiServer(client.clone());
+        let (measurements, connected) = (measurements.clone(), connected.subscribe());
+        let kubelets = |interval| kubelets::run(Kubelets { summaries, nodes, connected, measurements, interval });
+        let asking = config.kubelet_interval.map(kubelets);
+        async move {
+            match asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        }
+    };
+    let (namespace, name) = &config.agent_service_account;
+    let reviewer = agents::ApiServer::new(client, namespace, name);
+    let agents = Agents { reviewer, measurements, watches, connected };
+    tokio::select! {
+        served = agents::serve(listener, &identity, agents) => match served {
+            Ok(()) => OperatorError::Ended("server of the agents"),
+            Err(error) => OperatorError::Agents(error),
+        },
+        () = publication.keep() => OperatorError::Ended("publication for the agents"),
+        () = asking => OperatorError::Ended("source that asks the kubelets"),
+    }
+}
