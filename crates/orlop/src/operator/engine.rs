@@ -352,7 +352,7 @@ impl Engine {
                 Some(why) => status::of_invalid(known, why, now),
                 None => self.ledger.status(&policy, known.generation, known.status.as_ref(), now),
             };
-            if known.status.as_ref() == Some(&status) {
+            if !status::is_news(known.status.as_ref(), &status) {
                 continue;
             }
             if let Some(condition) = status::newly_not_ready(known.status.as_ref(), &status) {

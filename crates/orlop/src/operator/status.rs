@@ -93,6 +93,11 @@ async fn send(client: &Client, policy: &PolicyId, patch: serde_json::Value) -> R
     }
 }
 
+/// Would writing the status change what is there? Compared as it is written: a time is written in whole seconds.
+pub(super) fn is_news(before: Option<&PolicyStatus>, after: &PolicyStatus) -> bool {
+    before.is_none_or(|before| json!(before) != json!(after))
+}
+
 /// What the status of a policy says that cannot be read, and so governs nothing.
 pub(super) fn of_invalid(known: &KnownPolicy, why: &str, now: Timestamp) -> PolicyStatus {
     let previous = known.status.as_ref().map_or(&[][..], |status| &status.conditions);
@@ -151,6 +156,24 @@ mod tests {
         let second = of_invalid(&known(Some(first)), "still none", at(20));
         assert_eq!(second.conditions[0].last_transition_time, Time(at(10)));
         assert_eq!(second.conditions[0].message, "the policy is not applied: still none");
+    }
+
+    #[test]
+    fn a_status_that_reads_the_same_when_it_is_written_is_no_news() {
+        let claim = |since| orlop_api::policy::ClaimStatus {
+            namespace: "app".to_owned(),
+            name: "data".to_owned(),
+            size: orlop_api::Bytes::GIB,
+            target: None,
+            reason: orlop_api::names::Reason::EnoughRoom,
+            message: String::new(),
+            since: Time(since),
+        };
+        let status = |since| PolicyStatus { claims: vec![claim(since)], ..PolicyStatus::default() };
+        let exactly = Timestamp::new(10, 123_456_789).unwrap();
+        assert!(!is_news(Some(&status(at(10))), &status(exactly)));
+        assert!(is_news(Some(&status(at(10))), &status(at(11))));
+        assert!(is_news(None, &PolicyStatus::default()));
     }
 
     #[test]
