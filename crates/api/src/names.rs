@@ -61,7 +61,7 @@ pub enum Reason {
     // A growth is under way.
     /// The driver or the kubelet has not yet carried out the growth that was asked for.
     Growing,
-    /// The claim has its new size, and no measurement shows it yet.
+    /// A measurement is due shortly: the claim has its new size and none shows it yet, or a pod has just been given it.
     AwaitingMeasurement,
     /// A growth that was asked for has been under way for too long.
     GrowthOverdue,

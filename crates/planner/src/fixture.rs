@@ -64,7 +64,7 @@ pub fn usage() -> Usage {
 
 pub fn pod(name: &str) -> PodUse {
     let id = PodId { namespace: NamespaceName("shop".to_owned()), name: name.to_owned() };
-    PodUse { id, uid: Uid(format!("pod-{name}")), synced: None }
+    PodUse { id, uid: Uid(format!("pod-{name}")), since: Some(at(-3600)), synced: None }
 }
 
 pub fn claim() -> Claim {

@@ -28,8 +28,8 @@ pub struct Ledger {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use = "who is told of a change is for the caller to say"]
 pub struct Changes {
-    /// The claims about which something else was decided than before, or for another reason: worth an Event. A claim
-    /// seen for the first time is among them only where there is something to do or to look at.
+    /// The claims about which something else was decided than before, or for another reason, and those seen for the
+    /// first time: what an Event may be worth.
     pub claims: BTreeSet<ClaimId>,
     /// The policies whose status is no longer what [`Ledger::status`] last said.
     pub policies: BTreeSet<PolicyId>,
@@ -42,7 +42,7 @@ struct Entry {
 }
 
 /// The claims of one policy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Tally {
     growing: usize,
     problems: usize,
@@ -66,7 +66,7 @@ enum Urgency {
     Growing,
     /// The claim keeps what the policy promises.
     Kept,
-    /// The policy has nothing to promise: the claim is unbound, unused or raw.
+    /// The policy has nothing to promise: the claim is unbound, unused, raw, or not yet measured.
     Idle,
     /// The policy is Off.
     Off,
@@ -83,6 +83,7 @@ impl Urgency {
                 Outcome::Recommend(_) => Self::Recommended,
                 _ => Self::Growing,
             },
+            Reason::AwaitingMeasurement if matches!(decision.outcome, Outcome::Wait) => Self::Idle,
             Reason::Growing | Reason::AwaitingMeasurement => Self::Growing,
             Reason::EnoughRoom => Self::Kept,
             Reason::NotBound | Reason::RawBlock | Reason::NotInUse => Self::Idle,
@@ -130,7 +131,8 @@ impl Ledger {
         changes
     }
 
-    /// What was last decided about a claim; none where no policy governs it.
+    /// What was last decided about a claim, with the numbers of when it was first decided so; none where no policy
+    /// governs the claim.
     pub fn decision(&self, id: &ClaimId) -> Option<&Decision> {
         self.claims.get(id).map(|entry| &entry.decision)
     }
@@ -168,11 +170,7 @@ impl Ledger {
         let before = self.claims.get(&id);
         let same_reason = before.is_some_and(|entry| entry.decision.reason == decision.reason);
         let since = before.filter(|_| same_reason).map_or(now, |entry| entry.since);
-        let is_news = match before {
-            Some(entry) => !is_same_event(&entry.decision, &decision),
-            None => decision.is_problem() || decision.target().is_some(),
-        };
-        if is_news {
+        if !before.is_some_and(|entry| is_same_event(&entry.decision, &decision)) {
             changes.claims.insert(id.clone());
         }
         if before.is_some_and(|entry| reads_the_same(&entry.decision, &decision)) {

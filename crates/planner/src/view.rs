@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 /// Everything that a decision may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
-    /// The PersistentVolumeClaims.
+    /// Every PersistentVolumeClaim.
     pub claims: BTreeMap<ClaimId, Claim>,
     /// The policies of both kinds.
     pub policies: BTreeMap<PolicyId, Policy>,
     /// The labels of each namespace.
     pub namespaces: BTreeMap<NamespaceName, BTreeMap<String, String>>,
-    /// The StorageClasses by name.
+    /// Each StorageClass by its name.
     pub classes: BTreeMap<String, Class>,
     /// Profiles that override the built-in ones, by the driver's name.
     pub drivers: BTreeMap<String, DriverProfileSpec>,
@@ -203,6 +203,9 @@ pub struct PodUse {
     pub id: PodId,
     /// The pod's UID.
     pub uid: Uid,
+    /// When the pod was created; none once it is being deleted, when its volumes may be unmounted at any moment and a
+    /// measurement is no longer to be expected.
+    pub since: Option<Timestamp>,
     /// The value of its `orlop.dev/volume-sync` annotation.
     pub synced: Option<String>,
 }

@@ -51,10 +51,9 @@ pub(crate) async fn without_measurements_nothing_is_done_and_that_is_reported(si
         let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
         eventually("the policy to say that measurements are missing or stale", Duration::from_secs(300), || async {
             let status = policies.get("data").await?.status.unwrap_or_default();
-            let told = status
-                .claims
-                .iter()
-                .any(|claim| matches!(claim.reason, Reason::NoMeasurement | Reason::StaleMeasurement));
+            let told = status.claims.iter().any(|claim| {
+                matches!(claim.reason, Reason::NotInUse | Reason::NoMeasurement | Reason::StaleMeasurement)
+            });
             Ok(told.then_some(()))
         })
         .await?;

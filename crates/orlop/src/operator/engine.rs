@@ -132,6 +132,7 @@ impl Engine {
                 }
                 acted = self.to.executor.acted() => self.acted(acted),
                 written = self.to.statuses.written() => self.written(written),
+                () = self.leadership.changed() => {}
                 () = sleep_until(turn_at) => {}
             }
             self.turn();

@@ -50,9 +50,11 @@ impl Leadership {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Waits until it leads for the first time. An error says that it never will.
-    pub(super) async fn begins(&mut self) -> Result<(), watch::error::RecvError> {
-        self.0.wait_for(Option::is_some).await.map(|_| ())
+    /// Waits for news: the lease was taken, renewed or lost.
+    pub(super) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

@@ -17,6 +17,10 @@ const KUBELET_STALE_AFTER: SignedDuration = SignedDuration::from_secs(180);
 /// measurement says nothing.
 const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(60);
 
+/// How long after a pod was created its volume may take to be attached, mounted and first measured: a cloud's volumes
+/// take a minute or two.
+const FIRST_WITHIN: SignedDuration = SignedDuration::from_secs(180);
+
 /// When the measurement becomes too old to decide by.
 pub(super) fn stale_at(usage: &Usage) -> Timestamp {
     later(usage.at, stale_after(usage.source))
@@ -32,16 +36,7 @@ const fn stale_after(source: Source) -> SignedDuration {
 /// The latest measurement, if it can be decided by.
 pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     let claim = case.claim;
-    let unused = claim.pods.is_empty();
-    let Some(usage) = &claim.usage else {
-        return Err(if unused {
-            not_in_use()
-        } else {
-            let message =
-                "no measurement of the volume has been received: is the agent running on the node of its pod?";
-            Verdict::wait(Reason::NoMeasurement, message)
-        });
-    };
+    let Some(usage) = &claim.usage else { return Err(missing(case)) };
     if usage.at.duration_since(case.now) > CLOCK_SKEW_MAX {
         let message = format!(
             "the measurement is dated more than {}s in the future: set the clock of the node that measures",
@@ -51,27 +46,45 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
         return Err(Verdict::wait(Reason::StaleMeasurement, message).again_at(no_longer));
     }
     if case.now >= stale_at(usage) {
-        return Err(if unused {
-            not_in_use()
-        } else {
-            let message = format!(
-                "the latest measurement is more than {}s old: is the {} of the node of its pod running?",
-                stale_after(usage.source).as_secs(),
-                match usage.source {
-                    Source::Agent => "agent",
-                    Source::Kubelet => "kubelet",
-                }
-            );
-            Verdict::wait(Reason::StaleMeasurement, message)
-        });
+        return Err(stale(case, usage));
     }
     contradiction(claim, usage).map_or(Ok(usage), |message| {
         Err(Verdict::wait(Reason::ContradictoryMeasurement, message).again_at(Some(stale_at(usage))))
     })
 }
 
-fn not_in_use() -> Verdict {
-    Verdict::wait(Reason::NotInUse, "no running pod uses the claim, so nothing fills it and nothing measures it")
+fn missing(case: &Case<'_>) -> Verdict {
+    due(case, None).unwrap_or_else(|| {
+        let message = "no measurement of the volume has been received: is the agent running on the node of its pod?";
+        Verdict::wait(Reason::NoMeasurement, message)
+    })
+}
+
+fn stale(case: &Case<'_>, usage: &Usage) -> Verdict {
+    due(case, Some(usage.at)).unwrap_or_else(|| {
+        let source = match usage.source {
+            Source::Agent => "agent",
+            Source::Kubelet => "kubelet",
+        };
+        let message = format!(
+            "the latest measurement is more than {}s old: is the {source} on the node of its pod running?",
+            stale_after(usage.source).as_secs()
+        );
+        Verdict::wait(Reason::StaleMeasurement, message)
+    })
+}
+
+/// Why it is no problem that no measurement is newer than `latest`: nothing mounts the volume, or only since now.
+fn due(case: &Case<'_>, latest: Option<Timestamp>) -> Option<Verdict> {
+    let Some(since) = case.claim.pods.iter().filter_map(|pod| pod.since).min() else {
+        let message = "no running pod uses the claim, so nothing fills it and nothing measures it";
+        return Some(Verdict::wait(Reason::NotInUse, message));
+    };
+    let first_by = later(since, FIRST_WITHIN);
+    (case.now < first_by && latest.is_none_or(|latest| latest < since)).then(|| {
+        let message = "a pod has just been given the claim, and the first measurement is due";
+        Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(first_by))
+    })
 }
 
 /// What is wrong with a measurement in itself, or against the claim.

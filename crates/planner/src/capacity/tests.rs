@@ -24,19 +24,20 @@ fn override_driver(view: &mut View, profile: DriverProfileSpec) {
     view.drivers.insert(orlop_api::names::LOCAL_DRIVER.to_owned(), profile);
 }
 
-/// Every decision that there is, at second 5 unless it says otherwise, each in the order in which it is asked for.
-fn situations() -> Vec<(&'static str, View, i64)> {
-    let low_with = |change: fn(&mut View)| {
-        let mut view = low();
-        change(&mut view);
-        view
-    };
+/// A world, what it is called, and the second at which it is decided about.
+type Situation = (&'static str, View, i64);
+
+/// Every decision that there is, in the order in which the questions are asked.
+fn situations() -> Vec<Situation> {
+    [of_set_up_and_growth(), of_measurement(), of_size()].concat()
+}
+
+fn of_set_up_and_growth() -> Vec<Situation> {
     let growing_with = |change: fn(&mut View)| {
         let mut view = growing();
         change(&mut view);
         view
     };
-    let offline = DriverProfileSpec { expansion: Expansion::Offline, ..DriverProfileSpec::default() };
     vec![
         ("no policy", with(|view| view.policies.clear()), 5),
         ("two policies", with(|view| drop(view.policies.insert(namespaced("also"), policy()))), 5),
@@ -88,6 +89,17 @@ fn situations() -> Vec<(&'static str, View, i64)> {
             }),
             5,
         ),
+    ]
+}
+
+fn low_with(change: fn(&mut View)) -> View {
+    let mut view = low();
+    change(&mut view);
+    view
+}
+
+fn of_measurement() -> Vec<Situation> {
+    vec![
         ("never measured", with(|view| the_claim(view).usage = None), 5),
         (
             "never measured, used by no pod",
@@ -97,7 +109,36 @@ fn situations() -> Vec<(&'static str, View, i64)> {
             }),
             5,
         ),
+        (
+            "never measured, used by a new pod",
+            with(|view| {
+                the_claim(view).usage = None;
+                the_claim(view).pods[0].since = Some(at(0));
+            }),
+            179,
+        ),
+        (
+            "not measured since it is used by a new pod",
+            with(|view| {
+                the_usage(view).at = at(-50);
+                the_claim(view).pods[0].since = Some(at(0));
+            }),
+            5,
+        ),
+        (
+            "never measured, used by a pod that is ending",
+            with(|view| {
+                the_claim(view).usage = None;
+                the_claim(view).pods[0].since = None;
+            }),
+            5,
+        ),
         ("measured by the agent too long ago", low(), 30),
+        (
+            "measured too long ago, though since its pod is there",
+            with(|view| the_claim(view).pods[0].since = Some(at(0))),
+            31,
+        ),
         ("measured by the kubelet too long ago", low_with(|view| the_usage(view).source = Source::Kubelet), 180),
         ("measured too long ago, used by no pod", low_with(|view| the_claim(view).pods.clear()), 30),
         ("measured in the future", low(), -61),
@@ -109,6 +150,12 @@ fn situations() -> Vec<(&'static str, View, i64)> {
             5,
         ),
         ("a shared filesystem", low_with(|view| the_usage(view).total = mib(564)), 5),
+    ]
+}
+
+fn of_size() -> Vec<Situation> {
+    let offline = DriverProfileSpec { expansion: Expansion::Offline, ..DriverProfileSpec::default() };
+    vec![
         ("enough room", view(), 5),
         ("below minFree", low(), 5),
         (
@@ -157,6 +204,15 @@ fn situations() -> Vec<(&'static str, View, i64)> {
     ]
 }
 
+fn outcome(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Grow(to) => format!("Grow to {to}"),
+        Outcome::Recommend(to) => format!("Recommend {to}"),
+        Outcome::Growing(to) => format!("Growing to {to}"),
+        Outcome::Keep | Outcome::Wait => format!("{outcome:?}"),
+    }
+}
+
 #[test]
 fn every_decision_says_why() {
     let mut text = String::new();
@@ -166,7 +222,7 @@ fn every_decision_says_why() {
             .again_at
             .map_or(String::new(), |again| format!(", again at {}s", again.duration_since(at(0)).as_secs()));
         let problem = if decision.is_problem() { " (problem)" } else { "" };
-        writeln!(text, "{name}\n  {:?}, {}{problem}{again}", decision.outcome, decision.reason).unwrap();
+        writeln!(text, "{name}\n  {}, {}{problem}{again}", outcome(decision.outcome), decision.reason).unwrap();
         writeln!(text, "  {}", decision.message).unwrap();
         for action in actions {
             let name = match action {

@@ -6,6 +6,9 @@ use crate::fixture::{
     at, claim, growing, grown, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec, view,
 };
 
+/// What makes a world one in which its claim must not grow.
+type Change = fn(&mut View);
+
 fn grow() -> Action {
     Action::Grow { claim: id("data-0"), uid: claim().uid, previous: None, record: record() }
 }
@@ -74,7 +77,7 @@ fn a_growth_is_refused_when_the_claim_must_not_grow() {
         let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, maximum_size: None };
         view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
     };
-    let cases: [(fn(&mut View), Rule); 9] = [
+    let cases: [(Change, Rule); 9] = [
         (|view| the_policy(view).mode = Mode::Recommend, Rule::NotGoverned),
         (|view| the_policy(view).capacity = None, Rule::NotGoverned),
         (|view| drop(view.policies.insert(namespaced("also"), policy())), Rule::NotGoverned),

@@ -38,10 +38,16 @@ impl From<&kube::Error> for Failure {
 fn of_status(status: &Status) -> Failure {
     match status.code {
         404 | 409 => Failure::Overtaken,
-        // A JSON patch whose test fails is "Invalid" as an object that fails validation is; only the latter names
-        // the object.
-        422 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => Failure::Overtaken,
+        422 if is_failed_precondition(status) => Failure::Overtaken,
         429 | 500.. => Failure::Unanswered(status.message.clone()),
         _ => Failure::Refused(status.message.clone()),
     }
+}
+
+/// A precondition that does not hold is answered as an object that fails validation is. But the answer to a JSON patch
+/// whose test fails names no object, and the one to a patch for another UID names that field.
+fn is_failed_precondition(status: &Status) -> bool {
+    status.details.as_ref().is_none_or(|details| {
+        details.name.is_empty() || details.causes.iter().any(|cause| cause.field == "metadata.uid")
+    })
 }

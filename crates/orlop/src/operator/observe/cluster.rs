@@ -187,7 +187,13 @@ fn bound_to<'a>(
 
 fn uses(pods: &HashMap<PodId, PodFacts>, users: Option<&BTreeSet<PodId>>) -> Vec<PodUse> {
     let known = users.into_iter().flatten().filter_map(|id| Some((id, pods.get(id)?)));
-    known.map(|(id, facts)| PodUse { id: id.clone(), uid: facts.uid.clone(), synced: facts.synced.clone() }).collect()
+    let used = known.map(|(id, PodFacts { uid, since, synced, .. })| PodUse {
+        id: id.clone(),
+        uid: uid.clone(),
+        since: *since,
+        synced: synced.clone(),
+    });
+    used.collect()
 }
 
 /// A state that is older than the known one comes late, and is passed over: the answer to a write overtakes the watch.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus};
 use orlop_planner::{ClaimId, Class, GrowthRecord, NamespaceName, PodId, Policy, PolicyId, Resize, Uid};
 
@@ -103,6 +104,8 @@ pub struct PodFacts {
     pub uid: Uid,
     /// Which state of the pod this is.
     pub version: Version,
+    /// When it was created; none once it is being deleted.
+    pub since: Option<Timestamp>,
     /// The value of its `orlop.dev/volume-sync` annotation.
     pub synced: Option<String>,
     /// The names of the claims that it uses, in its namespace.

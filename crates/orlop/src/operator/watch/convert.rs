@@ -166,9 +166,11 @@ pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
             (None, None) => None,
         })
         .collect();
+    let is_ending = pod.metadata.deletion_timestamp.is_some();
     (!claims.is_empty()).then(|| PodFacts {
         uid: uid(&pod.metadata),
         version: version(&pod.metadata),
+        since: pod.metadata.creation_timestamp.as_ref().filter(|_| !is_ending).map(|created| created.0),
         synced: annotation(&pod.metadata, SYNC_ANNOTATION).cloned(),
         claims,
     })

@@ -1,0 +1,144 @@
+//! A driver process on a pool of its own, in a temporary directory that is left without a mount, however a test ends.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+use orlop::rpc::csi_v1::{controller_client::ControllerClient, node_client::NodeClient};
+use rustix::{
+    mount::{UnmountFlags, unmount},
+    process::{Pid, Signal, kill_process},
+};
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+/// How long the driver may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A node: the directories of its kubelet and of its pool.
+pub struct Node(TempDir);
+
+impl Node {
+    pub fn new() -> Self {
+        let folder = TempDir::with_prefix("orlop-csi-").unwrap();
+        fs::create_dir(folder.path().join("kubelet")).unwrap();
+        Self(folder)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("kubelet/plugins/local.orlop.dev/csi.sock")
+    }
+
+    pub fn registration_socket(&self) -> PathBuf {
+        self.path("kubelet/plugins_registry/local.orlop.dev-reg.sock")
+    }
+
+    /// Starts a driver, and waits until it serves.
+    pub fn start(&self) -> Driver {
+        self.start_with(&[])
+    }
+
+    /// Starts a driver that kills itself at a step.
+    pub fn start_to_crash_at(&self, step: &str) -> Driver {
+        self.start_with(&[("ORLOP_CRASH_AT", step)])
+    }
+
+    fn start_with(&self, environment: &[(&str, &str)]) -> Driver {
+        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        // The socket of one that was killed is still there.
+        let _ = fs::remove_file(self.registration_socket());
+        let child = Command::new(env!("CARGO_BIN_EXE_orlop"))
+            .args(["csi", "--node-name=a-node", "--pool-size=8Gi"])
+            .arg("--kubelet-dir")
+            .arg(self.path("kubelet"))
+            .arg("--pool")
+            .arg(self.path("pool"))
+            .arg("--pool-file")
+            .arg(self.path("pool.img"))
+            .envs(environment.iter().copied())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut driver = Driver(child);
+        let start = Instant::now();
+        while !self.registration_socket().exists() {
+            if let Some(status) = driver.0.try_wait().unwrap() {
+                panic!("the driver has ended with {status}:\n{}", self.log());
+            }
+            assert!(start.elapsed() < PATIENCE, "the driver does not serve:\n{}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+        driver
+    }
+
+    /// What drivers of this node have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    pub async fn controller(&self) -> ControllerClient<Channel> {
+        ControllerClient::new(connect(&self.socket()).await)
+    }
+
+    pub async fn node(&self) -> NodeClient<Channel> {
+        NodeClient::new(connect(&self.socket()).await)
+    }
+
+    /// What is mounted in this node's directory, oldest first.
+    pub fn mounts(&self) -> Vec<PathBuf> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let paths = table.lines().filter_map(|line| line.split(' ').nth(4));
+        paths.map(PathBuf::from).filter(|path| path.starts_with(self.0.path())).collect()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for mount in self.mounts().iter().rev() {
+            // Lazily, because a driver that was just killed may not be gone altogether.
+            let _ = unmount(mount, UnmountFlags::DETACH);
+        }
+    }
+}
+
+pub async fn connect(socket: &Path) -> Channel {
+    Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect().await.unwrap()
+}
+
+/// A driver that runs, and is killed when this goes.
+pub struct Driver(Child);
+
+impl Driver {
+    /// Asks the driver to stop, and waits until it has.
+    pub fn stop(mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
+        self.ended()
+    }
+
+    /// Waits until the driver has ended by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the driver does not end");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
