@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, interval_at},
 };
 
 use crate::rpc::agent_v1::{FromAgent, Heartbeat, from_agent::Message};
@@ -97,7 +97,8 @@ struct Agent<'a> {
 impl Agent<'_> {
     async fn work(mut self, mut events: mpsc::Receiver<Event>) {
         let mut reports = interval(REPORT_EVERY);
-        let mut heartbeats = interval(HEARTBEAT_EVERY);
+        // The first one says that what it has not been told of is not there: only once all volumes have been looked at.
+        let mut heartbeats = interval_at(Instant::now() + HEARTBEAT_EVERY, HEARTBEAT_EVERY);
         for ticks in [&mut reports, &mut heartbeats] {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }

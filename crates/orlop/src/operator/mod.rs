@@ -12,6 +12,8 @@ mod engine;
 mod events;
 mod http;
 mod lease;
+pub mod agents;
+pub mod identity;
 pub mod measure;
 pub mod metrics;
 pub mod observe;
