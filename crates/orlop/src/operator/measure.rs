@@ -1,9 +1,9 @@
 //! What the sources of measurements (agents, kubelets) hand to the observer, and what the operator asks of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use orlop_planner::{Usage, Watch};
+use orlop_planner::{ClaimId, Usage, Watch};
 use tokio::sync::{mpsc, watch};
 
 /// News of volumes, in the order in which they came.
@@ -15,6 +15,15 @@ pub enum Measurement {
         node: String,
         /// The PersistentVolume's name.
         volume: String,
+        /// What was measured.
+        usage: Usage,
+    },
+    /// The volume of a claim was measured, by a source that does not know the volume's name.
+    SampledClaim {
+        /// The node.
+        node: String,
+        /// The claim.
+        claim: ClaimId,
         /// What was measured.
         usage: Usage,
     },
@@ -43,4 +52,4 @@ pub type Watches = watch::Sender<BTreeMap<String, Watch>>;
 
 /// The nodes whose agent is connected: written by whoever serves the agents, read by the kubelet source, which asks
 /// only the others.
-pub type ConnectedNodes = watch::Sender<std::collections::BTreeSet<String>>;
+pub type ConnectedNodes = watch::Sender<BTreeSet<String>>;

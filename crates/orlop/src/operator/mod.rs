@@ -14,13 +14,19 @@ mod http;
 mod lease;
 pub mod agents;
 pub mod identity;
+pub mod kubelets;
 pub mod measure;
 pub mod metrics;
 pub mod observe;
+mod sources;
 mod status;
 mod watch;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -37,6 +43,7 @@ use self::{
     http::Health,
     lease::{Candidate, Deposed},
     metrics::Metrics,
+    sources::Sources,
     status::Statuses,
 };
 
@@ -45,6 +52,8 @@ const OBSERVATIONS_MAX: usize = 1024;
 
 /// How many batches of measurements wait for the engine at most.
 const MEASUREMENTS_MAX: usize = 256;
+
+pub use self::sources::SourcesError;
 
 /// How the operator is to run.
 #[derive(Debug, Clone)]
@@ -55,6 +64,14 @@ pub struct Config {
     pub identity: String,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_address: SocketAddr,
+    /// Where agents are served; port 0 for any free one.
+    pub agents_address: SocketAddr,
+    /// Under which address agents reach this process: its pod's.
+    pub pod_ip: IpAddr,
+    /// The ServiceAccount that agents run as, in the same namespace.
+    pub agent_service_account: String,
+    /// How often the kubelet of a node without an agent is asked; none are where this is nothing.
+    pub kubelet_interval: Option<Duration>,
     /// The name of the Lease.
     pub lease_name: String,
     /// For how long the Lease holds when it is not renewed.
@@ -76,6 +93,9 @@ pub enum OperatorError {
         #[source]
         source: io::Error,
     },
+    /// Measurements cannot be taken.
+    #[error("measurements cannot be taken")]
+    Sources(#[from] SourcesError),
     /// Another operator leads now. This one has stopped acting, and is to be started anew as a standby.
     #[error("this operator no longer leads")]
     Deposed(#[from] Deposed),
@@ -99,16 +119,29 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
 
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
     let mut watching = watch::start(&client, &observations, &metrics);
-    let (_measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
+    let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
     let (notices, telling) = events::sender(client.clone(), config.identity, leadership.clone(), metrics.clone());
+    let (watches, nodes) = (latest::Sender::default(), latest::Sender::default());
+    let sources = Sources {
+        client: client.clone(),
+        namespace: config.namespace,
+        agent_service_account: config.agent_service_account,
+        listen: config.agents_address,
+        reachable: config.pod_ip,
+        kubelet_interval: config.kubelet_interval,
+        measurements,
+        watches: watches.clone(),
+        nodes: nodes.subscribe(),
+    };
+    let taking = sources.run(leadership.clone());
     let engine = Engine::new(
         leadership.clone(),
         Outputs {
             executor: Executor::new(client.clone(), leadership.clone()),
             statuses: Statuses::new(client, leadership),
             notices,
-            watches: latest::Sender::default(),
-            nodes: latest::Sender::default(),
+            watches,
+            nodes,
             health: health.clone(),
             metrics: metrics.clone(),
         },
@@ -122,6 +155,10 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     parts.spawn(async move {
         telling.await;
         Err(OperatorError::Ended("sender of Events"))
+    });
+    parts.spawn(async move {
+        taking.await?;
+        Err(OperatorError::Ended("taking of measurements"))
     });
     parts.spawn(async move { Err(OperatorError::Deposed(campaign.await)) });
     parts.spawn(async move {

@@ -102,6 +102,12 @@ impl Observer {
                 self.measured.sampled(&node, &volume, usage);
                 self.measured_anew(&volume);
             }
+            Measurement::SampledClaim { node, claim, usage } => {
+                // A claim that is not known, or no longer bound, has no volume that could be full.
+                if let Some(volume) = self.volume_of(&claim).map(ToOwned::to_owned) {
+                    self.measure(Measurement::Sampled { node, volume, usage });
+                }
+            }
             Measurement::Gone { node, volume } => {
                 self.measured.gone(&node, &volume);
                 self.measured_anew(&volume);
