@@ -214,7 +214,7 @@ fn volume_is_reported() -> Result<(), Failed> {
                 assert!(usage.total <= Bytes(128 * MIB), "the disk below the mount was measured");
                 None
             }
-            Measurement::Confirmed { .. } => None,
+            Measurement::SampledClaim { .. } | Measurement::Confirmed { .. } => None,
         });
         assert_eq!(gone.await, "pvc-1");
     });

@@ -1,24 +1,27 @@
 //! What a bed asks of its own API server.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Node, ServiceAccount},
+    core::v1::{Node, Pod, ServiceAccount},
 };
 use kube::{
     Api, Client, Config,
-    api::{Patch, PatchParams},
+    api::{ListParams, ObjectList},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::{WatchStreamExt as _, watcher},
 };
-use serde_json::json;
+use serde::de::DeserializeOwned;
 
-use super::{Error, NodeNumber, kubelet};
+use super::{Error, NodeNumber};
 
 /// How long the API server may take for one answer. It answers within milliseconds, or is not up.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often a kubelet is asked whether it is up.
+const POLL: Duration = Duration::from_millis(100);
 
 /// A client with the rights of the kubeconfig at `path`.
 pub(super) async fn client(path: &Path) -> Result<Client, Error> {
@@ -36,6 +39,12 @@ pub(super) async fn ready(client: &Client) -> bool {
     matches!(tokio::time::timeout(ANSWER_DEADLINE, client.request_text(request)).await, Ok(Ok(_)))
 }
 
+/// What the API server, or a kubelet behind it, has at a path, if it answers at all.
+async fn get<T: DeserializeOwned>(client: &Client, path: &str) -> Option<T> {
+    let request = http::Request::get(path).body(Vec::new()).ok()?;
+    tokio::time::timeout(ANSWER_DEADLINE, client.request(request)).await.ok()?.ok()
+}
+
 /// Waits until pods can be created in the namespace `default`: the controller manager makes the service account that
 /// they run as.
 pub(super) async fn default_service_account(client: &Client, deadline: Duration) -> Result<(), Error> {
@@ -44,39 +53,30 @@ pub(super) async fn default_service_account(client: &Client, deadline: Duration)
     watch(api, "default", deadline, what, |_| true).await
 }
 
-/// Gives a node its address, which lets it take pods, and waits until it is ready.
-pub(super) async fn initialize_node(client: &Client, number: NodeNumber, deadline: Duration) -> Result<(), Error> {
-    let api: Api<Node> = Api::all(client.clone());
+/// Waits until a node is ready, and its kubelet serves the pods that it has: a node stays ready for a while after its
+/// kubelet died, and a kubelet that starts again answers before it has learnt of its pods.
+pub(super) async fn node(client: &Client, number: NodeNumber, deadline: Duration) -> Result<(), Error> {
     let name = number.to_string();
-    watch(api.clone(), &name, deadline, &format!("{name}'s registration"), |_| true).await?;
-
-    let status = json!({"status": {"addresses": kubelet::addresses(number)}});
-    let patched = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
-    patched.map_err(refused(format!("give {name} its address")))?;
-    untaint(&api, &name).await?;
-
-    watch(api, &name, deadline, &format!("{name} (see its kubelet's log)"), is_ready).await
+    let what = format!("{name} (see its kubelet's log)");
+    let serves = async {
+        while !kubelet_serves(client, &name).await {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let late = |_| Error::Late { what: what.clone(), after: deadline, tail: String::new() };
+    tokio::time::timeout(deadline, serves).await.map_err(late)?;
+    watch(Api::all(client.clone()), &name, deadline, &what, is_ready).await
 }
 
-/// Takes away the taint that keeps pods from a node without an address. Other taints stay.
-async fn untaint(api: &Api<Node>, name: &str) -> Result<(), Error> {
-    let action = || refused(format!("let pods run on {name}"));
-    loop {
-        let node = api.get(name).await.map_err(action())?;
-        let mut taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
-        let before = taints.len();
-        taints.retain(|taint| taint.key != kubelet::UNINITIALIZED_TAINT);
-        if taints.len() == before {
-            return Ok(());
-        }
-        // The version makes the patch fail when a controller has set a taint since.
-        let version = node.metadata.resource_version;
-        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"taints": taints}});
-        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Err(kube::Error::Api(status)) if status.is_conflict() => {}
-            result => result.map(drop).map_err(action())?,
-        }
-    }
+/// Whether a node's kubelet answers and knows every pod that the API server has for it.
+async fn kubelet_serves(client: &Client, node: &str) -> bool {
+    let Some(known) = get::<ObjectList<Pod>>(client, &format!("/api/v1/nodes/{node}/proxy/pods")).await else {
+        return false;
+    };
+    let known: BTreeSet<_> = known.items.into_iter().map(|pod| pod.metadata.uid).collect();
+    let api: Api<Pod> = Api::all(client.clone());
+    let of_node = ListParams::default().fields(&format!("spec.nodeName={node},status.phase=Running"));
+    api.list(&of_node).await.is_ok_and(|pods| pods.items.iter().all(|pod| known.contains(&pod.metadata.uid)))
 }
 
 fn is_ready(node: &Node) -> bool {
@@ -105,7 +105,7 @@ async fn watch<K>(
     wanted: impl Fn(&K) -> bool,
 ) -> Result<(), Error>
 where
-    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+    K: kube::Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut objects = std::pin::pin!(watcher(api, config).default_backoff().applied_objects());

@@ -51,7 +51,7 @@ impl Cgroups {
     }
 
     /// Moves the process `pid` into the group `path` of every hierarchy.
-    pub(super) fn join(&self, path: &str, pid: u32) -> Result<(), Error> {
+    pub(super) fn join(&self, path: &str, pid: i32) -> Result<(), Error> {
         for hierarchy in &self.hierarchies {
             let procs = hierarchy.directory(path).join("cgroup.procs");
             match fs::write(&procs, pid.to_string()) {
@@ -63,19 +63,20 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Kills everything in the group `path` and the groups below it, and waits until it is gone.
-    pub(super) async fn kill(&self, path: &str) -> Result<(), Error> {
+    /// Kills everything in the group `path` and the groups below it but for programs named `spared`, and waits until it
+    /// is gone.
+    pub(super) async fn kill(&self, path: &str, spared: Option<&str>) -> Result<(), Error> {
         let begun = Instant::now();
         loop {
             // Again and again, because what dies may have forked in between.
-            let pids = self.pids(path);
+            let mut pids = self.pids(path);
+            pids.retain(|pid| spared.is_none_or(|spared| name(*pid).as_deref() != Some(spared)));
             if pids.is_empty() {
                 return Ok(());
             }
             if begun.elapsed() > KILL_DEADLINE {
                 let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
-                let what = format!("processes {} do not die", pids.join(", "));
-                return Err(Error::Left { name: path.trim_start_matches("/orlop-").to_owned(), what });
+                return Err(Error::Undying { cgroup: path.to_owned(), pids: pids.join(", ") });
             }
             for pid in pids.iter().copied().filter_map(Pid::from_raw) {
                 // It may be gone since: that is what was wanted.
@@ -148,6 +149,11 @@ fn hierarchies(mounts: &[Mount]) -> Vec<Hierarchy> {
         cpuset: mount.filesystem == "cgroup" && mount.super_options.iter().any(|option| option == "cpuset"),
     };
     mounts.iter().filter(cgroup).map(hierarchy).collect()
+}
+
+/// The name that the kernel has for a process's program: at most 15 bytes of it.
+fn name(pid: i32) -> Option<String> {
+    Some(fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm")).ok()?.trim_end().to_owned())
 }
 
 fn deepest_first(directory: &Path) -> Vec<PathBuf> {

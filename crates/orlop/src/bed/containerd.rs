@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::{
     Component, Error,
+    daemon::Daemon,
     files::{self, Readers},
     layout::NodeLayout,
     network,
-    process::Daemon,
 };
 
 /// The image that holds a pod's namespaces open.

@@ -1,6 +1,6 @@
 //! The control plane's processes and their flags. Flags that only repeat a default are left out.
 
-use super::{Component, bundle::Bundle, layout::Layout, pki, ports::Ports, process::Daemon};
+use super::{Component, bundle::Bundle, daemon::Daemon, layout::Layout, pki, ports::Ports};
 
 /// The addresses of Services. Nothing routes to them, for there is no kube-proxy, but Services exist as anywhere.
 const SERVICE_SUBNET: &str = "10.96.0.0/16";

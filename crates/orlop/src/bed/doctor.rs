@@ -10,13 +10,14 @@ use serde::Serialize;
 use super::{bundle::Bundle, layout::ROOT, network, ports};
 
 /// The packages of Debian 12 that a bed uses, with a program of each.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("containerd", "/usr/bin/containerd"),
     ("containerd", "/usr/bin/ctr"),
     ("runc", "/usr/sbin/runc"),
     ("xfsprogs", "/usr/sbin/mkfs.xfs"),
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("util-linux", "/usr/bin/setsid"),
+    ("iproute2", network::IP),
     ("mount", "/usr/sbin/losetup"),
     ("mmdebstrap", "/usr/bin/mmdebstrap"),
 ];

@@ -88,6 +88,14 @@ pub enum Error {
         /// Why not.
         source: kube::config::KubeconfigError,
     },
+    /// Processes survive SIGKILL: the kernel does something for them that does not end.
+    #[error("processes {pids} in cgroup {cgroup} do not die")]
+    Undying {
+        /// Where they are.
+        cgroup: String,
+        /// Their ids.
+        pids: String,
+    },
     /// Something survived the teardown.
     #[error("some of cluster {name} is left: {what}")]
     Left {
@@ -110,6 +118,7 @@ impl Error {
             Self::Left { name, .. } => {
                 format!("end what still uses it (see: fuser -vm), then run again: orlop down --name {name}")
             }
+            Self::Undying { .. } => "see what they wait for in /proc/PID/stack; then run the command again".to_owned(),
             Self::File { .. }
             | Self::Certificates(_)
             | Self::Tool { .. }

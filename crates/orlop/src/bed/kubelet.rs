@@ -1,22 +1,27 @@
 //! A node's kubelet: its configuration and its flags.
 
+use std::net::SocketAddrV4;
+
 use serde_json::{Value, json};
 
 use super::{
-    Component, Error, NodeNumber,
+    Component, Error,
     bundle::Bundle,
+    daemon::Daemon,
     error::OnPath as _,
     files::{self, Readers},
     layout::{Layout, NodeLayout},
-    pki,
-    process::Daemon,
+    pki, ports,
+    state::State,
 };
 
 /// Writes the configuration and says how to start the kubelet with it.
-pub(super) fn configure(layout: &Layout, node: &NodeLayout, bundle: &Bundle, port: u16) -> Result<Daemon, Error> {
+pub(super) fn configure(layout: &Layout, node: &NodeLayout, bundle: &Bundle, state: &State) -> Result<Daemon, Error> {
     let component = Component::Kubelet(node.number);
     let config = node.kubelet_config();
-    let text = serde_yaml_ng::to_string(&render(layout, node, port)).map_err(std::io::Error::other);
+    let address = ports::address(state.index, node.number);
+    let listen = SocketAddrV4::new(address, state.ports.kubelet(node.number));
+    let text = serde_yaml_ng::to_string(&render(layout, node, listen)).map_err(std::io::Error::other);
     files::write(&config, &text.on("write", &config)?, Readers::Everyone)?;
     let kubeconfig = layout.kubeconfig_of(component);
     Ok(Daemon {
@@ -29,21 +34,19 @@ pub(super) fn configure(layout: &Layout, node: &NodeLayout, bundle: &Bundle, por
             format!("--cert-dir={}", node.kubelet_dir().join("pki").display()),
             format!("--hostname-override={}", node.number),
             format!("--node-labels=topology.kubernetes.io/zone={}", node.number.zone()),
-            // A kubelet refuses to call a loopback address its own. With an outside cloud provider it leaves the
-            // addresses to that, which here is whoever starts the node.
-            "--cloud-provider=external".to_owned(),
+            format!("--node-ip={address}"),
         ],
         configs: vec![config, kubeconfig, layout.certificate(&pki::node_server(node.number))],
     })
 }
 
-fn render(layout: &Layout, node: &NodeLayout, port: u16) -> Value {
+fn render(layout: &Layout, node: &NodeLayout, listen: SocketAddrV4) -> Value {
     let server = pki::node_server(node.number);
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": "127.0.0.1",
-        "port": port,
+        "address": listen.ip(),
+        "port": listen.port(),
         // The default port of its health endpoint would be the same for all nodes.
         "healthzPort": 0,
         "readOnlyPort": 0,
@@ -72,17 +75,6 @@ fn render(layout: &Layout, node: &NodeLayout, port: u16) -> Value {
     })
 }
 
-/// The taint that a kubelet with an outside cloud provider starts with.
-pub(super) const UNINITIALIZED_TAINT: &str = "node.cloudprovider.kubernetes.io/uninitialized";
-
-/// The addresses that a node's status gets: logs, exec and statistics go by way of the first.
-pub(super) fn addresses(node: NodeNumber) -> Value {
-    json!([
-        {"type": "InternalIP", "address": "127.0.0.1"},
-        {"type": "Hostname", "address": node.to_string()},
-    ])
-}
-
 #[cfg(test)]
 mod tests {
     use super::{super::layout::*, *};
@@ -91,6 +83,6 @@ mod tests {
     fn a_kubelet_authenticates_its_callers_and_keeps_its_files_below_its_node() {
         let layout = Layout::new(&BedName::default());
         let node = layout.node(NodeNumber(3));
-        insta::assert_yaml_snapshot!(render(&layout, &node, 21_005));
+        insta::assert_yaml_snapshot!(render(&layout, &node, SocketAddrV4::new([10, 200, 0, 3].into(), 21_005)));
     }
 }

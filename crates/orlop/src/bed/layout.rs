@@ -167,10 +167,10 @@ impl Layout {
         format!("/orlop-{}", self.name)
     }
 
-    /// The cgroup of the bed's own processes, apart from its containers. Below the bed's and not the bed's itself,
-    /// because cgroup v2 allows processes in leaves only.
-    pub(super) fn system_cgroup(&self) -> String {
-        format!("{}/system", self.cgroup())
+    /// The cgroup of a component, and of what it starts outside of pods. Not the bed's own, because cgroup v2 allows
+    /// processes in leaves only.
+    pub(super) fn cgroup_of(&self, component: Component) -> String {
+        format!("{}/system/{component}", self.cgroup())
     }
 
     /// The name of a node's pod network. A bed's name holds no dot, so no bed's prefix is another bed's too.

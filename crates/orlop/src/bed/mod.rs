@@ -8,6 +8,7 @@ mod bundle;
 mod cgroup;
 mod containerd;
 mod control_plane;
+mod daemon;
 pub mod doctor;
 mod error;
 mod files;
@@ -179,7 +180,7 @@ impl Bed {
 
     /// The process id of a component, or nothing when it does not run.
     pub fn pid(&self, component: Component) -> Option<i32> {
-        process::pid(&self.layout, component)
+        daemon::pid(&self.layout, component)
     }
 
     /// The file that a component logs to.

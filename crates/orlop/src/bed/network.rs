@@ -1,7 +1,8 @@
-//! A node's pod network: a pair of virtual interfaces for each pod, routed on the host. No bridge, which would stay
-//! behind, and no packet-filter rules, which would have to be found again.
+//! A node's networks. Its own is an address on the machine's loopback device. Its pods' is a pair of virtual interfaces
+//! for each pod, routed on the host: no bridge, which would stay behind, and no packet-filter rules, which would have to
+//! be found again.
 
-use std::{fs, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path};
 
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use super::{
     error::OnPath as _,
     files::{self, Readers},
     layout::NodeLayout,
+    process,
 };
 
 /// Where the distribution puts the network plugins.
@@ -17,6 +19,25 @@ pub(super) const PLUGINS: &str = "/usr/lib/cni";
 
 /// Where libcni keeps what the plugins answered, whatever containerd's configuration says.
 const RESULTS: &str = "/var/lib/cni/results";
+
+/// The program that sets addresses.
+pub(super) const IP: &str = "/usr/bin/ip";
+
+/// Gives the machine's loopback device an address. One that it has is fine.
+pub(super) async fn add_address(address: Ipv4Addr) -> Result<(), Error> {
+    process::run(Path::new(IP), &["address", "replace", &format!("{address}/32"), "dev", "lo"]).await?;
+    Ok(())
+}
+
+/// Takes an address from the machine's loopback device. One that it has not is fine.
+pub(super) async fn remove_address(address: Ipv4Addr) -> Result<(), Error> {
+    let of_lo = process::run(Path::new(IP), &["-brief", "address", "show", "dev", "lo"]).await?;
+    let prefix = format!("{address}/32");
+    if of_lo.split_whitespace().any(|word| word == prefix) {
+        process::run(Path::new(IP), &["address", "del", &prefix, "dev", "lo"]).await?;
+    }
+    Ok(())
+}
 
 /// Writes the network's configuration to where the node's containerd reads it.
 pub(super) fn configure(node: &NodeLayout, subnet: &str) -> Result<(), Error> {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use kube::Client;
 
 use super::{
-    Error, NodeNumber, api, containerd, images, kubelet,
+    Error, NodeNumber, api, containerd,
+    daemon::{self, Ensured},
+    images, kubelet,
     layout::NodeLayout,
-    mounts, network, pki, ports,
-    process::{self, Ensured},
+    mounts, network, ports,
     up::Context,
 };
 use crate::ui::progress::Step;
@@ -23,12 +24,12 @@ const NODE_DEADLINE: Duration = Duration::from_secs(180);
 /// Prepares the node's directories and starts containerd, with all images in it. Needs no API server.
 pub(super) async fn start_runtime(context: &Context<'_>, number: NodeNumber) -> Result<(), Error> {
     let node = context.layout.node(number);
-    prepare(context, &node)?;
+    prepare(context, &node).await?;
     let daemon = containerd::configure(&node)?;
     let step = context.progress.step(format!("containerd of {number}"));
     let ensured = daemon.ensure(context.layout, context.cgroups).await?;
     let socket = node.containerd_socket();
-    process::wait_until(context.layout, daemon.component, CONTAINERD_DEADLINE, async || {
+    daemon::wait_until(context.layout, daemon.component, CONTAINERD_DEADLINE, async || {
         tokio::net::UnixStream::connect(&socket).await.is_ok()
     })
     .await?;
@@ -45,12 +46,12 @@ pub(super) async fn start_runtime(context: &Context<'_>, number: NodeNumber) -> 
 /// Starts the kubelet and waits until the node is ready. Needs the API server.
 pub(super) async fn start_kubelet(context: &Context<'_>, client: &Client, number: NodeNumber) -> Result<(), Error> {
     let node = context.layout.node(number);
-    let daemon = kubelet::configure(context.layout, &node, context.bundle, context.state.ports.kubelet(number))?;
+    let daemon = kubelet::configure(context.layout, &node, context.bundle, context.state)?;
     let step = context.progress.step(format!("kubelet of {number}"));
     let ensured = daemon.ensure(context.layout, context.cgroups).await?;
-    let alive = process::wait_until(context.layout, daemon.component, NODE_DEADLINE, async || false);
+    let alive = daemon::wait_until(context.layout, daemon.component, NODE_DEADLINE, async || false);
     tokio::select! {
-        ready = api::initialize_node(client, number, NODE_DEADLINE) => ready?,
+        ready = api::node(client, number, NODE_DEADLINE) => ready?,
         // Ends only when the kubelet does, and then says why.
         ended = alive => ended?,
     }
@@ -58,9 +59,9 @@ pub(super) async fn start_kubelet(context: &Context<'_>, client: &Client, number
     Ok(())
 }
 
-fn prepare(context: &Context<'_>, node: &NodeLayout) -> Result<(), Error> {
+async fn prepare(context: &Context<'_>, node: &NodeLayout) -> Result<(), Error> {
     context.cgroups.create(&node.cgroup)?;
-    pki::ensure_node(context.layout, node.number)?;
+    network::add_address(ports::address(context.state.index, node.number)).await?;
     network::configure(node, &ports::subnet(context.state.index, node.number))?;
     for directory in [node.kubelet_dir(), node.pool_dir()] {
         super::files::directory(&directory)?;

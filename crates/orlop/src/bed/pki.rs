@@ -85,11 +85,8 @@ pub(super) fn ensure_control_plane(layout: &Layout) -> Result<(), Error> {
 }
 
 /// Makes what is missing of a node's certificates.
-pub(super) fn ensure_node(layout: &Layout, node: NodeNumber) -> Result<(), Error> {
-    let names = vec![
-        SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        SanType::DnsName(node.to_string().as_str().try_into()?),
-    ];
+pub(super) fn ensure_node(layout: &Layout, node: NodeNumber, address: Ipv4Addr) -> Result<(), Error> {
+    let names = vec![SanType::IpAddress(address.into()), SanType::DnsName(node.to_string().as_str().try_into()?)];
     ensure(layout, CA, &node_server(node), &Purpose::Server(names))?;
     // The Node authorizer lets a kubelet see what its own pods need, by this user and group.
     let user = format!("system:node:{node}");

@@ -51,14 +51,20 @@ impl Ports {
     }
 }
 
-/// Whether nobody listens on a loopback port.
+/// Whether nobody listens on a port, on any address: the nodes' addresses may not be there yet.
 pub(super) fn free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }
 
 /// The smallest index that no other bed has.
 pub(super) fn free_index(taken: &[u8]) -> Result<u8, Error> {
     (0..BEDS_MAX).find(|index| !taken.contains(index)).ok_or(Error::Exhausted("number"))
+}
+
+/// The address of a node: one of the machine's own, on its loopback device. Not 127.0.0.1, which a kubelet refuses to
+/// call its own and the API server refuses to pass requests on to.
+pub(super) fn address(index: u8, node: NodeNumber) -> Ipv4Addr {
+    Ipv4Addr::new(10, 200 + index, 0, node.0)
 }
 
 /// The subnet that a node's pods get their addresses from.
@@ -100,7 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn every_bed_has_subnets_of_its_own() {
+    fn every_bed_has_addresses_and_subnets_of_its_own() {
+        assert_eq!(address(1, NodeNumber(2)), Ipv4Addr::new(10, 201, 0, 2));
         assert_eq!(subnet(0, NodeNumber(1)), "10.200.1.0/24");
         assert_eq!(subnet(BEDS_MAX - 1, NodeNumber(3)), "10.249.3.0/24");
     }

@@ -3,14 +3,14 @@
 use std::{fs, io, path::Path};
 
 use super::{
-    Component, Error,
+    Component, Error, NodeNumber,
     cgroup::Cgroups,
+    daemon,
     error::OnPath as _,
     host,
     layout::{Layout, ROOT},
-    mounts, network,
-    ports::NODES_MAX,
-    process, state,
+    mounts, network, ports,
+    state::{self, State},
 };
 
 /// Where containerd's shims listen, whatever containerd's configuration says.
@@ -23,13 +23,13 @@ const LOG_LINKS: &str = "/var/log/containers";
 pub(super) async fn down(layout: &Layout) -> Result<(), Error> {
     let cgroups = Cgroups::of_this_machine()?;
     // Kubelets first, so that none starts again what is being killed; the containers then go by their cgroups.
-    let mut components = Component::all(NODES_MAX);
+    let mut components = Component::all(ports::NODES_MAX);
     components.reverse();
     components.sort_by_key(|component| !matches!(component, Component::Kubelet(_)));
     for component in components {
-        process::kill(layout, component).await?;
+        daemon::kill(layout, component).await?;
     }
-    cgroups.kill(&layout.cgroup()).await?;
+    cgroups.kill(&layout.cgroup(), None).await?;
 
     let sockets = shim_sockets(&layout.dir);
     mounts::unmount_below(&layout.dir)?;
@@ -40,6 +40,12 @@ pub(super) async fn down(layout: &Layout) -> Result<(), Error> {
         remove_file(&socket)?;
     }
     network::forget(&layout.network_prefix())?;
+    // A state that cannot be read belongs to a bed that got no further than its directory.
+    if let Ok(Some(state)) = State::load(layout) {
+        for node in (1..=state.nodes).map(NodeNumber) {
+            network::remove_address(ports::address(state.index, node)).await?;
+        }
+    }
     remove_log_links(&layout.dir)?;
     remove_directory(layout)?;
     if state::names().is_empty() {

@@ -11,13 +11,14 @@ use super::{
     Component, Error, NodeNumber, api,
     bundle::Bundle,
     cgroup::Cgroups,
-    control_plane, files,
+    control_plane,
+    daemon::{self, Daemon},
+    files,
     files::Readers,
     host, kubeconfig,
     layout::Layout,
     node::{self, finish},
-    pki,
-    process::{self, Daemon},
+    pki, ports, process,
     state::State,
 };
 use crate::ui::progress::Progress;
@@ -39,20 +40,25 @@ pub(super) struct Context<'a> {
 
 /// Starts everything that does not run, and waits until pods can run on all nodes.
 pub(super) async fn up(context: &Context<'_>) -> Result<(), Error> {
-    let Context { layout, state, cgroups, .. } = *context;
+    let Context { layout, state, .. } = *context;
     host::remember()?;
-    cgroups.create(&layout.system_cgroup())?;
-    pki::ensure_control_plane(layout)?;
     let nodes: Vec<NodeNumber> = (1..=state.nodes).map(NodeNumber).collect();
+    pki::ensure_control_plane(layout)?;
 
-    let runtimes = try_join_all(nodes.iter().map(|&number| node::start_runtime(context, number)));
-    let (client, _) = try_join(start_control_plane(context), runtimes).await?;
     for &number in &nodes {
+        pki::ensure_node(layout, number, ports::address(state.index, number))?;
         let path = layout.kubeconfig_of(Component::Kubelet(number));
         kubeconfig::write(layout, &path, &pki::node_client(number), state.ports.api_server)?;
     }
-    let kubelets = try_join_all(nodes.iter().map(|&number| node::start_kubelet(context, &client, number)));
-    try_join(kubelets, install(context, &client)).await?;
+    let control_plane = async {
+        let client = start_control_plane(context).await?;
+        // Before any kubelet is asked something: a kubelet remembers for half a minute that the API server may not.
+        install(context, &client).await?;
+        Ok(client)
+    };
+    let runtimes = try_join_all(nodes.iter().map(|&number| node::start_runtime(context, number)));
+    let (client, _) = try_join(control_plane, runtimes).await?;
+    try_join_all(nodes.iter().map(|&number| node::start_kubelet(context, &client, number))).await?;
 
     let step = context.progress.step("snapshot controller");
     api::deployment(&client, "kube-system", "snapshot-controller", CONTROL_PLANE_DEADLINE).await?;
@@ -88,7 +94,7 @@ async fn start_control_plane(context: &Context<'_>) -> Result<Client, Error> {
 async fn start(context: &Context<'_>, daemon: &Daemon, ready: impl AsyncFnMut() -> bool) -> Result<(), Error> {
     let step = context.progress.step(daemon.component.to_string());
     let ensured = daemon.ensure(context.layout, context.cgroups).await?;
-    process::wait_until(context.layout, daemon.component, CONTROL_PLANE_DEADLINE, ready).await?;
+    daemon::wait_until(context.layout, daemon.component, CONTROL_PLANE_DEADLINE, ready).await?;
     finish(step, ensured);
     Ok(())
 }

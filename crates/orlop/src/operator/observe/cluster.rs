@@ -72,7 +72,10 @@ impl Observer {
         for (name, facts) in self.lists.volumes.resolve(change, self.volumes.keys()) {
             let before = match facts.clone() {
                 Some(facts) => self.volumes.insert(name, facts),
-                None => self.volumes.remove(&name),
+                None => {
+                    self.measured.forget(&name);
+                    self.volumes.remove(&name)
+                }
             };
             if before == facts {
                 continue;
@@ -149,6 +152,12 @@ impl Observer {
                 None => self.nodes.remove(&name),
             };
         }
+    }
+
+    /// The volume that a claim is bound to: only where both name each other, see `bound_to`.
+    pub(super) fn volume_that_names(&self, id: &ClaimId) -> Option<&str> {
+        let uid = &self.view.claims.get(id)?.uid;
+        bound_to(&self.volumes, id, uid, self.volume_of(id)).map(|(name, _)| name)
     }
 
     /// Brings what the view says of the volume's fill up to date.

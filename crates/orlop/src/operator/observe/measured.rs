@@ -69,6 +69,18 @@ impl Measured {
         }
     }
 
+    /// The volume is there no longer, on any node.
+    pub(super) fn forget(&mut self, volume: &str) {
+        for sample in self.volumes.remove(volume).into_iter().flatten() {
+            if let Some(volumes) = self.confirmable.get_mut(&sample.node) {
+                volumes.remove(volume);
+                if volumes.is_empty() {
+                    self.confirmable.remove(&sample.node);
+                }
+            }
+        }
+    }
+
     /// The measurement to believe: the newest by an agent, which measures the mount itself, unless the agents have
     /// fallen silent and a kubelet has not.
     pub(super) fn best(&self, volume: &str) -> Option<&Usage> {

@@ -103,9 +103,9 @@ impl Observer {
                 self.measured_anew(&volume);
             }
             Measurement::SampledClaim { node, claim, usage } => {
-                // A claim that is not known, or no longer bound, has no volume that could be full.
-                if let Some(volume) = self.volume_of(&claim).map(ToOwned::to_owned) {
-                    self.measure(Measurement::Sampled { node, volume, usage });
+                if let Some(volume) = self.volume_that_names(&claim).map(str::to_owned) {
+                    self.measured.sampled(&node, &volume, usage);
+                    self.measured_anew(&volume);
                 }
             }
             Measurement::Gone { node, volume } => {
