@@ -40,7 +40,7 @@ pub fn check(root: &Path, orlop: &Path) -> Result<()> {
         match run::output(helm("template", &chart)?.args(["--set", value])) {
             Ok(_) => bail!("the chart's schema lets {value} pass"),
             Err(error) => {
-                ensure!(error.to_string().contains(word), "{value} is refused without naming {word}: {error}")
+                ensure!(error.to_string().contains(word), "{value} is refused without naming {word}: {error}");
             }
         }
     }
@@ -129,7 +129,9 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeSet<String>) {
             }
         }
         Value::Array(items) if !items.is_empty() => {
-            items.iter().for_each(|item| leaves(&format!("{path}[]"), item, found));
+            for item in items {
+                leaves(&format!("{path}[]"), item, found);
+            }
         }
         _ => drop(found.insert(path.to_owned())),
     }

@@ -6,15 +6,15 @@
 
 mod act;
 mod agenda;
+pub mod agents;
 mod backoff;
 mod client;
 mod engine;
 mod events;
 mod http;
-mod lease;
-pub mod agents;
 pub mod identity;
 pub mod kubelets;
+mod lease;
 pub mod measure;
 pub mod metrics;
 pub mod observe;
