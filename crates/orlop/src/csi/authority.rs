@@ -119,9 +119,8 @@ mod tests {
         let mut block = Vec::new();
         for (name, value) in [(":method", "POST"), (":authority", authority), ("te", "trailers")] {
             // With indexing, as grpc-go writes them: later blocks refer to earlier ones.
-            encoder
-                .encode((name.into(), value.into(), Encoder::WITH_INDEXING | Encoder::BEST_FORMAT), &mut block)
-                .unwrap();
+            let field = (Vec::from(name), Vec::from(value), Encoder::WITH_INDEXING | Encoder::BEST_FORMAT);
+            encoder.encode(field, &mut block).unwrap();
         }
         let length = u8::try_from(block.len()).unwrap();
         let mut frame = vec![0, 0, length, TYPE_HEADERS, FLAG_END_HEADERS, 0, 0, 0, 1];
@@ -152,8 +151,7 @@ mod tests {
             if frame[3] == TYPE_HEADERS {
                 let mut fields = Vec::new();
                 decoder.decode(&mut frame[FRAME_HEADER_BYTES..].to_vec(), &mut fields).unwrap();
-                let fields: Vec<_> =
-                    fields.iter().map(|(name, value, _)| (name.as_slice(), value.as_slice())).collect();
+                let fields: Vec<_> = fields.iter().map(|(name, value, _)| (name.as_slice(), value.as_slice())).collect();
                 let expected: [(&[u8], &[u8]); 3] =
                     [(b":method", b"POST"), (b":authority", b"localhost"), (b"te", b"trailers")];
                 assert_eq!(fields, expected);
