@@ -13,7 +13,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use orlop::rpc::agent_v1::{FromAgent, Heartbeat, Sample, Samples, from_agent::Message};
 use orlop::{
     agent::{
@@ -37,13 +37,16 @@ const MIB: u64 = 1 << 20;
 /// Nothing here takes more than a second or five; beyond this it is not going to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A test's name, and the test.
+type Test = (&'static str, fn());
+
 fn main() {
     let arguments = Arguments::from_args();
-    let mounts: [(&str, fn() -> Result<(), Failed>); 2] = [
+    let mounts: [Test; 2] = [
         ("what_happens_to_a_volume_is_reported_from_its_mount_to_its_unmount", volume_is_reported),
         ("an_agent_follows_the_operator_to_another_leader", agent_follows),
     ];
-    let dials: [(&str, fn() -> Result<(), Failed>); 6] = [
+    let dials: [Test; 6] = [
         ("an_operator_with_another_certificate_is_not_trusted", other_certificate),
         ("a_token_that_is_not_an_agents_is_refused_with_the_reason", other_token),
         ("an_agent_cannot_speak_for_another_node", other_node),
@@ -55,9 +58,16 @@ fn main() {
         ("a_stream_with_a_name_that_no_volume_has_is_ended", impossible_name),
     ];
     let cannot_mount = !rustix::process::geteuid().is_root();
-    let mounts = mounts.map(|(name, test)| Trial::test(name, test).with_ignored_flag(cannot_mount));
-    let dials = dials.map(|(name, test)| Trial::test(name, test));
+    let mounts = mounts.map(|test| trial(test).with_ignored_flag(cannot_mount));
+    let dials = dials.map(trial);
     libtest_mimic::run(&arguments, mounts.into_iter().chain(dials).collect()).exit();
+}
+
+fn trial((name, test): Test) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
 }
 
 /// A kubelet's directory with one CSI volume: a tmpfs.
@@ -181,7 +191,7 @@ fn on_runtime(test: impl Future<Output = ()>) {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(test);
 }
 
-fn volume_is_reported() -> Result<(), Failed> {
+fn volume_is_reported() {
     on_runtime(async {
         let kubelet = Kubelet::with_volume("pvc-1", 64 * MIB);
         let mut leader = Leader::start().await;
@@ -225,10 +235,9 @@ fn volume_is_reported() -> Result<(), Failed> {
         });
         assert_eq!(gone.await, "pvc-1");
     });
-    Ok(())
 }
 
-fn agent_follows() -> Result<(), Failed> {
+fn agent_follows() {
     on_runtime(async {
         let kubelet = Kubelet::with_volume("pvc-1", 64 * MIB);
         let mut first = Leader::start().await;
@@ -243,10 +252,9 @@ fn agent_follows() -> Result<(), Failed> {
         let again = second.see_sample(|_| true).await;
         assert_eq!(again.total, Bytes(64 * MIB));
     });
-    Ok(())
 }
 
-fn other_certificate() -> Result<(), Failed> {
+fn other_certificate() {
     on_runtime(async {
         let leader = Leader::start().await;
         let other = Identity::new(Timestamp::now()).expect("a key").certificate;
@@ -256,10 +264,9 @@ fn other_certificate() -> Result<(), Failed> {
         assert!(causes.any(|cause| cause.to_string().contains("certificate")), "{source:?}");
         dial(leader.at, "node-1").await.expect("its own certificate is trusted");
     });
-    Ok(())
 }
 
-fn other_token() -> Result<(), Failed> {
+fn other_token() {
     on_runtime(async {
         let leader = Leader::start().await;
         let other = Operator { token: "another".to_owned(), ..leader.at };
@@ -268,10 +275,9 @@ fn other_token() -> Result<(), Failed> {
             (tonic::Code::Unauthenticated, "nobody knows this token".to_owned())
         );
     });
-    Ok(())
 }
 
-fn other_node() -> Result<(), Failed> {
+fn other_node() {
     on_runtime(async {
         let leader = Leader::start().await;
         let (code, message) = refusal(leader.at, "node-2").await;
@@ -279,7 +285,6 @@ fn other_node() -> Result<(), Failed> {
         assert!(message.contains("node-1") && message.contains("node-2"), "{message}");
         assert!(leader.connected.borrow().is_empty());
     });
-    Ok(())
 }
 
 fn report(volume: &str) -> FromAgent {
@@ -299,7 +304,7 @@ fn heartbeat() -> FromAgent {
     FromAgent { message: Some(Message::Heartbeat(Heartbeat { at_ms: now, sent_at_ms: now })) }
 }
 
-fn volume_is_lost_between_streams() -> Result<(), Failed> {
+fn volume_is_lost_between_streams() {
     on_runtime(async {
         let mut leader = Leader::start().await;
         let first = dial(leader.at.clone(), "node-1").await.expect("it is accepted");
@@ -326,10 +331,9 @@ fn volume_is_lost_between_streams() -> Result<(), Failed> {
         confirmed.await;
         assert_eq!(order, ["pvc-1 sampled", "pvc-2 gone"]);
     });
-    Ok(())
 }
 
-fn only_its_own_watches() -> Result<(), Failed> {
+fn only_its_own_watches() {
     on_runtime(async {
         let leader = Leader::start().await;
         let watch =
@@ -350,10 +354,9 @@ fn only_its_own_watches() -> Result<(), Failed> {
         leader.watches.send_replace(BTreeMap::new());
         assert_eq!(told().await, [("pvc-1".to_owned(), 0)], "nothing is watched any more");
     });
-    Ok(())
 }
 
-fn impossible_name() -> Result<(), Failed> {
+fn impossible_name() {
     on_runtime(async {
         let mut leader = Leader::start().await;
         let mut stream = dial(leader.at.clone(), "node-1").await.expect("it is accepted");
@@ -362,7 +365,6 @@ fn impossible_name() -> Result<(), Failed> {
         assert_eq!(ended.expect_err("it is refused").code(), tonic::Code::InvalidArgument);
         assert!(leader.measured.try_recv().is_err());
     });
-    Ok(())
 }
 
 async fn refusal(operator: Operator, node: &str) -> (tonic::Code, String) {

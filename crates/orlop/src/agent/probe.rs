@@ -244,13 +244,13 @@ mod tests {
     /// Measures `count` dead mounts until all of them are late.
     async fn all_late(prober: &Prober, count: usize) -> Vec<LateAnswer> {
         let measure = |number| prober.measure(mount(&format!("/dead/{number}")));
-        let late = |probed| match probed {
+        let late = |answer| match answer {
             Probed::Late(late) => late,
             Probed::Answered(answer) => panic!("a dead mount answered: {answer:?}"),
         };
-        let probed = futures::future::join_all((0..count).map(measure));
-        let probed = tokio::time::timeout(Duration::from_secs(10), probed).await.expect("none waits for another");
-        probed.into_iter().map(late).collect()
+        let answers = futures::future::join_all((0..count).map(measure));
+        let answers = tokio::time::timeout(Duration::from_secs(10), answers).await.expect("none waits for another");
+        answers.into_iter().map(late).collect()
     }
 
     async fn measure(prober: &Prober, mount: Mount) -> io::Result<Reading> {

@@ -171,9 +171,9 @@ impl Sampler {
                 continue;
             }
             tracked.busy = true;
-            let (prober, volume, mount) = (Arc::clone(&self.prober), volume.clone(), tracked.mount.clone());
+            let (threads, volume, mount) = (Arc::clone(&self.prober), volume.clone(), tracked.mount.clone());
             self.running.push(Box::pin(async move {
-                let probed = prober.measure(mount.clone()).await;
+                let probed = threads.measure(mount.clone()).await;
                 Done::Probed { volume, mount, started: now, probed }
             }));
         }
