@@ -27,10 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let binary = match &args.binary {
-        Some(binary) => binary.clone(),
-        None => compile()?,
-    };
+    let binary = program::given_or_built(args.binary.as_deref())?;
     let _lock = cache::lock()?;
     let bundle = cache::bundle_link()?;
     if !bundle.join("bin").is_dir() {

@@ -209,6 +209,10 @@ impl Sampler {
                 }
                 self.board.measured(&volume, reading)
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::debug!(volume, "the volume has just been unmounted");
+                self.board.missed(&volume)
+            }
             Err(error) => {
                 if !std::mem::replace(&mut tracked.failing, true) {
                     tracing::warn!(volume, path = %mount.path.display(), %error, "cannot measure a volume");
