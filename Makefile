@@ -3,6 +3,9 @@
 # What is dear to build is kept in one folder, $ORLOP_CACHE or ~/.cache/orlop, and in cargo's and Go's own caches: the
 # second time everything is quick. State of running clusters is below /var/lib/orlop.
 
+# Where cargo puts programs.
+bin := $(or $(CARGO_TARGET_DIR),target)/debug
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup build bed image bench clean
 
@@ -10,7 +13,7 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: image ## Start a real cluster and watch a volume grow while it is being filled
-	@cargo run --quiet --package orlop -- demo
+	@$(bin)/orlop demo
 
 test: setup ## Run every check and every test, from units to a real cluster
 	@cargo xtask test
@@ -22,7 +25,8 @@ setup: ## Install the Debian packages that are missing
 
 build: setup ## Compile the orlop program
 	@echo "compiling orlop (the first time about 5 minutes on 2 cores)"
-	@cargo build --package orlop
+	@# All of the workspace, as for the tests: otherwise cargo compiles some dependencies a second time for them.
+	@cargo build --workspace --bins
 
 bed: setup ## Compile Kubernetes and the CSI sidecars (the first time about 13 minutes on 2 cores)
 	@cargo xtask bed
@@ -32,9 +36,9 @@ image: bed build ## Write the images that a cluster on this machine runs
 
 bench: image ## Measure, and print the tables of docs/performance.md
 	@cargo bench --package orlop-planner
-	@cargo run --quiet --package orlop-e2e --bin bench
+	@$(bin)/bench
 
 clean: ## Remove the clusters on this machine and everything that was built
-	@orlop="$${CARGO_TARGET_DIR:-target}/debug/orlop"; if [ -x "$$orlop" ]; then "$$orlop" down --all; fi
+	@if [ -x $(bin)/orlop ]; then $(bin)/orlop down --all; fi
 	@cargo clean
 	@rm -rf "$${ORLOP_CACHE:-$$HOME/.cache/orlop}"

@@ -35,7 +35,8 @@ pub fn run(_args: &Args) -> Result<()> {
     } else {
         build(&sources, &bundle)?;
     }
-    link(&bundle, &cache::bundle_link()?)
+    link(&bundle, &cache::bundle_link()?)?;
+    cache::keep_only("bundle-", &bundle)
 }
 
 /// Builds next to the bundle's place and moves it there when it is whole.

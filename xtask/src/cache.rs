@@ -29,6 +29,20 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
+/// Removes what was made from former inputs: everything in the cache folder whose name begins with `prefix`, but `kept`.
+pub fn keep_only(prefix: &str, kept: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir()?)? {
+        let path = entry?.path();
+        let former = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)) && path != kept;
+        if former && path.is_dir() {
+            fs::remove_dir_all(&path)?;
+        } else if former {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// A hash that names what was made from its inputs.
 #[derive(Default)]
 pub struct Key(Sha256);
@@ -83,5 +97,6 @@ pub fn sha256(mut reader: impl Read) -> Result<String> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }

@@ -10,11 +10,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cache;
 
-/// The program given, or the one that `cargo build` makes.
+/// The program given, or the one that `cargo build` makes. The whole workspace is built, as for the tests: cargo compiles
+/// dependencies anew for each set of packages that wants other features of them.
 pub fn given_or_built(given: Option<&Path>) -> Result<PathBuf> {
     match given {
         Some(program) => Ok(program.to_owned()),
-        None => build(&["build", "--package=orlop"]),
+        None => build(&["build", "--workspace", "--bins"]),
     }
 }
 

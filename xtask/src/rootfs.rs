@@ -40,11 +40,12 @@ pub fn layer() -> Result<PathBuf> {
         .arg(format!("--include={PACKAGES}"))
         .arg(SUITE)
         .arg(&whole);
-    run::long("making the image's root filesystem", "40 s", "lines", 15, &mut mmdebstrap)?;
+    run::long("making the image's root filesystem", "40 s", "steps", 15, &mut mmdebstrap)?;
     let partial = layer.with_extension("partial");
     prune(&whole, &partial)?;
     fs::rename(&partial, &layer)?;
     fs::remove_file(&whole)?;
+    cache::keep_only("rootfs-", &layer)?;
     Ok(layer)
 }
 
@@ -95,7 +96,8 @@ fn superfluous(path: &Path) -> bool {
     }
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     if path.starts_with("usr/share/doc") {
-        return path.components().count() > 4 || (path.components().count() == 4 && name != "copyright");
+        // What lies in a package's directory, or deeper.
+        return path.components().count() > 4 && (path.components().count() > 5 || name != "copyright");
     }
     // Below the architecture's own library directory.
     let library = path.starts_with("usr/lib") && path.components().count() > 3;
@@ -109,6 +111,16 @@ fn superfluous(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dockerfile_installs_the_same_packages() {
+        let dockerfile = include_str!("../../Dockerfile");
+        let install = dockerfile.lines().find(|line| line.contains("apt-get install")).expect("it installs");
+        let packages: Vec<&str> =
+            install.split_whitespace().filter(|word| PACKAGES.split(',').any(|p| p == *word)).collect();
+        assert_eq!(packages.join(","), PACKAGES);
+        assert!(dockerfile.contains(&format!("debian:{SUITE}-slim")));
+    }
 
     #[test]
     fn licences_tools_and_empty_directories_stay_and_what_nothing_reads_goes() {

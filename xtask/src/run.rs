@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(20);
 
 /// Runs a program to its end and returns what it printed.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.stderr(Stdio::piped()).output().with_context(|| format!("cannot run {command:?}"))?;
+    let output = command.stderr(Stdio::piped()).output().with_context(|| cannot_run(command))?;
     if !output.status.success() {
         bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -27,11 +27,8 @@ pub fn output(command: &mut Command) -> Result<String> {
 pub fn long(what: &str, about: &str, unit: &str, total: usize, command: &mut Command) -> Result<()> {
     eprintln!("{what} (about {about})");
     let begun = Instant::now();
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {command:?}"))?;
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().with_context(|| cannot_run(command))?;
     let errors = child.stderr.take().context("the program's error output is not ours")?;
     let count = AtomicUsize::new(0);
     let mut last = Vec::new();
@@ -66,6 +63,11 @@ pub fn long(what: &str, about: &str, unit: &str, total: usize, command: &mut Com
     }
     eprintln!("  done in {}", minutes(begun.elapsed()));
     Ok(())
+}
+
+fn cannot_run(command: &Command) -> String {
+    let program = command.get_program().display();
+    format!("cannot run {program}: is it installed? (Debian's packages are mmdebstrap, binutils; Go comes from go.dev)")
 }
 
 fn minutes(time: Duration) -> String {

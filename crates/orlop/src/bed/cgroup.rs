@@ -28,9 +28,23 @@ pub(super) struct Cgroups {
 #[derive(Debug, PartialEq, Eq)]
 struct Hierarchy {
     root: PathBuf,
-    /// In cgroup v1, a group without CPUs and memory nodes of its own takes no process.
-    cpuset: bool,
+    kind: Kind,
 }
+
+/// What a hierarchy's new groups need before they are of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing.
+    Plain,
+    /// The `cpuset` controller in cgroup v1: a group without CPUs and memory nodes of its own takes no process.
+    Cpuset,
+    /// cgroup v2 with all controllers: a group has those that the group above passes on, and a kubelet insists on its
+    /// own.
+    Unified,
+}
+
+/// The controllers that a kubelet limits pods by.
+const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "hugetlb", "memory", "pids"];
 
 impl Cgroups {
     /// Reads the hierarchies from the machine's mounts.
@@ -43,8 +57,10 @@ impl Cgroups {
         for hierarchy in &self.hierarchies {
             let directory = hierarchy.directory(path);
             fs::create_dir_all(&directory).on("make cgroup", &directory)?;
-            if hierarchy.cpuset {
-                hierarchy.inherit_cpuset(&directory)?;
+            match hierarchy.kind {
+                Kind::Plain => {}
+                Kind::Cpuset => hierarchy.inherit_cpuset(&directory)?,
+                Kind::Unified => hierarchy.pass_controllers(&directory)?,
             }
         }
         Ok(())
@@ -123,6 +139,22 @@ impl Hierarchy {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// Passes the controllers on from the root down to `directory`, which passes them on itself when it gets groups.
+    fn pass_controllers(&self, directory: &Path) -> Result<(), Error> {
+        let above = directory.ancestors().skip(1).take_while(|group| group.starts_with(&self.root));
+        let mut path: Vec<&Path> = above.collect();
+        path.reverse();
+        for group in path {
+            let there = group.join("cgroup.controllers");
+            let there = fs::read_to_string(&there).on("read", &there)?;
+            let wanted = there.split_whitespace().filter(|controller| CONTROLLERS.contains(controller));
+            let wanted: Vec<String> = wanted.map(|controller| format!("+{controller}")).collect();
+            let passed = group.join("cgroup.subtree_control");
+            fs::write(&passed, wanted.join(" ")).on("pass controllers on by", &passed)?;
+        }
+        Ok(())
+    }
+
     /// Gives the groups from the root down to `directory` the CPUs and memory nodes of the group above each, where
     /// they have none.
     fn inherit_cpuset(&self, directory: &Path) -> Result<(), Error> {
@@ -143,12 +175,18 @@ impl Hierarchy {
 }
 
 fn hierarchies(mounts: &[Mount]) -> Vec<Hierarchy> {
-    let cgroup = |mount: &&Mount| matches!(mount.filesystem.as_str(), "cgroup" | "cgroup2");
-    let hierarchy = |mount: &Mount| Hierarchy {
-        root: mount.point.clone(),
-        cpuset: mount.filesystem == "cgroup" && mount.super_options.iter().any(|option| option == "cpuset"),
+    // Beside version 1 there may be a version 2 that has processes and no controllers.
+    let v1 = mounts.iter().any(|mount| mount.filesystem == "cgroup");
+    let hierarchy = |mount: &Mount| {
+        let kind = match mount.filesystem.as_str() {
+            "cgroup" if mount.super_options.iter().any(|option| option == "cpuset") => Kind::Cpuset,
+            "cgroup2" if !v1 => Kind::Unified,
+            "cgroup" | "cgroup2" => Kind::Plain,
+            _ => return None,
+        };
+        Some(Hierarchy { root: mount.point.clone(), kind })
     };
-    mounts.iter().filter(cgroup).map(hierarchy).collect()
+    mounts.iter().filter_map(hierarchy).collect()
 }
 
 /// The name that the kernel has for a process's program: at most 15 bytes of it.
@@ -178,18 +216,41 @@ mod tests {
     }
 
     #[test]
-    fn both_cgroup_versions_are_found_and_only_v1_needs_its_cpuset_filled() {
-        let found = hierarchies(&[
+    fn each_hierarchy_is_known_for_what_its_new_groups_need() {
+        let found = |mounts: &[Mount]| -> Vec<(String, Kind)> {
+            hierarchies(mounts).iter().map(|one| (one.root.display().to_string(), one.kind)).collect()
+        };
+        let both = [
             mount("/", "ext4", &["rw"]),
             mount("/sys/fs/cgroup", "tmpfs", &["rw"]),
             mount("/sys/fs/cgroup/cpuset", "cgroup", &["rw", "cpuset"]),
             mount("/sys/fs/cgroup/memory", "cgroup", &["rw", "memory"]),
             mount("/sys/fs/cgroup/unified", "cgroup2", &["rw"]),
-        ]);
-        let found: Vec<_> = found.iter().map(|one| (one.root.to_str().expect("text"), one.cpuset)).collect();
-        let expected =
-            [("/sys/fs/cgroup/cpuset", true), ("/sys/fs/cgroup/memory", false), ("/sys/fs/cgroup/unified", false)];
-        assert_eq!(found, expected);
+        ];
+        let expected = [
+            ("/sys/fs/cgroup/cpuset".to_owned(), Kind::Cpuset),
+            ("/sys/fs/cgroup/memory".to_owned(), Kind::Plain),
+            ("/sys/fs/cgroup/unified".to_owned(), Kind::Plain),
+        ];
+        assert_eq!(found(&both), expected);
+        let v2 = [mount("/sys/fs/cgroup", "cgroup2", &["rw", "nsdelegate"])];
+        assert_eq!(found(&v2), [("/sys/fs/cgroup".to_owned(), Kind::Unified)]);
+    }
+
+    #[test]
+    fn controllers_are_passed_on_by_every_group_above_a_new_one_and_not_by_itself() {
+        let root = tempfile::tempdir().expect("a directory");
+        let node = root.path().join("bed/node-1");
+        fs::create_dir_all(&node).expect("made");
+        for group in [root.path(), node.parent().expect("above"), &node] {
+            fs::write(group.join("cgroup.controllers"), "cpuset cpu io memory pids").expect("written");
+        }
+        let hierarchy = Hierarchy { root: root.path().to_owned(), kind: Kind::Unified };
+        hierarchy.pass_controllers(&node).expect("passed");
+        let passed = |group: &Path| fs::read_to_string(group.join("cgroup.subtree_control")).ok();
+        assert_eq!(passed(root.path()).as_deref(), Some("+cpuset +cpu +memory +pids"));
+        assert_eq!(passed(&root.path().join("bed")).as_deref(), Some("+cpuset +cpu +memory +pids"));
+        assert_eq!(passed(&node), None);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) struct Daemon {
 struct Record {
     process: Process,
     /// A hash of all that it was started with.
-    fingerprint: String,
+    fingerprint: Vec<u8>,
 }
 
 /// What [`Daemon::ensure`] found or did.
@@ -78,7 +78,7 @@ impl Daemon {
         Ok(Ensured::Started)
     }
 
-    fn start(&self, layout: &Layout, cgroups: &Cgroups, fingerprint: String) -> Result<(), Error> {
+    fn start(&self, layout: &Layout, cgroups: &Cgroups, fingerprint: Vec<u8>) -> Result<(), Error> {
         let log_path = layout.log(self.component);
         if let Some(directory) = log_path.parent() {
             files::directory(directory)?;
@@ -108,16 +108,16 @@ impl Daemon {
         cgroups.join(&layout.cgroup_of(self.component), process.pid)
     }
 
-    fn fingerprint(&self) -> Result<String, Error> {
+    fn fingerprint(&self) -> Result<Vec<u8>, Error> {
         let mut hash = Sha256::new();
         let program = fs::metadata(&self.program).on("find", &self.program)?;
         // Its size and time stand for its content: hashing 180 MB for each component would cost more than it tells.
-        hash.update(format!("{:?} {} {:?}", self.program, program.len(), program.modified().ok()));
+        hash.update(format!("{} {} {:?}", self.program.display(), program.len(), program.modified().ok()));
         hash.update(format!("{:?}", self.args));
         for config in &self.configs {
             hash.update(fs::read(config).on("read", config)?);
         }
-        Ok(hex(&hash.finalize()))
+        Ok(hash.finalize().to_vec())
     }
 }
 
@@ -184,8 +184,4 @@ fn ended(layout: &Layout, component: Component) -> Error {
     let log = layout.log(component);
     let tail = files::tail(&log, 15);
     Error::Ended { component: component.to_string(), log, tail }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,16 +1,16 @@
 //! What a machine needs to run a bed, each with its remedy.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 
-use super::{bundle::Bundle, layout::ROOT, network, ports};
+use super::{bundle::Bundle, layout::ROOT, loops, network, ports};
 
 /// The packages of Debian 12 that a bed uses, with a program of each.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("containerd", "/usr/bin/containerd"),
     ("containerd", "/usr/bin/ctr"),
     ("runc", "/usr/sbin/runc"),
@@ -18,8 +18,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("util-linux", "/usr/bin/setsid"),
     ("iproute2", network::IP),
-    ("mount", "/usr/sbin/losetup"),
-    ("mmdebstrap", "/usr/bin/mmdebstrap"),
+    ("mount", loops::LOSETUP),
 ];
 
 /// A control plane with one node takes a little less than 1.5 GiB; pods come on top.
@@ -86,7 +85,7 @@ fn packages() -> Vec<Check> {
 
 fn network_plugins() -> Check {
     let missing = |name: &&str| !Path::new(network::PLUGINS).join(name).exists();
-    let ok = !["ptp", "host-local", "loopback"].iter().any(|name| missing(&name));
+    let ok = !["ptp", "host-local", "loopback"].iter().any(missing);
     Check::new("pod network plugins", ok, || {
         "apt-get install --no-install-recommends containernetworking-plugins".to_owned()
     })
@@ -141,11 +140,9 @@ fn bundle(bundle: &Bundle) -> Check {
     let missing = bundle.missing();
     Check::new("Kubernetes, the sidecars and the images", missing.is_empty(), || {
         let first = missing.first().map_or_else(String::new, |path| path.display().to_string());
-        let make = match env::var_os("ORLOP_CACHE") {
-            Some(_) => "make bed image, with the same ORLOP_CACHE",
-            None => "make bed image",
-        };
-        format!("build them with: {make} ({first} is missing)")
+        format!(
+            "build them, with the same ORLOP_CACHE if it is set: cargo xtask bed && cargo xtask image ({first} is missing)"
+        )
     })
 }
 
@@ -171,6 +168,6 @@ mod tests {
         let empty = tempfile::tempdir().expect("a directory");
         let check = bundle(&Bundle::at(Some(empty.path())));
         assert!(!check.ok);
-        assert!(check.remedy.is_some_and(|remedy| remedy.contains("make bed image")));
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("cargo xtask bed")));
     }
 }

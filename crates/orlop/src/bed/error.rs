@@ -134,7 +134,8 @@ impl Error {
 }
 
 fn list(checks: &[Check]) -> String {
-    checks.iter().map(|check| format!("\n  - {}: {}", check.name, check.remedy.as_deref().unwrap_or("?"))).collect()
+    let line = |check: &Check| format!("\n  - {}: {}", check.name, check.remedy.as_deref().unwrap_or("?"));
+    checks.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 /// Says what was tried on which path when an I/O operation fails.

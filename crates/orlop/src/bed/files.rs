@@ -50,5 +50,6 @@ pub(super) fn tail(path: &Path, lines: usize) -> String {
     let Ok(bytes) = fs::read(path) else { return String::new() };
     let text = String::from_utf8_lossy(&bytes);
     let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].iter().map(|line| format!("    {line}\n")).collect()
+    let last = &all[all.len().saturating_sub(lines)..];
+    last.iter().flat_map(|line| ["    ", line, "\n"]).collect()
 }

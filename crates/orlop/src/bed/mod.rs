@@ -18,6 +18,7 @@ pub mod install;
 mod kubeconfig;
 mod kubelet;
 mod layout;
+mod loops;
 mod mounts;
 mod network;
 mod node;

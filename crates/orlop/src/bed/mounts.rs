@@ -1,9 +1,8 @@
-//! Mounts and loop devices below a directory: found in the kernel's own tables, never remembered.
+//! Mounts below a directory: found in the kernel's own table, never remembered.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
@@ -74,42 +73,22 @@ pub(super) fn below(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(mounts.map(|mount| mount.point).filter(|point| point.starts_with(directory)).collect())
 }
 
-/// Unmounts everything at and below `directory`. What is busy is detached, so that the kernel unmounts it with its
-/// last user.
-pub(super) fn unmount_below(directory: &Path) -> Result<(), Error> {
+/// Unmounts what is at and below `directory` and not in use. What is in use stays.
+pub(super) fn unmount_unused_below(directory: &Path) -> Result<(), Error> {
     for point in below(directory)? {
-        let flags = UnmountFlags::NOFOLLOW;
-        if unmount(&point, flags).is_err() {
-            match unmount(&point, flags | UnmountFlags::DETACH) {
-                // Shared mounts go together: this one went with one before it.
-                Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
-                Err(error) => return Err(error).on("unmount", &point),
-            }
-        }
+        // What cannot be unmounted now is dealt with when there is no other way.
+        let _ = unmount(&point, UnmountFlags::NOFOLLOW);
     }
     Ok(())
 }
 
-/// The loop devices whose backing file lies below `directory`, also when the file is deleted already.
-pub(super) fn loop_devices_below(directory: &Path) -> Vec<PathBuf> {
-    let Ok(devices) = fs::read_dir("/sys/block") else { return Vec::new() };
-    devices
-        .filter_map(Result::ok)
-        .filter(|device| {
-            fs::read_to_string(device.path().join("loop/backing_file"))
-                .is_ok_and(|backing| Path::new(backing.trim_end()).starts_with(directory))
-        })
-        .map(|device| Path::new("/dev").join(device.file_name()))
-        .collect()
-}
-
-/// Detaches the loop devices of [`loop_devices_below`].
-pub(super) fn detach_loop_devices_below(directory: &Path) -> Result<(), Error> {
-    for device in loop_devices_below(directory) {
-        let output = Command::new("losetup").arg("--detach").arg(&device).output().on("run losetup on", &device)?;
-        if !output.status.success() {
-            let output = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::Tool { program: format!("losetup --detach {}", device.display()), output });
+/// Detaches everything that is mounted at and below `directory`: the kernel unmounts it with its last user.
+pub(super) fn detach_below(directory: &Path) -> Result<(), Error> {
+    for point in below(directory)? {
+        match unmount(&point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
+            // Shared mounts go together: this one went with one before it.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error).on("unmount", &point),
         }
     }
     Ok(())

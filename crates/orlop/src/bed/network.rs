@@ -62,13 +62,14 @@ fn render(node: &NodeLayout, subnet: &str) -> Value {
     })
 }
 
-/// Removes what libcni keeps of networks whose name begins with `prefix`.
-pub(super) fn forget(prefix: &str) -> Result<(), Error> {
+/// Removes what libcni keeps of networks whose name begins with `prefix`, and of the loopback devices of `sandboxes`,
+/// which are the ids of pods' sandboxes.
+pub(super) fn forget(prefix: &str, sandboxes: &[String]) -> Result<(), Error> {
     let Ok(results) = fs::read_dir(RESULTS) else { return Ok(()) };
     for result in results.filter_map(Result::ok) {
-        if result.file_name().to_string_lossy().starts_with(prefix) {
-            let path = Path::new(RESULTS).join(result.file_name());
-            fs::remove_file(&path).on("remove", path)?;
+        let name = result.file_name().to_string_lossy().into_owned();
+        if name.starts_with(prefix) || sandboxes.iter().any(|id| name.contains(id.as_str())) {
+            fs::remove_file(result.path()).on("remove", result.path())?;
         }
     }
     Ok(())

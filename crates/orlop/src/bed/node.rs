@@ -15,11 +15,11 @@ use super::{
 use crate::ui::progress::Step;
 
 /// How long containerd may take to listen. It does so at once, unless its disk is being written to at full speed.
-const CONTAINERD_DEADLINE: Duration = Duration::from_secs(60);
+const CONTAINERD_DEADLINE: Duration = Duration::from_mins(1);
 
 /// How long a node may take from its kubelet's start to being ready: ten seconds or so, and much more where several
 /// nodes start on two cores.
-const NODE_DEADLINE: Duration = Duration::from_secs(180);
+const NODE_DEADLINE: Duration = Duration::from_mins(3);
 
 /// Prepares the node's directories and starts containerd, with all images in it. Needs no API server.
 pub(super) async fn start_runtime(context: &Context<'_>, number: NodeNumber) -> Result<(), Error> {

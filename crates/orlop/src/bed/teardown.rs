@@ -1,6 +1,9 @@
 //! Removing a bed with every trace of it. Each step works on what it finds, whatever state the bed is in.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Component, Error, NodeNumber,
@@ -9,7 +12,7 @@ use super::{
     error::OnPath as _,
     host,
     layout::{Layout, ROOT},
-    mounts, network, ports,
+    loops, mounts, network, ports,
     state::{self, State},
 };
 
@@ -31,15 +34,17 @@ pub(super) async fn down(layout: &Layout) -> Result<(), Error> {
     }
     cgroups.kill(&layout.cgroup(), None).await?;
 
-    let sockets = shim_sockets(&layout.dir);
-    mounts::unmount_below(&layout.dir)?;
-    mounts::detach_loop_devices_below(&layout.dir)?;
+    if let Some(device) = loops::unmount_and_detach_below(&layout.dir).await?.first() {
+        return Err(left(layout, format!("{} is still attached", device.display())));
+    }
     cgroups.remove(&layout.cgroup()).await?;
 
-    for socket in sockets {
+    let containers = containers(&layout.dir);
+    for socket in containers.iter().filter_map(|container| shim_socket(container)) {
         remove_file(&socket)?;
     }
-    network::forget(&layout.network_prefix())?;
+    let ids = containers.iter().filter_map(|container| container.file_name()?.to_str().map(str::to_owned));
+    network::forget(&layout.network_prefix(), &ids.collect::<Vec<_>>())?;
     // A state that cannot be read belongs to a bed that got no further than its directory.
     if let Ok(Some(state)) = State::load(layout) {
         for node in (1..=state.nodes).map(NodeNumber) {
@@ -56,21 +61,20 @@ pub(super) async fn down(layout: &Layout) -> Result<(), Error> {
     Ok(())
 }
 
-/// The sockets of the bed's shims: each is written down in its container's directory.
-fn shim_sockets(bed: &Path) -> Vec<std::path::PathBuf> {
-    let read = |path: &Path| fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
-    let mut sockets = Vec::new();
-    for node in read(bed) {
-        for container in read(&node.path().join("state/io.containerd.runtime.v2.task/k8s.io")) {
-            let address = fs::read_to_string(container.path().join("address")).unwrap_or_default();
-            if let Some(socket) = address.trim().strip_prefix("unix://")
-                && socket.starts_with(SHIM_SOCKETS)
-            {
-                sockets.push(socket.into());
-            }
-        }
-    }
-    sockets
+/// The directories that containerd keeps of the bed's running containers and sandboxes, each named by its id.
+fn containers(bed: &Path) -> Vec<PathBuf> {
+    let entries = |path: &Path| fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    let of_node = |node: fs::DirEntry| {
+        entries(&node.path().join("state/io.containerd.runtime.v2.task/k8s.io")).map(|container| container.path())
+    };
+    entries(bed).flat_map(of_node).collect()
+}
+
+/// The socket of a container's shim, which containerd wrote down for itself.
+fn shim_socket(container: &Path) -> Option<PathBuf> {
+    let address = fs::read_to_string(container.join("address")).ok()?;
+    let socket = PathBuf::from(address.trim().strip_prefix("unix://")?);
+    socket.starts_with(SHIM_SOCKETS).then_some(socket)
 }
 
 fn remove_log_links(bed: &Path) -> Result<(), Error> {
@@ -85,15 +89,17 @@ fn remove_log_links(bed: &Path) -> Result<(), Error> {
 
 /// Removes the bed's directory, but never through a mount: behind one may lie what is not the bed's.
 fn remove_directory(layout: &Layout) -> Result<(), Error> {
-    let left = mounts::below(&layout.dir)?;
-    if let Some(first) = left.first() {
-        let what = format!("{} is still mounted", first.display());
-        return Err(Error::Left { name: layout.name.to_string(), what });
+    if let Some(first) = mounts::below(&layout.dir)?.first() {
+        return Err(left(layout, format!("{} is still mounted", first.display())));
     }
     match fs::remove_dir_all(&layout.dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result.on("remove", &layout.dir),
     }
+}
+
+fn left(layout: &Layout, what: String) -> Error {
+    Error::Left { name: layout.name.to_string(), what }
 }
 
 fn remove_file(path: &Path) -> Result<(), Error> {

@@ -24,7 +24,7 @@ use super::{
 use crate::ui::progress::Progress;
 
 /// How long a part of the control plane may take: seconds, and more while other builds use the machine's cores.
-const CONTROL_PLANE_DEADLINE: Duration = Duration::from_secs(120);
+const CONTROL_PLANE_DEADLINE: Duration = Duration::from_mins(2);
 
 /// The version of the snapshot controller in the bundle, its image's tag.
 const SNAPSHOT_CONTROLLER_IMAGE: &str = "orlop.dev/bed/snapshot-controller:v8.7.0";
@@ -173,4 +173,22 @@ fn manifests(api_server: u16) -> serde_json::Value {
             },
         },
     ]})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_snapshot_controller_is_the_one_that_the_bundle_holds() {
+        let required = include_str!("../../../../bed/sidecars/go.mod");
+        let line = required.lines().find(|line| line.contains("external-snapshotter/v8 v")).expect("required");
+        let version = line.split_whitespace().nth(1).expect("a version");
+        assert_eq!(SNAPSHOT_CONTROLLER_IMAGE, format!("orlop.dev/bed/snapshot-controller:{version}"));
+    }
+
+    #[test]
+    fn what_every_cluster_gets_finds_the_api_server_on_its_port() {
+        insta::assert_yaml_snapshot!(manifests(21_002));
+    }
 }
