@@ -2,14 +2,14 @@
 //! second time only what changed is made.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{archive, bed, cache, rootfs, run};
+use crate::{archive, bed, cache, program, rootfs, run};
 
 /// The programs of upstream that run in pods, each with the module that its version is the version of.
 const SIDECARS: [(&str, &str); 4] = [
@@ -23,14 +23,12 @@ const SIDECARS: [(&str, &str); 4] = [
 pub struct Args {
     /// The `orlop` program to put into the image [default: compile it]
     #[arg(long)]
-    binary: Option<PathBuf>,
+    pub binary: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let binary = match &args.binary {
-        Some(binary) => binary.clone(),
-        None => compile()?,
-    };
+    // Before the lock: others need not wait while this compiles.
+    let binary = program::given_or_built(args.binary.as_deref())?;
     let _lock = cache::lock()?;
     let bundle = cache::bundle_link()?;
     if !bundle.join("bin").is_dir() {
@@ -98,18 +96,4 @@ fn orlop(binary: &Path, images: &Path) -> Result<()> {
     fs::remove_file(&stripped)?;
     eprintln!("wrote image {name}, {} MiB", fs::metadata(&target)?.len() >> 20);
     Ok(())
-}
-
-/// Compiles `orlop` and says where it is, which cargo alone knows.
-fn compile() -> Result<PathBuf> {
-    let cargo = env::var_os("CARGO").context("run it as: cargo xtask image")?;
-    let mut command = Command::new(cargo);
-    command.args(["build", "--package=orlop", "--message-format=json"]).current_dir(cache::repository());
-    let messages = run::output(&mut command)?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .find(|path| path.ends_with("orlop"))
-        .context("cargo built no program named orlop")
 }

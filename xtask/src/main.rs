@@ -5,8 +5,10 @@ mod bed;
 mod cache;
 mod generate;
 mod image;
+mod program;
 mod rootfs;
 mod run;
+mod test;
 
 use clap::{Parser, Subcommand};
 
@@ -25,6 +27,8 @@ enum Task {
     Bed(bed::Args),
     /// Write the images that `orlop up` imports
     Image(image::Args),
+    /// Run every check and every test, and count them
+    Test,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -32,5 +36,6 @@ fn main() -> anyhow::Result<()> {
         Task::Generate(args) => generate::run(&args),
         Task::Bed(args) => bed::run(&args),
         Task::Image(args) => image::run(&args),
+        Task::Test => test::run(),
     }
 }

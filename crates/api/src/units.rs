@@ -47,7 +47,7 @@ impl Bytes {
     /// This size rounded down to a whole multiple of `increment`; an increment of zero changes nothing.
     #[must_use]
     pub fn round_down(self, increment: Self) -> Self {
-        if increment.0 == 0 { self } else { Self(self.0 / increment.0 * increment.0) }
+        self.0.checked_div(increment.0).map_or(self, |times| Self(times * increment.0))
     }
 
     /// A text for people: three significant digits in the largest binary unit, such as `1.25 GiB`.

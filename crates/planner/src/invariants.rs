@@ -171,8 +171,7 @@ fn usable(claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Resu
     if claim.requested > claim.capacity {
         return Err(Rule::InFlight);
     }
-    let only_usable = previous.usable.is_none()
-        && record.usable.is_some_and(|at| at >= record.crossed)
+    let only_usable = record.usable.is_some_and(|at| at >= record.crossed)
         && *previous == GrowthRecord { usable: None, ..record.clone() };
     if only_usable { Ok(()) } else { Err(Rule::Record) }
 }

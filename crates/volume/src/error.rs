@@ -1,6 +1,6 @@
 //! Everything that can go wrong with a volume, as its user reads it.
 
-use std::{io, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use orlop_api::Bytes;
 
@@ -133,8 +133,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: an I/O failure of `action` on `object`.
-    pub(crate) fn io<E: Into<io::Error>>(action: &'static str, object: impl ToString) -> impl FnOnce(E) -> Self {
-        let object = object.to_string();
-        move |source| Self::Io { action, object, source: source.into() }
+    pub(crate) fn io<E: Into<io::Error>>(action: &'static str, object: impl fmt::Display) -> impl FnOnce(E) -> Self {
+        move |source| Self::Io { action, object: object.to_string(), source: source.into() }
     }
 }

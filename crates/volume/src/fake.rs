@@ -147,13 +147,14 @@ impl Volumes for FakeVolumes {
     }
 
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage> {
+        /// One inode for each so many bytes, of which none is in use: the fake has no files.
+        const BYTES_PER_INODE: u64 = 4096;
+
         let state = self.state();
         let total = state.get(id)?.size;
         if state.mounts.get(at) != Some(id) {
             return Err(Error::NotMounted { id: id.clone(), path: at.to_owned() });
         }
-        /// One inode for each so many bytes, of which none is in use: the fake has no files.
-        const BYTES_PER_INODE: u64 = 4096;
         let inodes = total.0 / BYTES_PER_INODE;
         Ok(Usage { total, available: total, used: Bytes(0), total_inodes: inodes, free_inodes: inodes })
     }

@@ -32,7 +32,7 @@ impl LocalVolumes {
 
     /// Promises the new size, durably.
     fn lengthen(&self, id: &VolumeId, from: Bytes, to: Bytes) -> Result<()> {
-        debug_assert!(to > from, "a volume is never shrunk");
+        assert!(to > from, "a volume is never shrunk");
         let path = self.pool.image(id);
         self.pool.promise(Bytes(to.0 - from.0), || {
             OpenOptions::new()
@@ -61,7 +61,8 @@ impl LocalVolumes {
         self.grown(id, record, size)
     }
 
-    /// Grows the filesystem of a volume that is attached and not mounted, where that is the way that always works.
+    /// Grows the filesystem of a volume that is attached and not mounted, if it cannot grow once it is mounted. That is
+    /// the second choice, because only a mounted filesystem has a journal for what an abrupt stop interrupts.
     pub(crate) fn grow_unmounted(
         &self,
         id: &VolumeId,
@@ -69,7 +70,7 @@ impl LocalVolumes {
         size: Bytes,
         device: &Device,
     ) -> Result<()> {
-        if record.filesystem_size >= size || record.filesystem != Filesystem::Ext4 {
+        if record.filesystem_size >= size || record.filesystem == Filesystem::Xfs || grows_ext4_online()? {
             return Ok(());
         }
         device.refresh_size()?;

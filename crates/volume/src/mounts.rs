@@ -56,7 +56,7 @@ impl Table {
     }
 }
 
-/// Reads a line of `/proc/self/mountinfo`, as proc_pid_mountinfo(5) describes it.
+/// Reads a line of `/proc/self/mountinfo`, as `proc_pid_mountinfo(5)` describes it.
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let number = std::str::from_utf8(fields.nth(2)?).ok()?;

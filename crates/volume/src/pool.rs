@@ -109,7 +109,6 @@ impl Pool {
     /// Makes a volume's directory under a temporary name, with an empty image in it.
     pub(crate) fn begin(&self, id: &VolumeId) -> Result<NewFolder> {
         let folder = self.volumes.join(format!("{}{id}", Self::CREATING));
-        remove(&folder)?;
         let new = NewFolder { image: folder.join(Self::IMAGE), record: folder.join(Self::RECORD), folder };
         fs::DirBuilder::new()
             .mode(0o700)
@@ -202,11 +201,20 @@ impl Pool {
     }
 }
 
-/// A volume's directory while it is being made.
+/// A volume's directory while it is being made. If it does not get that far it is removed, with the room that it holds.
 pub(crate) struct NewFolder {
     folder: PathBuf,
     pub image: PathBuf,
     pub record: PathBuf,
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        // One that is complete has another name by now.
+        if let Err(error) = remove(&self.folder) {
+            tracing::error!(%error, "what is left of a creation stays until the driver is started again");
+        }
+    }
 }
 
 /// Removes a directory with what is in it; one that is not there is no error.

@@ -17,10 +17,10 @@ pub(super) struct Args {
     /// The kubelet's directory; the driver must see it at the same path as the node
     #[arg(long, default_value = "/var/lib/kubelet")]
     kubelet_dir: PathBuf,
-    /// The driver's socket, below the kubelet's directory [default: plugins/local.orlop.dev/csi.sock there]
+    /// The driver's socket, below the kubelet's directory [default: `plugins/local.orlop.dev/csi.sock` there]
     #[arg(long)]
     endpoint: Option<PathBuf>,
-    /// Where the kubelet looks for plugins [default: plugins_registry in the kubelet's directory]
+    /// Where the kubelet looks for plugins [default: `plugins_registry` in the kubelet's directory]
     #[arg(long)]
     registration_dir: Option<PathBuf>,
     /// The directory of the volumes, on XFS with reflink or on btrfs

@@ -1,14 +1,14 @@
 //! `orlop operator`.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use orlop_api::Period;
 
 use super::{Failure, Outcome};
-use crate::operator::{self, Config, OperatorError};
+use crate::operator::{self, Config, OperatorError, SourcesConfig};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -21,24 +21,33 @@ pub(super) struct Args {
     /// Where to serve /metrics, /healthz and /readyz
     #[arg(long, default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
-    /// Where to serve agents; port 0 for any free one, which they learn from the ConfigMap orlop-agents
+    /// Where to listen for agents; port 0 takes any that is free
     #[arg(long, default_value = "0.0.0.0:0")]
     agents_address: SocketAddr,
-    /// Under which address agents reach this process
-    #[arg(long, env = "POD_IP")]
+    /// The address at which agents reach this operator
+    #[arg(long, env = "POD_IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pod_ip: IpAddr,
-    /// The ServiceAccount that agents run as, in the operator's namespace
-    #[arg(long, default_value = "orlop-agent")]
-    agent_service_account: String,
-    /// Ask the kubelets of nodes without an agent this often, such as 30s; not at all when left out
+    /// The agents' ServiceAccount, as NAMESPACE/NAME
+    #[arg(long, default_value = "orlop-system/orlop-agent", value_parser = service_account)]
+    agent_service_account: (String, String),
+    /// How often to ask the kubelets of nodes without an agent, such as 30s; left out, they are not asked
     #[arg(long)]
     kubelet_interval: Option<Period>,
     /// The name of the Lease that the acting operator holds
     #[arg(long, default_value = "orlop-operator")]
     lease_name: String,
-    /// For how many seconds the Lease holds when it is not renewed
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=3600))]
-    lease_duration_seconds: u64,
+    /// For how long the Lease holds when it is not renewed; a standby takes over after that
+    #[arg(long, default_value_t = Period::from_secs(15))]
+    lease_duration: Period,
+}
+
+fn service_account(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err(format!("`{text}` is not a ServiceAccount: write NAMESPACE/NAME")),
+    }
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
@@ -46,12 +55,14 @@ pub(super) async fn run(args: Args) -> Outcome {
         namespace: args.namespace,
         identity: args.identity,
         http_address: args.http_address,
-        agents_address: args.agents_address,
-        pod_ip: args.pod_ip,
-        agent_service_account: args.agent_service_account,
-        kubelet_interval: args.kubelet_interval.map(|period| Duration::from_secs(period.as_secs())),
         lease_name: args.lease_name,
-        lease_duration: Duration::from_secs(args.lease_duration_seconds),
+        lease_duration: Duration::from_secs(args.lease_duration.as_secs()),
+        sources: SourcesConfig {
+            agents_address: args.agents_address,
+            pod_ip: args.pod_ip,
+            agent_service_account: args.agent_service_account,
+            kubelet_interval: args.kubelet_interval.map(|interval| Duration::from_secs(interval.as_secs())),
+        },
     };
     operator::run(config).await.map_err(|error| {
         let remedy = remedy(&error);
@@ -62,9 +73,10 @@ pub(super) async fn run(args: Args) -> Outcome {
 fn remedy(error: &OperatorError) -> &'static str {
     match error {
         OperatorError::Client(_) => "set KUBECONFIG to the kubeconfig of a cluster, or run it as a pod in one",
-        OperatorError::Http { .. } => "choose a free address with --http-address",
-        OperatorError::Sources(_) => "choose a free address with --agents-address",
+        OperatorError::Listen { .. } => "choose a free address with --http-address and --agents-address",
         OperatorError::Deposed(_) => "start it again: it waits as a standby",
-        OperatorError::Ended(_) | OperatorError::Signals(_) => "start it again, and report it with its log",
+        OperatorError::Identity(_) | OperatorError::Agents(_) | OperatorError::Ended(_) | OperatorError::Signals(_) => {
+            "start it again, and report it with its log"
+        }
     }
 }

@@ -8,7 +8,9 @@ use crate::{
     ui::progress::Progress,
 };
 
+// Without a group: `orlop demo` takes these arguments beside its own.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// The cluster's name; several run side by side
     #[arg(long, default_value_t)]

@@ -104,7 +104,7 @@ fn report(directory: &Path, progress: &Progress, began: Instant) -> Outcome {
         "{}",
         json!({
             "written": progress.written().0,
-            "elapsed": began.elapsed().as_millis() as f64 / 1000.0,
+            "elapsed": (began.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
             "enospc": progress.enospc(),
             "free": filesystem.f_bavail * filesystem.f_frsize,
             "total": filesystem.f_blocks * filesystem.f_frsize,

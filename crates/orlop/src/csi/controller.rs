@@ -106,7 +106,7 @@ impl Driver {
         }
         let Sizes { at_least, at_most } = Sizes::or_default(request.capacity_range.as_ref())?;
         let volume = self.volumes.create(&NewVolume { name, at_least, at_most, filesystem })?;
-        Ok(CreateVolumeResponse { volume: Some(self.described(volume)) })
+        Ok(CreateVolumeResponse { volume: Some(self.described(&volume)) })
     }
 
     /// May a volume of this node be made, for whoever has these requirements? All nodes that will do are in `requisite`;
@@ -117,7 +117,7 @@ impl Driver {
         listed.is_empty() || listed.iter().any(|topology| self.is_here(topology))
     }
 
-    fn described(&self, volume: Volume) -> csi::Volume {
+    fn described(&self, volume: &Volume) -> csi::Volume {
         csi::Volume {
             capacity_bytes: signed(volume.size),
             volume_id: volume.id.to_string(),
@@ -169,7 +169,8 @@ impl Driver {
         let volumes = self.volumes.list()?;
         let mut rest = volumes.into_iter().filter(|volume| first.as_ref().is_none_or(|first| volume.id >= *first));
         let page = rest.by_ref().take(most);
-        let entries = page.map(|volume| Entry { volume: Some(self.described(volume)), ..Default::default() }).collect();
+        let entries =
+            page.map(|volume| Entry { volume: Some(self.described(&volume)), ..Default::default() }).collect();
         Ok(ListVolumesResponse {
             entries,
             next_token: rest.next().map_or_else(String::new, |next| next.id.to_string()),

@@ -2,6 +2,7 @@
 //! work. One driver runs on each node, with the provisioner beside it in node-deployment mode, and has the volumes of
 //! its own node only. It keeps nothing in memory and asks nothing of the API server.
 
+mod authority;
 mod controller;
 mod identity;
 mod node;

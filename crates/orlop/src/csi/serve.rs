@@ -15,7 +15,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use super::{Driver, registration::Registrar};
+use super::{Driver, authority, registration::Registrar};
 use crate::rpc::{
     csi_v1::{controller_server::ControllerServer, identity_server::IdentityServer, node_server::NodeServer},
     registration_v1::registration_server::RegistrationServer,
@@ -74,7 +74,7 @@ pub async fn serve(driver: Driver, endpoints: &Endpoints) -> Result<(), ServeErr
     let registrar = Registrar { endpoint: endpoints.csi.clone(), refused };
     let registration = Server::builder()
         .add_service(RegistrationServer::new(registrar))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(authority::connections(listener), stop.clone().cancelled_owned());
 
     tracing::info!(socket = %endpoints.csi.display(), "serving");
     let told = async {

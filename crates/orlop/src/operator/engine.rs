@@ -2,16 +2,11 @@
 //! carries it out or tells of it. It alone holds the observer and the ledger; everything that waits for the API server
 //! runs beside it and reports back.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::names::Reason;
-use orlop_planner::{
-    Action, ClaimId, Decision, Governance, Ledger, Outcome, Plan, PolicyId, Report, View, invariants, plan_claims,
-};
+use orlop_planner::{Action, ClaimId, Governance, Ledger, Plan, PolicyId, Report, View, invariants, plan_claims};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
@@ -21,13 +16,14 @@ use tracing::{error, info, warn};
 use super::{
     act::{Acted, Executor, Failure},
     agenda::Agenda,
-    backoff::Backoff,
     events::{self, Notices},
     http::Health,
     lease::Leadership,
     measure::{Measurement, Watches},
     metrics::Metrics,
     observe::{Dirty, Observation, Observer},
+    pace::Pace,
+    setbacks::Setbacks,
     status::{self, Statuses, Written},
 };
 
@@ -43,14 +39,6 @@ const BATCH_MAX: usize = 512;
 /// Just after the start nothing has been measured yet, and that is no news: agents reconnect within five seconds, and
 /// the kubelets are asked within half a minute. Until then a missing measurement is not reported.
 const SETTLE: SignedDuration = SignedDuration::from_secs(30);
-
-/// How long to wait after an action that the API server refused: a quota or a webhook changes its mind when somebody
-/// changes it.
-const REFUSED_BACKOFF: Backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_secs(300) };
-
-/// How long to wait after an action that was not answered, or was overtaken by another change: by then the watch has
-/// usually told what became of it.
-const RETRY_BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
 
 /// Where news comes from.
 pub(super) struct Inputs {
@@ -78,22 +66,13 @@ pub(super) struct Engine {
     to: Outputs,
     /// The claims that are being acted on. They are decided again when that has ended.
     busy: BTreeSet<ClaimId>,
-    setbacks: HashMap<ClaimId, Setback>,
+    setbacks: Setbacks,
+    pace: Pace,
     /// When this operator began to lead.
     leads_since: Option<Timestamp>,
     /// Policies of claims that were not measured yet when the operator had just started.
     unsettled: BTreeSet<PolicyId>,
     plan_at: Option<Instant>,
-}
-
-/// An action that failed.
-#[derive(Debug)]
-struct Setback {
-    failures: u32,
-    /// Until when no action is tried.
-    until: Timestamp,
-    /// What the API server said, where it refused.
-    refusal: Option<String>,
 }
 
 impl Engine {
@@ -105,7 +84,8 @@ impl Engine {
             leadership,
             to,
             busy: BTreeSet::new(),
-            setbacks: HashMap::new(),
+            setbacks: Setbacks::default(),
+            pace: Pace::default(),
             leads_since: None,
             unsettled: BTreeSet::new(),
             plan_at: None,
@@ -140,7 +120,7 @@ impl Engine {
     }
 
     fn measure(&mut self, measurement: Measurement) {
-        if let Measurement::Sampled { usage, .. } = &measurement {
+        if let Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } = &measurement {
             self.to.metrics.sampled(usage.source, usage.at);
         }
         self.observer.measure(measurement);
@@ -153,7 +133,7 @@ impl Engine {
             let wait = at.duration_since(Timestamp::now());
             now + Duration::try_from(wait).unwrap_or_default()
         });
-        [self.plan_at, due, self.to.statuses.next()].into_iter().flatten().fold(now + TURN_AT_LEAST, Instant::min)
+        [self.plan_at, due, self.pace.next()].into_iter().flatten().fold(now + TURN_AT_LEAST, Instant::min)
     }
 
     fn turn(&mut self) {
@@ -206,7 +186,7 @@ impl Engine {
     fn pass(&mut self, dirty: Dirty, now: Timestamp) {
         let started = std::time::Instant::now();
         for policy in dirty.policies {
-            self.to.statuses.mark(policy, Instant::now());
+            self.pace.mark(policy, Instant::now());
         }
         // A claim that is being acted on is decided when the outcome is known; it is marked again then.
         let (gone, claims): (Vec<_>, Vec<_>) = dirty
@@ -224,7 +204,7 @@ impl Engine {
             self.to.metrics.invariant_violated();
             error!(%violation, "an action breaks an invariant and is refused: this is a bug");
         }
-        self.hold_back(&mut plan, &mut report, now);
+        self.setbacks.hold_back(&mut plan, &mut report, now);
         self.settle(&mut report, now);
         for (id, decision) in &report.decisions {
             if let Some(at) = decision.again_at {
@@ -237,31 +217,12 @@ impl Engine {
         self.update_watches(&claims);
     }
 
-    /// Takes out of the plan what has failed a short while ago. Where the API server refused a growth, the report
-    /// says so.
-    fn hold_back(&self, plan: &mut Plan, report: &mut Report, now: Timestamp) {
-        if self.setbacks.is_empty() {
-            return;
-        }
-        let in_force = |claim: &ClaimId| self.setbacks.get(claim).filter(|setback| now < setback.until);
-        for (claim, decision) in &mut report.decisions {
-            let Some(setback) = in_force(claim) else { continue };
-            decision.again_at = Some(decision.again_at.map_or(setback.until, |at| at.min(setback.until)));
-            if let (Outcome::Grow(to), Some(refusal)) = (decision.outcome, &setback.refusal) {
-                decision.outcome = Outcome::Wait;
-                decision.reason = Reason::GrowthFailed;
-                decision.message = format!("the API server refuses to let the claim grow to {to}: {refusal}");
-            }
-        }
-        plan.actions.retain(|action| in_force(action.claim()).is_none());
-    }
-
     /// Leaves out of the report what is only not known yet.
     fn settle(&mut self, report: &mut Report, now: Timestamp) {
         let Some(settled_at) = self.leads_since.and_then(|since| since.checked_add(SETTLE).ok()) else { return };
         if now >= settled_at {
             let policies = std::mem::take(&mut self.unsettled);
-            policies.into_iter().for_each(|policy| self.to.statuses.mark(policy, Instant::now()));
+            policies.into_iter().for_each(|policy| self.pace.mark(policy, Instant::now()));
             return;
         }
         report.decisions.retain(|claim, decision| {
@@ -300,7 +261,7 @@ impl Engine {
             self.tell(id, now);
         }
         for policy in changes.policies {
-            self.to.statuses.mark(policy, Instant::now());
+            self.pace.mark(policy, Instant::now());
         }
     }
 
@@ -316,9 +277,9 @@ impl Engine {
         let reason = self.ledger.decision(claim).map(|decision| decision.reason);
         self.to.metrics.claim_moved(reason, None);
         self.agenda.forget(claim);
-        self.setbacks.remove(claim);
+        self.setbacks.clear(claim);
         for policy in self.ledger.remove(claim).policies {
-            self.to.statuses.mark(policy, Instant::now());
+            self.pace.mark(policy, Instant::now());
         }
     }
 
@@ -354,9 +315,7 @@ impl Engine {
             }
         }
         match failed {
-            None => {
-                self.setbacks.remove(&claim);
-            }
+            None => self.setbacks.clear(&claim),
             Some((action, failure)) => self.failed(&claim, &action, failure),
         }
         self.observer.mark(claim);
@@ -366,8 +325,7 @@ impl Engine {
         match action {
             Action::Grow { claim, uid, record, .. } => {
                 self.to.metrics.growth_requested();
-                let message = self.ledger.decision(claim).map_or("", |decision: &Decision| &decision.message);
-                self.to.notices.send(events::growing(claim, uid, record, message));
+                self.to.notices.send(events::growing(claim, uid, record, self.ledger.decision(claim)));
             }
             Action::RecordUsable { record, .. } => self.to.metrics.growth_usable(record),
             Action::SyncPod { .. } => {}
@@ -377,20 +335,14 @@ impl Engine {
     fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure) {
         self.to.metrics.action_failed(failure.label());
         warn!(%claim, ?action, ?failure, "an action failed");
-        let failures = self.setbacks.get(claim).map_or(0, |setback| setback.failures);
-        let (wait, refusal) = match failure {
-            Failure::Refused(why) => (REFUSED_BACKOFF.after(failures), Some(why)),
-            Failure::Overtaken | Failure::Unanswered(_) => (RETRY_BACKOFF.after(failures), None),
-        };
-        let until = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
-        self.setbacks.insert(claim.clone(), Setback { failures: failures + 1, until, refusal });
+        self.setbacks.failed(claim, failure, Timestamp::now());
     }
 
     fn write_due_statuses(&mut self) {
         let now = Timestamp::now();
-        for policy in self.to.statuses.take_due(Instant::now()) {
+        for policy in self.pace.take_due(Instant::now()) {
             let Some(known) = self.observer.known_policy(&policy) else {
-                self.to.statuses.forget(&policy);
+                self.pace.forget(&policy);
                 continue;
             };
             if self.unsettled.contains(&policy) {
@@ -400,18 +352,20 @@ impl Engine {
                 Some(why) => status::of_invalid(known, why, now),
                 None => self.ledger.status(&policy, known.generation, known.status.as_ref(), now),
             };
-            if known.status.as_ref() == Some(&status) {
+            if !status::is_news(known.status.as_ref(), &status) {
                 continue;
             }
             if let Some(condition) = status::newly_not_ready(known.status.as_ref(), &status) {
                 let (reason, message) = (&condition.reason, &condition.message);
                 self.to.notices.send(events::not_ready(&policy, &known.uid, known.generation, reason, message));
             }
+            self.pace.begin(policy.clone());
             self.to.statuses.write(policy, &known.uid, &status);
         }
     }
 
     fn written(&mut self, written: Written) {
+        self.pace.end(&written.policy, written.result.is_ok(), Instant::now());
         match written.result {
             Ok(observation) => self.observer.observe(observation),
             Err(failure) => warn!(policy = %written.policy, ?failure, "a status could not be written"),

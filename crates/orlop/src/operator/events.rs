@@ -54,14 +54,19 @@ enum Severity {
     Warning,
 }
 
-/// A growth has been asked for; the message is the decision's.
-pub(super) fn growing(id: &ClaimId, uid: &Uid, record: &GrowthRecord, message: &str) -> Notice {
+/// A growth has been asked for. The decision tells why with its numbers, where it is still known.
+pub(super) fn growing(id: &ClaimId, uid: &Uid, record: &GrowthRecord, decision: Option<&Decision>) -> Notice {
+    let decided = decision.filter(|decision| decision.outcome == Outcome::Grow(record.to));
+    let note = decided.map_or_else(
+        || format!("grow from {} to {} ({})", record.from, record.to, record.reason),
+        |decision| decision.message.clone(),
+    );
     Notice {
         about: About::Claim(id.clone()),
         uid: uid.clone(),
         severity: Severity::Normal,
         reason: "Growing".to_owned(),
-        note: message.to_owned(),
+        note,
         occasion: format!("{} at {}", record.to, record.crossed),
     }
 }
@@ -73,8 +78,7 @@ pub(super) fn of_decision(id: &ClaimId, claim: &Claim, decision: &Decision, now:
         match record.usable {
             // Had the operator been killed between asking and telling, it is told now.
             None if matches!(decision.outcome, Outcome::Growing(_)) && is_news(record.crossed, now) => {
-                let message = format!("grow from {} to {} ({})", record.from, record.to, record.reason);
-                notices.push(growing(id, &claim.uid, record, &message));
+                notices.push(growing(id, &claim.uid, record, None));
             }
             Some(usable) if is_news(usable, now) => notices.push(grown(id, &claim.uid, record, usable)),
             _ => {}
@@ -256,4 +260,114 @@ async fn deliver(client: &Client, notice: &Notice, instance: &str) -> bool {
     }
     warn!(event = event.metadata.name, "an Event could not be sent");
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use orlop_api::{Bytes, Mode, names::Reason};
+    use orlop_planner::{NamespaceName, Resize};
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn id() -> ClaimId {
+        ClaimId { namespace: NamespaceName("app".into()), name: "data".into() }
+    }
+
+    fn record() -> GrowthRecord {
+        GrowthRecord {
+            from: Bytes::GIB,
+            to: Bytes(2 << 30),
+            filesystem: Bytes(1000 << 20),
+            crossed: at(100),
+            decided: at(101),
+            reason: Reason::BelowMinFree,
+            usable: None,
+        }
+    }
+
+    fn claim(growth: Option<GrowthRecord>) -> Claim {
+        Claim {
+            uid: Uid("u".into()),
+            labels: std::collections::BTreeMap::new(),
+            class: None,
+            driver: None,
+            bound: true,
+            raw_block: false,
+            requested: Bytes(2 << 30),
+            capacity: Bytes::GIB,
+            volume_capacity: Bytes::GIB,
+            resize: Resize::Idle,
+            growth,
+            pods: Vec::new(),
+            usage: None,
+        }
+    }
+
+    fn decision(outcome: Outcome, reason: Reason) -> Decision {
+        Decision {
+            uid: Uid("u".into()),
+            governance: Governance::None,
+            mode: Mode::Auto,
+            size: Bytes(2 << 30),
+            outcome,
+            reason,
+            message: "because".into(),
+            again_at: None,
+        }
+    }
+
+    fn told(claim: &Claim, decision: &Decision, now: i64) -> Vec<(String, String)> {
+        let notices = of_decision(&id(), claim, decision, at(now));
+        notices.into_iter().map(|notice| (notice.reason, notice.note)).collect()
+    }
+
+    #[test]
+    fn a_growth_is_told_again_after_a_restart_under_the_same_name() {
+        let decided = decision(Outcome::Grow(record().to), Reason::BelowMinFree);
+        let first = growing(&id(), &Uid("u".into()), &record(), Some(&decided));
+        assert_eq!(first.note, "because");
+        let under_way = decision(Outcome::Growing(record().to), Reason::Growing);
+        let [again] = &of_decision(&id(), &claim(Some(record())), &under_way, at(110))[..] else { panic!("one") };
+        assert_eq!(again.note, "grow from 1Gi to 2Gi (BelowMinFree)");
+        let name = |notice: &Notice| notice.event("operator", at(1)).metadata.name;
+        assert_eq!(name(&first), name(again));
+
+        let next = GrowthRecord { to: Bytes(3 << 30), ..record() };
+        assert_ne!(name(&first), name(&growing(&id(), &Uid("u".into()), &next, None)));
+        assert_ne!(name(&first), name(&growing(&id(), &Uid("other".into()), &record(), None)));
+    }
+
+    #[test]
+    fn a_growth_that_has_become_usable_is_told_with_how_long_it_took_while_it_is_news() {
+        let claim = claim(Some(GrowthRecord { usable: Some(at(102)), ..record() }));
+        let fine = decision(Outcome::Keep, Reason::EnoughRoom);
+        let note = "grown from 1Gi to 2Gi: the new bytes were usable 2.0 s after the threshold was crossed";
+        assert_eq!(told(&claim, &fine, 110), [("Grown".to_owned(), note.to_owned())]);
+        assert_eq!(told(&claim, &fine, 100 + 3600), []);
+    }
+
+    #[test]
+    fn a_problem_is_a_warning_and_everything_else_is_left_to_the_status() {
+        let stuck = decision(Outcome::Wait, Reason::AtMaximum);
+        let [notice] = &of_decision(&id(), &claim(None), &stuck, at(1))[..] else { panic!("one") };
+        assert_eq!((notice.severity, notice.reason.as_str()), (Severity::Warning, "AtMaximum"));
+        for (outcome, reason) in [(Outcome::Keep, Reason::EnoughRoom), (Outcome::Wait, Reason::NotBound)] {
+            assert_eq!(told(&claim(None), &decision(outcome, reason), 1), []);
+        }
+    }
+
+    #[test]
+    fn an_event_fits_what_the_api_server_takes() {
+        let long = ClaimId { namespace: NamespaceName("app".into()), name: "d.".repeat(126) + "d" };
+        let wordy = Decision { message: "ü".repeat(2000), ..decision(Outcome::Wait, Reason::GrowthFailed) };
+        let [notice] = &of_decision(&long, &claim(None), &wordy, at(1))[..] else { panic!("one") };
+        let event = notice.event("operator", at(1));
+        assert!(event.note.unwrap().len() <= NOTE_BYTES_MAX);
+        let name = event.metadata.name.unwrap();
+        assert!(name.len() <= 253 && !name.contains(".."), "{name}");
+    }
 }

@@ -50,6 +50,13 @@ impl Leadership {
         self.0.borrow().is_some_and(|until| Instant::now() < until)
     }
 
+    /// Waits until it may act.
+    pub(super) async fn begins(&mut self) {
+        while !self.is_held() {
+            self.changed().await;
+        }
+    }
+
     /// Waits for news: the lease was taken, renewed or lost.
     pub(super) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {

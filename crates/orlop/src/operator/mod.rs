@@ -6,27 +6,25 @@
 
 mod act;
 mod agenda;
+pub mod agents;
 mod backoff;
 mod client;
 mod engine;
 mod events;
 mod http;
-mod lease;
-pub mod agents;
 pub mod identity;
 pub mod kubelets;
+mod lease;
 pub mod measure;
 pub mod metrics;
 pub mod observe;
+mod pace;
+mod setbacks;
 mod sources;
 mod status;
 mod watch;
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -41,19 +39,19 @@ use self::{
     act::Executor,
     engine::{Engine, Inputs, Outputs},
     http::Health,
-    lease::{Candidate, Deposed},
+    lease::Candidate,
+    measure::Watches,
     metrics::Metrics,
-    sources::Sources,
+    sources::Connections,
     status::Statuses,
 };
+pub use self::{lease::Deposed, sources::SourcesConfig};
 
 /// How many observations wait for the engine at most.
 const OBSERVATIONS_MAX: usize = 1024;
 
 /// How many batches of measurements wait for the engine at most.
 const MEASUREMENTS_MAX: usize = 256;
-
-pub use self::sources::SourcesError;
 
 /// How the operator is to run.
 #[derive(Debug, Clone)]
@@ -64,18 +62,12 @@ pub struct Config {
     pub identity: String,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub http_address: SocketAddr,
-    /// Where agents are served; port 0 for any free one.
-    pub agents_address: SocketAddr,
-    /// Under which address agents reach this process: its pod's.
-    pub pod_ip: IpAddr,
-    /// The ServiceAccount that agents run as, in the same namespace.
-    pub agent_service_account: String,
-    /// How often the kubelet of a node without an agent is asked; none are where this is nothing.
-    pub kubelet_interval: Option<Duration>,
     /// The name of the Lease.
     pub lease_name: String,
     /// For how long the Lease holds when it is not renewed.
     pub lease_duration: Duration,
+    /// Where measurements come from.
+    pub sources: SourcesConfig,
 }
 
 /// Why the operator ended.
@@ -84,18 +76,21 @@ pub enum OperatorError {
     /// The API server cannot be spoken to as configured.
     #[error("the API server cannot be reached as configured")]
     Client(#[source] kube::Error),
-    /// The address for metrics and probes cannot be served.
-    #[error("cannot serve metrics and probes on {address}")]
-    Http {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
         /// The address.
         address: SocketAddr,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// Measurements cannot be taken.
-    #[error("measurements cannot be taken")]
-    Sources(#[from] SourcesError),
+    /// No key for the connections of the agents can be made.
+    #[error("cannot make a key and certificate for the agents")]
+    Identity(#[source] rcgen::Error),
+    /// The agents cannot be served.
+    #[error("cannot serve the agents")]
+    Agents(#[source] tonic::transport::Error),
     /// Another operator leads now. This one has stopped acting, and is to be started anew as a standby.
     #[error("this operator no longer leads")]
     Deposed(#[from] Deposed),
@@ -120,20 +115,19 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
     let mut watching = watch::start(&client, &observations, &metrics);
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
+    let (watches, nodes) = (Watches::default(), latest::Sender::default());
+    let sources = sources::run(
+        config.sources,
+        Connections {
+            client: client.clone(),
+            namespace: config.namespace,
+            leadership: leadership.clone(),
+            measurements,
+            watches: watches.clone(),
+            nodes: nodes.subscribe(),
+        },
+    );
     let (notices, telling) = events::sender(client.clone(), config.identity, leadership.clone(), metrics.clone());
-    let (watches, nodes) = (latest::Sender::default(), latest::Sender::default());
-    let sources = Sources {
-        client: client.clone(),
-        namespace: config.namespace,
-        agent_service_account: config.agent_service_account,
-        listen: config.agents_address,
-        reachable: config.pod_ip,
-        kubelet_interval: config.kubelet_interval,
-        measurements,
-        watches: watches.clone(),
-        nodes: nodes.subscribe(),
-    };
-    let taking = sources.run(leadership.clone());
     let engine = Engine::new(
         leadership.clone(),
         Outputs {
@@ -156,16 +150,13 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
         telling.await;
         Err(OperatorError::Ended("sender of Events"))
     });
-    parts.spawn(async move {
-        taking.await?;
-        Err(OperatorError::Ended("taking of measurements"))
-    });
     parts.spawn(async move { Err(OperatorError::Deposed(campaign.await)) });
+    parts.spawn(async move { Err(sources.await) });
     parts.spawn(async move {
         let address = config.http_address;
         match http::serve(address, health, metrics).await {
             Ok(()) => Err(OperatorError::Ended("HTTP server")),
-            Err(source) => Err(OperatorError::Http { address, source }),
+            Err(source) => Err(OperatorError::Listen { address, source }),
         }
     });
     parts.spawn(told_to_end());

@@ -1,101 +1,94 @@
-//! Where measurements come from: the agents, which dial the operator that leads, and the kubelets of nodes without one.
-//! A standby serves nobody, so that agents only ever find the leader.
+//! The sources of measurements. Only the leader runs them: agents dial it, and it asks the kubelets of the others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
+    collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use kube::Client;
-use orlop_planner::Watch;
 use tokio::{net::TcpListener, sync::watch};
+use tracing::info;
 
 use super::{
+    OperatorError,
     agents::{self, Agents},
     identity::{Identity, Publication},
     kubelets::{self, Kubelets},
     lease::Leadership,
-    measure::{ConnectedNodes, Measurements},
+    measure::{ConnectedNodes, Measurements, Watches},
 };
 
-/// What the sources need.
-pub(super) struct Sources {
+/// How the agents reach the operator, and which nodes it asks itself.
+#[derive(Debug, Clone)]
+pub struct SourcesConfig {
+    /// Where to listen for agents; port 0 takes any that is free.
+    pub agents_address: SocketAddr,
+    /// The address at which agents reach this operator, at the port that it listens on.
+    pub pod_ip: IpAddr,
+    /// The namespace and name of the agents' ServiceAccount.
+    pub agent_service_account: (String, String),
+    /// How often to ask the kubelets of nodes without an agent; never where there is none.
+    pub kubelet_interval: Option<Duration>,
+}
+
+/// What the sources are connected with.
+pub(super) struct Connections {
     pub(super) client: Client,
-    /// The operator's namespace, which is the agents' as well.
+    /// The namespace of the operator's own objects.
     pub(super) namespace: String,
-    /// The ServiceAccount that agents run as, in this namespace.
-    pub(super) agent_service_account: String,
-    /// Where to listen for agents; port 0 for any free one.
-    pub(super) listen: SocketAddr,
-    /// Under which address agents reach this process.
-    pub(super) reachable: IpAddr,
-    /// How often a kubelet is asked; none are where this is nothing.
-    pub(super) kubelet_interval: Option<Duration>,
+    pub(super) leadership: Leadership,
     pub(super) measurements: Measurements,
-    pub(super) watches: watch::Sender<BTreeMap<String, Watch>>,
+    pub(super) watches: Watches,
     pub(super) nodes: watch::Receiver<BTreeSet<String>>,
 }
 
-/// Why the sources cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SourcesError {
-    /// The address for agents cannot be listened on.
-    #[error("cannot listen for agents on {address}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The key that agents know this operator by cannot be made.
-    #[error("cannot make a key and its certificate")]
-    Identity(#[source] rcgen::Error),
-    /// The server that agents speak to has failed.
-    #[error("the server for agents failed")]
-    Serve(#[source] tonic::transport::Error),
-}
+/// Waits until this operator leads, and then runs the sources until one fails.
+pub(super) async fn run(config: SourcesConfig, connections: Connections) -> OperatorError {
+    let Connections { client, namespace, mut leadership, measurements, watches, nodes } = connections;
+    leadership.begins().await;
 
-impl Sources {
-    /// Waits until this operator leads, then takes measurements for as long as it runs.
-    pub(super) async fn run(self, mut leadership: Leadership) -> Result<(), SourcesError> {
-        while !leadership.is_held() {
-            leadership.changed().await;
-        }
-        let failed = |source| SourcesError::Listen { address: self.listen, source };
-        let listener = TcpListener::bind(self.listen).await.map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
-        let identity = Identity::new(Timestamp::now()).map_err(SourcesError::Identity)?;
-        let endpoint = SocketAddr::new(self.reachable, port);
-        let publication = Publication::new(self.client.clone(), &self.namespace, endpoint, &identity);
-        let connected = ConnectedNodes::default();
-        let kubelets = self.kubelet_interval.map(|interval| Kubelets {
-            summaries: kubelets::ApiServer(self.client.clone()),
-            nodes: self.nodes,
-            connected: connected.subscribe(),
-            measurements: self.measurements.clone(),
-            interval,
-        });
-        let agents = Agents {
-            reviewer: agents::ApiServer::new(self.client, &self.namespace, &self.agent_service_account),
-            measurements: self.measurements,
-            watches: self.watches,
-            connected,
-        };
-        tokio::select! {
-            served = agents::serve(listener, &identity, agents) => served.map_err(SourcesError::Serve),
-            () = publication.keep() => Ok(()),
-            () = ask(kubelets) => Ok(()),
-        }
-    }
-}
+    let address = config.agents_address;
+    let listening = async {
+        let listener = TcpListener::bind(address).await?;
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    };
+    let (listener, port) = match listening.await {
+        Ok(listening) => listening,
+        Err(source) => return OperatorError::Listen { address, source },
+    };
+    let identity = match Identity::new(Timestamp::now()) {
+        Ok(identity) => identity,
+        Err(error) => return OperatorError::Identity(error),
+    };
+    let endpoint = SocketAddr::new(config.pod_ip, port);
+    let publication = Publication::new(client.clone(), &namespace, endpoint, &identity);
+    info!(%endpoint, "listens for agents");
 
-async fn ask(kubelets: Option<Kubelets<kubelets::ApiServer>>) {
-    match kubelets {
-        Some(kubelets) => kubelets::run(kubelets).await,
-        None => std::future::pending().await,
+    let connected = ConnectedNodes::default();
+    let asking = {
+        let summaries = kubelets::ApiServer(client.clone());
+        let (measurements, connected) = (measurements.clone(), connected.subscribe());
+        let kubelets = |interval| kubelets::run(Kubelets { summaries, nodes, connected, measurements, interval });
+        let asking = config.kubelet_interval.map(kubelets);
+        async move {
+            match asking {
+                Some(asking) => asking.await,
+                None => std::future::pending().await,
+            }
+        }
+    };
+    let (namespace, name) = &config.agent_service_account;
+    let reviewer = agents::ApiServer::new(client, namespace, name);
+    let agents = Agents { reviewer, measurements, watches, connected };
+    tokio::select! {
+        served = agents::serve(listener, &identity, agents) => match served {
+            Ok(()) => OperatorError::Ended("server of the agents"),
+            Err(error) => OperatorError::Agents(error),
+        },
+        () = publication.keep() => OperatorError::Ended("publication for the agents"),
+        () = asking => OperatorError::Ended("source that asks the kubelets"),
     }
 }

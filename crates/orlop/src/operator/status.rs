@@ -1,10 +1,6 @@
-//! The statuses of policies: written only when they say something else than what is there, and at most once a second
-//! for each policy.
+//! The statuses of policies: how they are written, and what that of a policy says that cannot be read.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -19,33 +15,23 @@ use orlop_api::{
 };
 use orlop_planner::{PolicyId, PolicyKind, Uid};
 use serde_json::json;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     act::Failure,
-    backoff::Backoff,
     lease::Leadership,
     observe::{Change, KnownPolicy, Observation},
     watch,
 };
 
-/// How often the status of one policy is written at most.
-const EVERY: Duration = Duration::from_secs(1);
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
+/// A status whose writing has not been answered by then is written again.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Which policies' statuses are to be compared with what they should say, and when.
+/// Writes statuses.
 pub(super) struct Statuses {
     client: Client,
     leadership: Leadership,
-    due: BTreeMap<PolicyId, Instant>,
-    /// Not before then, and after how many failures.
-    earliest: HashMap<PolicyId, (Instant, u32)>,
     under_way: JoinSet<Written>,
-    writing: BTreeSet<PolicyId>,
 }
 
 /// What has become of writing a status.
@@ -58,41 +44,7 @@ pub(super) struct Written {
 
 impl Statuses {
     pub(super) fn new(client: Client, leadership: Leadership) -> Self {
-        Self {
-            client,
-            leadership,
-            due: BTreeMap::new(),
-            earliest: HashMap::new(),
-            under_way: JoinSet::new(),
-            writing: BTreeSet::new(),
-        }
-    }
-
-    /// Has the policy's status compared as soon as may be.
-    pub(super) fn mark(&mut self, policy: PolicyId, now: Instant) {
-        let earliest = self.earliest.get(&policy).map_or(now, |(earliest, _)| *earliest);
-        self.due.entry(policy).or_insert(earliest.max(now));
-    }
-
-    /// When the next status is due.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.due.iter().filter(|(policy, _)| !self.writing.contains(policy)).map(|(_, at)| *at).min()
-    }
-
-    /// The policies whose status is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<PolicyId> {
-        let due = self.due.iter().filter(|(policy, at)| **at <= now && !self.writing.contains(policy));
-        let due: Vec<_> = due.map(|(policy, _)| policy.clone()).collect();
-        for policy in &due {
-            self.due.remove(policy);
-        }
-        due
-    }
-
-    /// Forgets a policy that is no more.
-    pub(super) fn forget(&mut self, policy: &PolicyId) {
-        self.due.remove(policy);
-        self.earliest.remove(policy);
+        Self { client, leadership, under_way: JoinSet::new() }
     }
 
     /// Begins to write a status.
@@ -100,15 +52,14 @@ impl Statuses {
         // A UID cannot be changed, so another policy of the same name refuses this status.
         let patch = json!({ "metadata": { "uid": uid }, "status": status });
         let (client, leadership) = (self.client.clone(), self.leadership.clone());
-        self.writing.insert(policy.clone());
         self.under_way.spawn(async move {
-            if !leadership.is_held() {
-                let failure = Failure::Unanswered("this operator does not hold the lease now".to_owned());
-                return Written { policy, result: Err(failure) };
-            }
-            let result = match timeout(REQUEST_DEADLINE, send(&client, &policy, patch)).await {
-                Ok(result) => result.map_err(|error| Failure::from(&error)),
-                Err(_) => Err(Failure::Unanswered(format!("no answer within {REQUEST_DEADLINE:?}"))),
+            let result = if !leadership.is_held() {
+                Err(Failure::not_leading())
+            } else {
+                match timeout(REQUEST_DEADLINE, send(&client, &policy, patch)).await {
+                    Ok(result) => result.map_err(|error| Failure::from(&error)),
+                    Err(_) => Err(Failure::no_answer(REQUEST_DEADLINE)),
+                }
             };
             Written { policy, result }
         });
@@ -117,27 +68,9 @@ impl Statuses {
     /// Waits until some status has been written or could not be; forever where none is under way.
     pub(super) async fn written(&mut self) -> Written {
         match self.under_way.join_next().await {
-            Some(Ok(written)) => {
-                self.settle(&written, Instant::now());
-                written
-            }
+            Some(Ok(written)) => written,
             Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             None => std::future::pending().await,
-        }
-    }
-
-    fn settle(&mut self, written: &Written, now: Instant) {
-        let policy = &written.policy;
-        self.writing.remove(policy);
-        match &written.result {
-            Ok(_) => {
-                self.earliest.insert(policy.clone(), (now + EVERY, 0));
-            }
-            Err(_) => {
-                let failures = self.earliest.get(policy).map_or(0, |(_, failures)| *failures);
-                self.earliest.insert(policy.clone(), (now + BACKOFF.after(failures), failures + 1));
-                self.mark(policy.clone(), now);
-            }
         }
     }
 }
@@ -158,6 +91,11 @@ async fn send(client: &Client, policy: &PolicyId, patch: serde_json::Value) -> R
             Ok(Observation::ClusterPolicy(Change::Is(id, watch::cluster_policy(object.0))))
         }
     }
+}
+
+/// Would writing the status change what is there? Compared as it is written: a time is written in whole seconds.
+pub(super) fn is_news(before: Option<&PolicyStatus>, after: &PolicyStatus) -> bool {
+    before.is_none_or(|before| json!(before) != json!(after))
 }
 
 /// What the status of a policy says that cannot be read, and so governs nothing.
@@ -192,4 +130,57 @@ pub(super) fn newly_not_ready<'a>(before: Option<&PolicyStatus>, after: &'a Poli
     let was_not_ready = before
         .is_some_and(|status| status.conditions.iter().any(|it| it.type_ == condition::READY && it.status == "False"));
     not_ready(after).filter(|_| !was_not_ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn known(status: Option<PolicyStatus>) -> KnownPolicy {
+        KnownPolicy { uid: Uid("u".into()), generation: Some(3), invalid: None, status }
+    }
+
+    #[test]
+    fn the_status_of_a_policy_that_cannot_be_read_says_why_and_since_when() {
+        let first = of_invalid(&known(None), "no such operator", at(10));
+        let [ready, healthy] = &first.conditions[..] else { panic!("two conditions") };
+        assert_eq!((ready.type_.as_str(), ready.status.as_str()), ("Ready", "False"));
+        assert_eq!((healthy.type_.as_str(), healthy.status.as_str()), ("Healthy", "Unknown"));
+        assert_eq!(ready.message, "the policy is not applied: no such operator");
+        assert_eq!(ready.observed_generation, Some(3));
+
+        let second = of_invalid(&known(Some(first)), "still none", at(20));
+        assert_eq!(second.conditions[0].last_transition_time, Time(at(10)));
+        assert_eq!(second.conditions[0].message, "the policy is not applied: still none");
+    }
+
+    #[test]
+    fn a_status_that_reads_the_same_when_it_is_written_is_no_news() {
+        let claim = |since| orlop_api::policy::ClaimStatus {
+            namespace: "app".to_owned(),
+            name: "data".to_owned(),
+            size: orlop_api::Bytes::GIB,
+            target: None,
+            reason: orlop_api::names::Reason::EnoughRoom,
+            message: String::new(),
+            since: Time(since),
+        };
+        let status = |since| PolicyStatus { claims: vec![claim(since)], ..PolicyStatus::default() };
+        let exactly = Timestamp::new(10, 123_456_789).unwrap();
+        assert!(!is_news(Some(&status(at(10))), &status(exactly)));
+        assert!(is_news(Some(&status(at(10))), &status(at(11))));
+        assert!(is_news(None, &PolicyStatus::default()));
+    }
+
+    #[test]
+    fn that_a_policy_is_not_in_force_is_told_when_it_begins() {
+        let not_ready = of_invalid(&known(None), "no such operator", at(10));
+        assert!(newly_not_ready(None, &not_ready).is_some());
+        assert!(newly_not_ready(Some(&not_ready), &not_ready).is_none());
+        assert!(newly_not_ready(Some(&not_ready), &PolicyStatus::default()).is_none());
+    }
 }

@@ -12,11 +12,9 @@ pub(super) fn fill(seed: u64, file: u64, offset: u64, block: &mut [u8]) {
     debug_assert!(offset.is_multiple_of(WORD as u64), "data is generated in whole words");
     // Each file starts at a place of its own in the sequence, far from the others'.
     let start = mix(seed ^ mix(file));
-    let mut word = offset / WORD as u64;
-    for chunk in block.chunks_mut(WORD) {
+    for (word, chunk) in (offset / WORD as u64..).zip(block.chunks_mut(WORD)) {
         let bytes = mix(start.wrapping_add(word.wrapping_mul(GOLDEN))).to_le_bytes();
         chunk.copy_from_slice(&bytes[..chunk.len()]);
-        word += 1;
     }
 }
 

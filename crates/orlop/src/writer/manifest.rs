@@ -5,15 +5,17 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::WriterError;
 
-/// The manifest's name in the directory.
-const NAME: &str = "manifest.jsonl";
+/// Where the manifest of a directory is.
+pub(super) fn path(directory: &Path) -> PathBuf {
+    directory.join("manifest.jsonl")
+}
 
 /// The manifest's first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +48,7 @@ impl Manifest {
     ///
     /// Fails when the directory holds data of another seed, or a manifest that is none.
     pub(super) fn open(directory: &Path, seed: u64) -> Result<Self, WriterError> {
-        let path = directory.join(NAME);
+        let path = path(directory);
         let fail = |error| WriterError::io("open", &path, error);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
@@ -134,8 +136,8 @@ mod tests {
     #[test]
     fn a_file_that_is_no_manifest_is_refused_and_left_as_it_is() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(NAME), "precious\n").unwrap();
+        std::fs::write(path(directory.path()), "precious\n").unwrap();
         assert!(matches!(Manifest::open(directory.path(), 1), Err(WriterError::Manifest { .. })));
-        assert_eq!(std::fs::read_to_string(directory.path().join(NAME)).unwrap(), "precious\n");
+        assert_eq!(std::fs::read_to_string(path(directory.path())).unwrap(), "precious\n");
     }
 }

@@ -118,7 +118,7 @@ pub fn write_and_verify(options: &Options, progress: &Progress) -> Result<Option
     let mut manifest = Manifest::open(&options.directory, options.seed)?;
     let mut written: u64 = manifest.entries.iter().map(|entry| entry.bytes).sum();
     progress.written.store(written, Ordering::Relaxed);
-    let manifest_path = options.directory.join("manifest.jsonl");
+    let manifest_path = manifest::path(&options.directory);
     let started = until_there_is_room(progress, || manifest.start(options.seed))
         .map_err(|error| WriterError::io("write", &manifest_path, error))?;
     if started.is_none() {

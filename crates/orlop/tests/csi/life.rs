@@ -37,22 +37,22 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn capability() -> Option<VolumeCapability> {
-    Some(VolumeCapability {
+fn capability() -> VolumeCapability {
+    VolumeCapability {
         access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
         access_type: Some(AccessType::Mount(MountVolume::default())),
-    })
+    }
 }
 
-fn size(required_bytes: i64) -> Option<CapacityRange> {
-    Some(CapacityRange { required_bytes, limit_bytes: 0 })
+fn at_least(required_bytes: i64) -> CapacityRange {
+    CapacityRange { required_bytes, limit_bytes: 0 }
 }
 
 async fn create(node: &Node) -> Result<String, Status> {
     let request = CreateVolumeRequest {
         name: "v".into(),
-        capacity_range: size(GIB),
-        volume_capabilities: capability().into_iter().collect(),
+        capacity_range: Some(at_least(GIB)),
+        volume_capabilities: vec![capability()],
         ..Default::default()
     };
     Ok(node.controller().await.create_volume(request).await?.into_inner().volume.unwrap().volume_id)
@@ -64,7 +64,7 @@ async fn mount(node: &Node, id: &str) -> Result<(), Status> {
     let stage = NodeStageVolumeRequest {
         volume_id: id.into(),
         staging_target_path: staged.clone(),
-        volume_capability: capability(),
+        volume_capability: Some(capability()),
         ..Default::default()
     };
     node.node().await.node_stage_volume(stage).await?;
@@ -72,7 +72,7 @@ async fn mount(node: &Node, id: &str) -> Result<(), Status> {
         volume_id: id.into(),
         staging_target_path: staged,
         target_path: target,
-        volume_capability: capability(),
+        volume_capability: Some(capability()),
         ..Default::default()
     };
     node.node().await.node_publish_volume(publish).await.map(drop)
@@ -82,7 +82,7 @@ async fn grow(node: &Node, id: &str, to: i64) -> Result<i64, Status> {
     let request = NodeExpandVolumeRequest {
         volume_id: id.into(),
         volume_path: node.path("target").display().to_string(),
-        capacity_range: size(to),
+        capacity_range: Some(at_least(to)),
         ..Default::default()
     };
     Ok(node.node().await.node_expand_volume(request).await?.into_inner().capacity_bytes)

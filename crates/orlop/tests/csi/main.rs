@@ -1,16 +1,21 @@
 //! `orlop csi` as a process, spoken to over its sockets as the kubelet and the sidecars do. It needs root; without it,
 //! and without the tool that a test needs, the test is reported as ignored.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod driver;
 mod life;
 mod sanity;
+
+use std::{os::unix::process::CommandExt as _, process::Command};
 
 use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let arguments = Arguments::from_args();
     let privileged = rustix::process::geteuid().is_root();
-    if !privileged {
+    if privileged {
+        enter_own_namespace();
+    } else {
         eprintln!("not root: the driver cannot attach loop devices, so all of this is ignored");
     }
     let tool = sanity::tool();
@@ -20,6 +25,21 @@ fn main() {
     let mut trials = vec![trial("csi-sanity passes", privileged && tool.is_some(), sanity::passes)];
     trials.extend(life::TESTS.iter().map(|(name, test)| trial(name, privileged, *test)));
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Goes on in a mount namespace of its own: no process that happens to start meanwhile, such as a container, takes a copy
+/// of a test's mounts along and keeps their devices attached; and what is mounted is gone with this process, however it
+/// ends.
+fn enter_own_namespace() {
+    const ENTERED: &str = "ORLOP_TEST_NAMESPACE";
+    if std::env::var_os(ENTERED).is_none() {
+        let error = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "--"])
+            .args(std::env::args_os())
+            .env(ENTERED, "")
+            .exec();
+        panic!("cannot run unshare, of util-linux: {error}");
+    }
 }
 
 fn trial(name: &str, possible: bool, test: fn()) -> Trial {

@@ -1,4 +1,4 @@
-//! Is growth called for, and to which size? Whole numbers only: 128 bits wide, so that nothing overflows on the way.
+//! Is growth called for, and to which size? Whole numbers only, 128 bits wide on the way, which saturate at the most.
 
 use std::fmt::Display;
 
@@ -56,8 +56,8 @@ pub(super) fn size(
     // A volume may be larger than was requested: bound by hand, or rounded up by its driver. A size up to that would
     // change nothing.
     let present = claim.requested.max(claim.capacity);
-    let step = u128::from(spec.increase.of(present.0)).max(1);
-    let wanted = u128::from(present.0) + step.max(missing(spec, claim, usage));
+    let step = u128::from(spec.increase.of(present.0));
+    let wanted = step.max(missing(spec, claim, usage)).saturating_add(present.0.into());
     let wanted = Bytes(u64::try_from(wanted).unwrap_or(u64::MAX)).round_up(profile.size_increment);
     let most = spec.maximum.min(profile.maximum_size.unwrap_or(Bytes(u64::MAX)));
     let to = wanted.min(most.round_down(profile.size_increment));
@@ -122,7 +122,7 @@ fn filled_within(spec: &CapacitySpec, usage: &Usage) -> u128 {
     u128::from(usage.fill_bytes_per_second) * u128::from(spec.time_to_full.as_secs())
 }
 
-/// part × numerator ÷ denominator, rounded up.
+/// part × numerator ÷ denominator, rounded up. Saturates.
 fn scale(part: u128, numerator: u64, denominator: u64) -> u128 {
     part.saturating_mul(numerator.into()).div_ceil(u128::from(denominator).max(1))
 }

@@ -56,6 +56,11 @@ fn of_set_up_and_growth() -> Vec<Situation> {
             700,
         ),
         ("growing by somebody else's request", growing_with(|view| the_claim(view).growth = None), 5000),
+        (
+            "growing by somebody else's request, further than by ours",
+            growing_with(|view| the_claim(view).requested = mib(700)),
+            5000,
+        ),
         ("overdue at the controller", growing(), 600),
         ("overdue at the kubelet", growing_with(|view| the_claim(view).volume_capacity = mib(640)), 600),
         (
@@ -65,6 +70,15 @@ fn of_set_up_and_growth() -> Vec<Situation> {
         ),
         ("grown, not yet measured", grown(), 5),
         ("grown, never measured", grown(), 600),
+        (
+            "grown, never measured, used by no pod",
+            {
+                let mut view = grown();
+                the_claim(&mut view).pods.clear();
+                view
+            },
+            600,
+        ),
         (
             "grown and measured",
             {
@@ -268,6 +282,27 @@ fn a_fast_writer_gets_the_bytes_that_it_fills_within_time_to_full() {
 }
 
 #[test]
+fn numbers_beyond_measure_end_at_the_maximum() {
+    let view = with(|view| {
+        *the_spec(view) = orlop_api::CapacitySpec {
+            min_free: Threshold::Absolute(Bytes(u64::MAX)),
+            min_free_inodes: Threshold::Absolute(Count(u64::MAX)),
+            increase: Threshold::Absolute(Bytes(u64::MAX)),
+            time_to_full: orlop_api::Period::from_secs(u64::MAX),
+            maximum: Bytes(u64::MAX >> 1),
+        };
+        let claim = the_claim(view);
+        (claim.requested, claim.capacity) = (Bytes(1 << 62), Bytes(1 << 62));
+        let usage = the_usage(view);
+        (usage.total, usage.available) = (Bytes(1), Bytes(0));
+        usage.inodes = Some(Capacity { total: Count(1), free: Count(0) });
+        usage.fill_bytes_per_second = u64::MAX;
+        override_driver(view, DriverProfileSpec::default());
+    });
+    assert_eq!(decide_at(&view, 5).1.target(), Some(Bytes((1 << 63) - (1 << 30))));
+}
+
+#[test]
 fn a_volume_larger_than_its_request_grows_from_what_it_has() {
     let mut view = low();
     the_claim(&mut view).requested = mib(100);
@@ -293,9 +328,12 @@ fn a_growth_that_a_measurement_shows_is_recorded_before_another_is_decided() {
 #[test]
 fn no_measurement_from_before_a_growth_leads_to_another() {
     let mut view = grown();
-    the_usage(&mut view).available = mib(1);
-    assert_eq!(decide_at(&view, 5).1.reason, Reason::AwaitingMeasurement);
+    *the_usage(&mut view) = crate::Usage { available: mib(1), at: at(4), ..the_usage(&mut view).clone() };
+    let (actions, decision) = decide_at(&view, 5);
+    assert_eq!((actions, decision.reason), (vec![], Reason::AwaitingMeasurement));
     assert_eq!(decide_at(&view, 6000).1.reason, Reason::GrowthOverdue);
+    the_usage(&mut view).total = mib(6000);
+    assert_eq!(decide_at(&view, 5).0, [], "nor does one that is not of this volume end the waiting");
 }
 
 #[test]

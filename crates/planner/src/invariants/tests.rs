@@ -117,6 +117,9 @@ fn no_growth_while_one_is_under_way() {
     };
     assert_eq!(broken(&growing(), next(Some(record()))), Some(Rule::InFlight));
     assert_eq!(broken(&grown(), next(Some(record()))), Some(Rule::InFlight));
+    let mut of_somebody_else = growing();
+    the_claim(&mut of_somebody_else).growth = None;
+    assert_eq!(broken(&of_somebody_else, next(None)), Some(Rule::InFlight));
     let mut view = grown();
     let usable = GrowthRecord { usable: Some(at(1)), ..record() };
     the_claim(&mut view).growth = Some(usable.clone());
@@ -135,6 +138,12 @@ fn a_record_may_only_be_completed() {
     assert_eq!(broken(&view(), with(|_| ())), Some(Rule::Precondition));
     assert_eq!(broken(&grown(), with(|record| record.to = mib(800))), Some(Rule::Record));
     assert_eq!(broken(&grown(), with(|record| record.usable = None)), Some(Rule::Record));
+    let usable = GrowthRecord { usable: Some(at(1)), ..record() };
+    let mut completed = grown();
+    the_claim(&mut completed).growth = Some(usable.clone());
+    let later = GrowthRecord { usable: Some(at(2)), ..record() };
+    let again = Action::RecordUsable { claim: id("data-0"), uid: claim().uid, previous: usable, record: later };
+    assert_eq!(broken(&completed, again), Some(Rule::Record));
     let before = at(0) - SignedDuration::from_secs(1);
     let early = Action::RecordUsable {
         claim: id("data-0"),

@@ -57,6 +57,16 @@ fn conditions_say_what_is_wrong_and_where() {
         ("at the maximum", at_maximum()),
         ("conflict", with(view(), |view| drop(view.policies.insert(namespaced("also"), policy())))),
         (
+            "two problems of three claims",
+            with(at_maximum(), |view| {
+                for name in ["data-1", "data-2"] {
+                    let claim = the_claim(view).clone();
+                    view.claims.insert(id(name), claim);
+                }
+                the_usage(view).available = mib(400);
+            }),
+        ),
+        (
             "six problems of three kinds",
             with(at_maximum(), |view| {
                 for number in 1..6 {
@@ -126,11 +136,10 @@ fn since_is_when_the_reason_became_this_one() {
     let since = |ledger: &Ledger| status(ledger).claims[0].since.0;
     let _ = record(&mut ledger, &at_maximum(), 3);
     assert_eq!(since(&ledger), at(3));
-    let mut larger = at_maximum();
-    the_claim(&mut larger).capacity = mib(511);
-    the_claim(&mut larger).requested = mib(511);
-    the_spec(&mut larger).maximum = mib(511);
-    assert_eq!(record(&mut ledger, &larger, 5).policies.len(), 1);
+    let mut lower = at_maximum();
+    the_spec(&mut lower).maximum = mib(511);
+    assert_eq!(record(&mut ledger, &lower, 5).policies, [namespaced("keep")].into());
+    assert!(status(&ledger).claims[0].message.contains("maximum 511Mi"));
     assert_eq!(since(&ledger), at(3), "another message for the same reason");
     let _ = record(&mut ledger, &view(), 7);
     assert_eq!(since(&ledger), at(7));
@@ -150,6 +159,9 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     let problem = ledger.status(&namespaced("keep"), Some(2), Some(&same), at(3));
     assert_eq!(time(&problem, condition::HEALTHY), at(3));
     assert_eq!(time(&problem, condition::READY), at(1));
+    let _ = record(&mut ledger, &view(), 4);
+    let well = ledger.status(&namespaced("keep"), Some(2), Some(&problem), at(4));
+    assert_eq!(time(&well, condition::HEALTHY), at(4));
 }
 
 #[test]

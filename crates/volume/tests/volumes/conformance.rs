@@ -7,12 +7,16 @@ use orlop_volume::{Error, Filesystem, NewVolume, NodeTag, VolumeId};
 
 use crate::world::{World, new, options};
 
-pub const TESTS: &[(&str, fn(&World))] = &[
+/// What a test does with the volumes that it is given.
+type Test = fn(&World);
+
+pub const TESTS: &[(&str, Test)] = &[
     ("a volume is there from its creation to its deletion", a_volume_is_there_from_its_creation_to_its_deletion),
     ("creating again finds the volume that is there", creating_again_finds_the_volume_that_is_there),
     ("a name that is taken by something else is refused", a_name_that_is_taken_by_something_else_is_refused),
     ("a size that the filesystem cannot have is refused", a_size_that_the_filesystem_cannot_have_is_refused),
     ("no more is promised than there is", no_more_is_promised_than_there_is),
+    ("no room is promised twice at a time", no_room_is_promised_twice_at_a_time),
     ("deleting gives the room back", deleting_gives_the_room_back),
     ("what is mounted is not deleted", what_is_mounted_is_not_deleted),
     ("mounting and unmounting may be repeated", mounting_and_unmounting_may_be_repeated),
@@ -30,7 +34,7 @@ fn a_volume_is_there_from_its_creation_to_its_deletion(world: &World) {
     let volume = world.volumes.create(&new("v", Bytes(300 * MIB + 1), Filesystem::Xfs)).unwrap();
     assert_eq!(volume.size, Bytes(301 * MIB), "sizes are whole MiB, rounded up");
     assert_eq!(world.volumes.get(&volume.id).unwrap(), volume);
-    assert_eq!(world.volumes.list().unwrap(), [volume.clone()]);
+    assert_eq!(world.volumes.list().unwrap(), std::slice::from_ref(&volume));
     world.volumes.delete(&volume.id).unwrap();
     assert!(matches!(world.volumes.get(&volume.id), Err(Error::NotFound(_))));
     assert!(world.volumes.list().unwrap().is_empty());
@@ -73,6 +77,17 @@ fn no_more_is_promised_than_there_is(world: &World) {
     world.volumes.create(&new("most", Bytes(available.0 - 400 * MIB), Filesystem::Xfs)).unwrap();
     let error = world.volumes.create(&new("v", Bytes(512 * MIB), Filesystem::Xfs)).unwrap_err();
     assert!(matches!(error, Error::NoRoom { asked: Bytes(536_870_912), .. }), "{error}");
+}
+
+fn no_room_is_promised_twice_at_a_time(world: &World) {
+    let fit = world.volumes.available().unwrap().0 / Bytes::GIB.0;
+    let made = thread::scope(|scope| {
+        let create = |n: u64| world.volumes.create(&new(&n.to_string(), Bytes::GIB, Filesystem::Xfs));
+        let threads: Vec<_> = (0..fit + 6).map(|n| scope.spawn(move || create(n))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).count()
+    });
+    assert_eq!(made as u64, fit);
+    assert_eq!(world.volumes.list().unwrap().len(), made);
 }
 
 fn deleting_gives_the_room_back(world: &World) {

@@ -1,10 +1,13 @@
 //! The volumes of this crate against the kernel of this machine. One conformance suite runs on the real volumes and on
 //! the fake; the rest is for the real ones alone, which need root, and are reported as ignored without it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conformance;
 mod crash;
 mod real;
 mod world;
+
+use std::{os::unix::process::CommandExt as _, process::Command};
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -14,7 +17,9 @@ fn main() {
     }
     let arguments = Arguments::from_args();
     let privileged = rustix::process::geteuid().is_root();
-    if !privileged {
+    if privileged {
+        enter_own_namespace();
+    } else {
         eprintln!("not root: whatever needs loop devices and mounts is ignored");
     }
     let mut trials = Vec::new();
@@ -30,6 +35,21 @@ fn main() {
     }
     trials.extend(crash::tests().into_iter().map(|(name, test)| real_trial(name, privileged, test)));
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Goes on in a mount namespace of its own: no process that happens to start meanwhile, such as a container, takes a copy
+/// of a test's mounts along and keeps their devices attached; and what is mounted is gone with this process, however it
+/// ends.
+fn enter_own_namespace() {
+    const ENTERED: &str = "ORLOP_TEST_NAMESPACE";
+    if std::env::var_os(ENTERED).is_none() {
+        let error = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "--"])
+            .args(std::env::args_os())
+            .env(ENTERED, "")
+            .exec();
+        panic!("cannot run unshare, of util-linux: {error}");
+    }
 }
 
 fn real_trial(name: String, privileged: bool, test: impl FnOnce() + Send + 'static) -> Trial {

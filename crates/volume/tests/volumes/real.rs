@@ -4,13 +4,14 @@ use std::{
     fs::{self, File},
     io::Write as _,
     os::unix::fs::FileExt as _,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 use orlop_api::Bytes;
-use orlop_volume::{Error, Filesystem, MountOptions, Overcommit, Pool, Volumes as _, unobserved};
+use orlop_volume::{Error, Filesystem, MountOptions, Overcommit, Pool, Step, Volumes as _, unobserved};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::world::{self, Folder, attached_below, mounts_below, new, options};
@@ -22,6 +23,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("ext4 grows online where it may and when staged where not", ext4_grows_online_or_when_staged),
     ("a read-only target refuses writes and the staged path does not", a_read_only_target_refuses_writes),
     ("what an interrupted operation left is swept", what_an_interrupted_operation_left_is_swept),
+    ("a creation that fails gives its room back at once", a_creation_that_fails_gives_its_room_back_at_once),
     ("a new driver finds what is mounted as it was", a_new_driver_finds_what_is_mounted_as_it_was),
     ("two drivers do not share a pool", two_drivers_do_not_share_a_pool),
     ("a pool without reflinks is refused", a_pool_without_reflinks_is_refused),
@@ -158,7 +160,23 @@ fn what_an_interrupted_operation_left_is_swept() {
     }
     let volumes = world::open(folder.path(), unobserved());
     assert_eq!(fs::read_dir(&entries).unwrap().count(), 1);
-    assert_eq!(volumes.list().unwrap(), [kept]);
+    assert_eq!(volumes.list().unwrap(), std::slice::from_ref(&kept));
+    // A removal that failed half-way, while the driver went on.
+    fs::create_dir(entries.join(format!(".deleting-{}", kept.id))).unwrap();
+    File::create(entries.join(format!(".deleting-{}", kept.id)).join("image")).unwrap();
+    volumes.delete(&kept.id).unwrap();
+    assert_eq!(fs::read_dir(&entries).unwrap().count(), 0);
+}
+
+fn a_creation_that_fails_gives_its_room_back_at_once() {
+    let folder = Folder::new();
+    let first = AtomicBool::new(true);
+    let fails_once = move |step| assert!(step != Step::CreateFormatted || !first.swap(false, Ordering::Relaxed));
+    let volumes = world::open(folder.path(), Box::new(fails_once));
+    let wanted = new("v", Bytes(512 * MIB), Filesystem::Xfs);
+    assert!(catch_unwind(AssertUnwindSafe(|| volumes.create(&wanted))).is_err());
+    assert_eq!(fs::read_dir(folder.path().join("pool/volumes")).unwrap().count(), 0);
+    volumes.create(&wanted).unwrap();
 }
 
 fn a_new_driver_finds_what_is_mounted_as_it_was() {

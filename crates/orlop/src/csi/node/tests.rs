@@ -16,18 +16,18 @@ fn driver() -> (Driver, VolumeId) {
     (Driver::new("a".into(), Arc::new(volumes)), id)
 }
 
-fn capability(fs_type: &str) -> Option<VolumeCapability> {
-    Some(VolumeCapability {
+fn capability(fs_type: &str) -> VolumeCapability {
+    VolumeCapability {
         access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
         access_type: Some(AccessType::Mount(MountVolume { fs_type: fs_type.into(), ..Default::default() })),
-    })
+    }
 }
 
 async fn stage(driver: &Driver, id: &str, at: &str, fs_type: &str) -> Result<(), Status> {
     let request = NodeStageVolumeRequest {
         volume_id: id.into(),
         staging_target_path: at.into(),
-        volume_capability: capability(fs_type),
+        volume_capability: Some(capability(fs_type)),
         ..Default::default()
     };
     driver.node_stage_volume(Request::new(request)).await.map(drop)

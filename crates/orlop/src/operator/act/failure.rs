@@ -1,5 +1,7 @@
 //! Why a request to the API server failed, by what is to be done about it.
 
+use std::time::Duration;
+
 use kube::core::Status;
 
 /// A request that failed.
@@ -16,6 +18,16 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Nothing was asked for, because this operator may not act now.
+    pub(crate) fn not_leading() -> Self {
+        Self::Unanswered("this operator does not hold the lease now".to_owned())
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn no_answer(within: Duration) -> Self {
+        Self::Unanswered(format!("no answer within {within:?}"))
+    }
+
     /// The reason as a label of a metric.
     pub(crate) const fn label(&self) -> &'static str {
         match self {

@@ -88,18 +88,19 @@ impl Executor {
 async fn act(client: &Client, leadership: &Leadership, claim: ClaimId, requests: Vec<(Action, Request)>) -> Acted {
     let mut done = Vec::new();
     for (action, request) in requests {
-        if !leadership.is_held() {
-            let failure = Failure::Unanswered("this operator does not hold the lease now".to_owned());
-            return Acted { claim, done, failed: Some((action, failure)) };
-        }
-        match timeout(REQUEST_DEADLINE, send(client, request)).await {
-            Ok(Ok(observation)) => done.push((action, observation)),
-            Ok(Err(error)) => return Acted { claim, done, failed: Some((action, Failure::from(&error))) },
-            Err(_) => {
-                let failure = Failure::Unanswered(format!("no answer within {REQUEST_DEADLINE:?}"));
-                return Acted { claim, done, failed: Some((action, failure)) };
+        let failure = if leadership.is_held() {
+            match timeout(REQUEST_DEADLINE, send(client, request)).await {
+                Ok(Ok(observation)) => {
+                    done.push((action, observation));
+                    continue;
+                }
+                Ok(Err(error)) => Failure::from(&error),
+                Err(_) => Failure::no_answer(REQUEST_DEADLINE),
             }
-        }
+        } else {
+            Failure::not_leading()
+        };
+        return Acted { claim, done, failed: Some((action, failure)) };
     }
     Acted { claim, done, failed: None }
 }
@@ -116,7 +117,8 @@ async fn send(client: &Client, request: Request) -> Result<Option<Observation>, 
         }
         Target::Pod(id) => {
             let api = Api::<watch::PodObject>::namespaced(client.clone(), &id.namespace.0);
-            let pod = api.patch(&id.name, &parameters, &patch).await?;
+            // By the status: it has the same annotations, and whoever may patch it may not change what a pod runs.
+            let pod = api.patch_status(&id.name, &parameters, &patch).await?;
             Ok(watch::pod(&pod).map(|facts| Observation::Pod(Change::Is(id, facts))))
         }
     }

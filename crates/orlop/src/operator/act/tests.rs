@@ -1,1 +1,139 @@
+use jiff::Timestamp;
+use kube::{api::Patch, core::Status};
+use orlop_api::{Bytes, names::Reason};
+use orlop_planner::{Action, ClaimId, GrowthRecord, NamespaceName, PodId, Uid};
+use serde_json::{Value, json};
 
+use super::{
+    Failure,
+    patch::{Target, request},
+};
+use crate::operator::observe::Spelling;
+
+const RECORD: &str = r#"{"from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree"}"#;
+const USABLE: &str = r#"{"from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree","usable":"1970-01-01T00:00:12Z"}"#;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn record() -> GrowthRecord {
+    GrowthRecord {
+        from: Bytes::GIB,
+        to: Bytes(2 << 30),
+        filesystem: Bytes(1000 << 20),
+        crossed: at(10),
+        decided: at(11),
+        reason: Reason::BelowMinFree,
+        usable: None,
+    }
+}
+
+fn claim() -> ClaimId {
+    ClaimId { namespace: NamespaceName("app".into()), name: "data".into() }
+}
+
+fn grow() -> Action {
+    Action::Grow { claim: claim(), uid: Uid("u".into()), previous: None, record: record() }
+}
+
+/// The body of the request for an action.
+fn body(action: &Action, spelling: &Spelling) -> Value {
+    match request(action, Some(spelling)).unwrap().patch {
+        Patch::Json(patch) => json!(patch),
+        Patch::Merge(patch) => patch,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_growth_tests_everything_that_it_was_planned_from_and_writes_size_and_record_together() {
+    let spelling = Spelling { requested: "1024Mi".into(), growth: Some("before".into()), annotated: true };
+    let expected = json!([
+        { "op": "test", "path": "/metadata/uid", "value": "u" },
+        { "op": "test", "path": "/spec/resources/requests/storage", "value": "1024Mi" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": "before" },
+        { "op": "add", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
+        { "op": "replace", "path": "/spec/resources/requests/storage", "value": "2Gi" },
+    ]);
+    assert_eq!(body(&grow(), &spelling), expected);
+}
+
+#[test]
+fn the_first_growth_of_a_claim_tests_that_there_was_none() {
+    let spelling = Spelling { requested: "1Gi".into(), growth: None, annotated: true };
+    let operations = body(&grow(), &spelling);
+    let test = json!({ "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": null });
+    assert_eq!(operations[2], test);
+}
+
+#[test]
+fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
+    let spelling = Spelling { requested: "1Gi".into(), growth: None, annotated: false };
+    let operations = body(&grow(), &spelling);
+    assert_eq!(operations[2], json!({ "op": "test", "path": "/metadata/annotations", "value": null }));
+    let add = json!({ "op": "add", "path": "/metadata/annotations", "value": { "orlop.dev/growth": RECORD } });
+    assert_eq!(operations[3], add);
+}
+
+#[test]
+fn a_record_is_completed_only_in_place_of_the_one_that_was_read() {
+    let usable = GrowthRecord { usable: Some(at(12)), ..record() };
+    let action = Action::RecordUsable { claim: claim(), uid: Uid("u".into()), previous: record(), record: usable };
+    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true };
+    let expected = json!([
+        { "op": "test", "path": "/metadata/uid", "value": "u" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
+        { "op": "replace", "path": "/metadata/annotations/orlop.dev~1growth", "value": USABLE },
+    ]);
+    assert_eq!(body(&action, &spelling), expected);
+}
+
+#[test]
+fn a_pod_is_touched_by_its_uid() {
+    let pod = PodId { namespace: NamespaceName("app".into()), name: "db-0".into() };
+    let action = Action::SyncPod { claim: claim(), pod: pod.clone(), uid: Uid("p".into()), value: "data=2Gi".into() };
+    let expected = json!({ "metadata": { "uid": "p", "annotations": { "orlop.dev/volume-sync": "data=2Gi" } } });
+    assert_eq!(body(&action, &Spelling::default()), expected);
+    assert_eq!(request(&action, None).unwrap().target, Target::Pod(pod));
+}
+
+#[test]
+fn a_claim_that_is_no_longer_known_is_not_written() {
+    assert!(request(&grow(), None).is_none());
+}
+
+fn failure(status: Value) -> Failure {
+    Failure::from(&kube::Error::Api(Box::new(serde_json::from_value::<Status>(status).unwrap())))
+}
+
+/// The answers are those of Kubernetes 1.36.
+#[test]
+fn an_answer_is_understood_by_what_is_to_be_done_about_it() {
+    let test_failed = json!({
+        "status": "Failure", "code": 422, "reason": "Invalid", "details": {},
+        "message": "the server rejected our request due to an error in our request",
+    });
+    assert_eq!(failure(test_failed), Failure::Overtaken);
+    let other_uid = json!({
+        "status": "Failure", "code": 422, "reason": "Invalid", "message": "field is immutable",
+        "details": { "name": "p", "kind": "Pod", "causes": [{ "reason": "FieldValueInvalid", "field": "metadata.uid" }] },
+    });
+    assert_eq!(failure(other_uid), Failure::Overtaken);
+    let gone = json!({ "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found" });
+    assert_eq!(failure(gone), Failure::Overtaken);
+
+    let too_small = "field can not be less than status.capacity";
+    let invalid = json!({
+        "status": "Failure", "code": 422, "reason": "Invalid", "message": too_small,
+        "details": { "name": "data", "causes": [{ "field": "spec.resources.requests.storage" }] },
+    });
+    assert_eq!(failure(invalid), Failure::Refused(too_small.into()));
+    let quota = json!({ "status": "Failure", "code": 403, "reason": "Forbidden", "message": "exceeded quota" });
+    assert_eq!(failure(quota), Failure::Refused("exceeded quota".into()));
+
+    let busy = json!({ "status": "Failure", "code": 429, "reason": "TooManyRequests", "message": "try later" });
+    assert_eq!(failure(busy), Failure::Unanswered("try later".into()));
+    let down = json!({ "status": "Failure", "code": 503, "reason": "ServiceUnavailable", "message": "etcd" });
+    assert_eq!(failure(down), Failure::Unanswered("etcd".into()));
+}

@@ -1,1 +1,393 @@
+use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode, Period, Threshold};
+use orlop_planner::{
+    ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid,
+    Usage,
+};
+
+use super::*;
+
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn claim_id(name: &str) -> ClaimId {
+    ClaimId { namespace: NamespaceName("app".into()), name: name.into() }
+}
+
+/// A claim `name` with UID `name-uid`, bound to the volume `pv-name`.
+fn claim(name: &str, version: u64) -> ClaimFacts {
+    ClaimFacts {
+        uid: Uid(format!("{name}-uid")),
+        version: Some(version),
+        labels: labels(&[("app", name)]),
+        class: Some("fast".into()),
+        volume: Some(format!("pv-{name}")),
+        raw_block: false,
+        requested: Bytes::GIB,
+        capacity: Some(Bytes::GIB),
+        resize: Resize::Idle,
+        growth: None,
+        spelling: Spelling { requested: "1Gi".into(), growth: None, annotated: false },
+    }
+}
+
+fn volume(name: &str) -> VolumeFacts {
+    VolumeFacts {
+        capacity: Bytes::GIB,
+        driver: Some("driver".into()),
+        claim: Some((claim_id(name), Uid(format!("{name}-uid")))),
+    }
+}
+
+fn pod(uid: &str, claims: &[&str]) -> PodFacts {
+    PodFacts {
+        uid: Uid(uid.into()),
+        version: Some(1),
+        synced: None,
+        claims: claims.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+fn pod_id(name: &str) -> PodId {
+    PodId { namespace: NamespaceName("app".into()), name: name.into() }
+}
+
+fn policy_id(namespace: &str, name: &str) -> PolicyId {
+    PolicyId { kind: PolicyKind::Namespaced(NamespaceName(namespace.into())), name: name.into() }
+}
+
+fn cluster_policy_id(name: &str) -> PolicyId {
+    PolicyId { kind: PolicyKind::Cluster, name: name.into() }
+}
+
+fn selects(key: &str, value: &str) -> Selector {
+    Selector(vec![Requirement::In(key.into(), vec![value.into()])])
+}
+
+fn policy(claims: Selector) -> PolicyFacts {
+    let capacity = CapacitySpec {
+        min_free: Threshold::Percent(20),
+        min_free_inodes: Threshold::Percent(5),
+        time_to_full: Period::from_secs(60),
+        increase: Threshold::Percent(25),
+        maximum: Bytes(10 << 30),
+    };
+    PolicyFacts {
+        uid: Uid("policy-uid".into()),
+        generation: Some(1),
+        policy: Ok(Policy { mode: Mode::Auto, namespaces: Selector::default(), claims, capacity: Some(capacity) }),
+        status: None,
+    }
+}
+
+fn usage(source: Source, at: i64, available: u64) -> Usage {
+    Usage {
+        at: Timestamp::from_second(at).unwrap(),
+        source,
+        total: Bytes::GIB,
+        available: Bytes(available),
+        inodes: None,
+        fill_bytes_per_second: 0,
+        crossed: None,
+    }
+}
+
+fn sampled(node: &str, volume: &str, usage: Usage) -> Measurement {
+    Measurement::Sampled { node: node.into(), volume: volume.into(), usage }
+}
+
+/// An observer that knows claims `a` and `b` with their volumes, and whose news has been taken.
+fn observer() -> Observer {
+    let mut observer = Observer::default();
+    for name in ["a", "b"] {
+        observer.observe(Observation::Volume(Change::Is(format!("pv-{name}"), volume(name))));
+        observer.observe(Observation::Claim(Change::Is(claim_id(name), claim(name, 10))));
+    }
+    observer.take_dirty();
+    observer
+}
+
+impl Observer {
+    fn seen(&self, name: &str) -> &orlop_planner::Claim {
+        &self.view.claims[&claim_id(name)]
+    }
+
+    fn dirty_claims(&mut self) -> Vec<String> {
+        self.take_dirty().claims.into_iter().map(|id| id.name).collect()
+    }
+}
+
+#[test]
+fn nothing_may_be_decided_before_every_kind_has_been_listed() {
+    let mut observer = Observer::default();
+    macro_rules! list {
+        ($($kind:ident),*) => { vec![$((
+            Observation::$kind(Change::ListBegins),
+            Observation::$kind(Change::ListComplete),
+        )),*] };
+    }
+    for (begins, complete) in list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Driver, Node) {
+        assert!(!observer.is_synced());
+        observer.observe(begins);
+        assert!(!observer.is_synced());
+        observer.observe(complete);
+    }
+    assert!(observer.is_synced());
+    observer.observe(Observation::Claim(Change::ListBegins));
+    assert!(observer.is_synced(), "a watch that lists again still knows what it knew");
+}
+
+#[test]
+fn a_claim_is_bound_when_it_and_its_volume_name_each_other_in_whichever_order_they_are_seen() {
+    let mut observer = Observer::default();
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 1))));
+    assert!(!observer.seen("a").bound);
+    observer.observe(Observation::Volume(Change::Is("pv-a".into(), volume("a"))));
+    assert!(observer.seen("a").bound);
+    assert_eq!(observer.seen("a").driver.as_deref(), Some("driver"));
+    assert_eq!(observer.seen("a").volume_capacity, Bytes::GIB);
+
+    let mut observer = Observer::default();
+    observer.observe(Observation::Volume(Change::Is("pv-a".into(), volume("a"))));
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 1))));
+    assert!(observer.seen("a").bound);
+}
+
+#[test]
+fn a_claim_that_names_the_volume_of_another_gets_nothing_of_it() {
+    let mut observer = observer();
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1, 500)));
+    observer.take_dirty();
+    let thief = ClaimFacts { volume: Some("pv-a".into()), ..claim("thief", 11) };
+    observer.observe(Observation::Claim(Change::Is(claim_id("thief"), thief)));
+    assert!(!observer.seen("thief").bound);
+    assert_eq!(observer.seen("thief").usage, None);
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 2, 400)));
+    assert_eq!(observer.seen("thief").usage, None);
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().available, Bytes(400));
+}
+
+#[test]
+fn a_claim_made_anew_under_the_same_name_has_nothing_of_the_former() {
+    let mut observer = observer();
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1, 500)));
+    let anew = ClaimFacts { uid: Uid("other-uid".into()), version: Some(5), ..claim("a", 0) };
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), anew)));
+    assert!(!observer.seen("a").bound);
+    assert_eq!(observer.seen("a").usage, None);
+    assert_eq!(observer.seen("a").uid, Uid("other-uid".into()));
+}
+
+#[test]
+fn a_volume_that_has_grown_is_news_of_its_claim_alone() {
+    let mut observer = observer();
+    observer.observe(Observation::Volume(Change::Is(
+        "pv-a".into(),
+        VolumeFacts { capacity: Bytes(2 << 30), ..volume("a") },
+    )));
+    assert_eq!(observer.seen("a").volume_capacity, Bytes(2 << 30));
+    assert_eq!(observer.dirty_claims(), ["a"]);
+    observer.observe(Observation::Volume(Change::Gone("pv-a".into())));
+    assert!(!observer.seen("a").bound);
+    assert_eq!(observer.dirty_claims(), ["a"]);
+}
+
+#[test]
+fn what_is_seen_again_unchanged_is_no_news() {
+    let mut observer = observer();
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 11))));
+    observer.observe(Observation::Volume(Change::Is("pv-a".into(), volume("a"))));
+    observer.observe(Observation::Pod(Change::Is(pod_id("other"), pod("p", &["unknown"]))));
+    assert!(!observer.is_dirty());
+}
+
+#[test]
+fn the_answer_to_a_write_is_not_undone_by_an_older_state_that_comes_late() {
+    let mut observer = observer();
+    let grown = ClaimFacts { requested: Bytes(2 << 30), ..claim("a", 20) };
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), grown)));
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 15))));
+    assert_eq!(observer.seen("a").requested, Bytes(2 << 30));
+    // A store that was restored from a backup counts from anew; its list is believed.
+    observer.observe(Observation::Claim(Change::ListBegins));
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 3))));
+    assert_eq!(observer.seen("a").requested, Bytes::GIB);
+}
+
+#[test]
+fn what_a_list_does_not_name_is_gone_when_the_list_is_complete() {
+    let mut observer = observer();
+    observer.observe(Observation::Claim(Change::ListBegins));
+    observer.observe(Observation::Claim(Change::Is(claim_id("b"), claim("b", 10))));
+    assert_eq!(observer.view.claims.len(), 2, "the list may still name it");
+    // The list breaks off and begins again.
+    observer.observe(Observation::Claim(Change::ListBegins));
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 10))));
+    observer.observe(Observation::Claim(Change::ListComplete));
+    assert_eq!(observer.view.claims.keys().collect::<Vec<_>>(), [&claim_id("a")]);
+    assert_eq!(observer.dirty_claims(), ["b"]);
+    assert_eq!(observer.spelling(&claim_id("b")), None);
+}
+
+#[test]
+fn the_pods_of_a_claim_are_known_whichever_is_seen_first() {
+    let mut observer = Observer::default();
+    observer.observe(Observation::Pod(Change::Is(pod_id("p"), pod("p-uid", &["a", "c"]))));
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 1))));
+    assert_eq!(observer.seen("a").pods.len(), 1);
+    observer.take_dirty();
+
+    let touched = PodFacts { version: Some(2), synced: Some("a=1Gi".into()), ..pod("p-uid", &["a", "c"]) };
+    observer.observe(Observation::Pod(Change::Is(pod_id("p"), touched)));
+    assert_eq!(observer.seen("a").pods[0].synced.as_deref(), Some("a=1Gi"));
+    assert_eq!(observer.dirty_claims(), ["a"]);
+    observer.observe(Observation::Pod(Change::Is(pod_id("p"), pod("p-uid", &["a", "c"]))));
+    assert_eq!(observer.seen("a").pods[0].synced.as_deref(), Some("a=1Gi"), "an older state comes late");
+
+    observer.observe(Observation::Pod(Change::Gone(pod_id("p"))));
+    assert_eq!(observer.seen("a").pods, []);
+    assert_eq!(observer.dirty_claims(), ["a"]);
+    assert!(observer.users.is_empty(), "nothing is kept of pods that are gone");
+}
+
+#[test]
+fn a_policy_concerns_the_claims_of_its_namespace_that_its_old_or_new_selector_picks() {
+    let mut observer = observer();
+    let elsewhere = ClaimId { namespace: NamespaceName("other".into()), name: "a".into() };
+    observer.observe(Observation::Claim(Change::Is(elsewhere, claim("a", 1))));
+    observer.take_dirty();
+
+    let id = policy_id("app", "p");
+    observer.observe(Observation::Policy(Change::Is(id.clone(), policy(selects("app", "a")))));
+    let dirty = observer.take_dirty();
+    assert_eq!(dirty.claims.into_iter().collect::<Vec<_>>(), [claim_id("a")]);
+    assert_eq!(dirty.policies.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&id));
+
+    observer.observe(Observation::Policy(Change::Is(id.clone(), policy(selects("app", "b")))));
+    assert_eq!(observer.dirty_claims(), ["a", "b"]);
+    observer.observe(Observation::Policy(Change::Gone(id)));
+    assert_eq!(observer.dirty_claims(), ["b"]);
+    assert!(observer.view.policies.is_empty() && observer.policies.is_empty());
+}
+
+#[test]
+fn the_status_of_a_policy_concerns_no_claim() {
+    let mut observer = observer();
+    let id = policy_id("app", "p");
+    observer.observe(Observation::Policy(Change::Is(id.clone(), policy(Selector::default()))));
+    observer.take_dirty();
+    let written = PolicyFacts { status: Some(PolicyStatus::default()), ..policy(Selector::default()) };
+    observer.observe(Observation::Policy(Change::Is(id.clone(), written)));
+    assert_eq!(observer.take_dirty(), Dirty { claims: BTreeSet::new(), policies: [id].into() });
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_governs_nothing_and_is_known_all_the_same() {
+    let mut observer = observer();
+    let id = policy_id("app", "p");
+    observer.observe(Observation::Policy(Change::Is(id.clone(), policy(Selector::default()))));
+    observer.take_dirty();
+    let invalid = PolicyFacts { policy: Err("no such operator".into()), ..policy(Selector::default()) };
+    observer.observe(Observation::Policy(Change::Is(id.clone(), invalid)));
+    assert!(observer.view.policies.is_empty());
+    assert_eq!(observer.known_policy(&id).unwrap().invalid.as_deref(), Some("no such operator"));
+    assert_eq!(observer.dirty_claims(), ["a", "b"]);
+}
+
+#[test]
+fn a_cluster_policy_concerns_the_namespaces_that_it_picks_and_a_list_of_the_other_kind_leaves_it_alone() {
+    let mut observer = observer();
+    let other = NamespaceName("other".into());
+    let elsewhere = ClaimId { namespace: other.clone(), name: "a".into() };
+    observer.observe(Observation::Claim(Change::Is(elsewhere.clone(), claim("a", 1))));
+    let app = NamespaceName("app".into());
+    observer.observe(Observation::Namespace(Change::Is(app.clone(), labels(&[("team", "red")]))));
+    observer.observe(Observation::Namespace(Change::Is(other, labels(&[("team", "blue")]))));
+    observer.take_dirty();
+
+    let mut facts = policy(selects("app", "a"));
+    facts.policy.as_mut().unwrap().namespaces = selects("team", "red");
+    observer.observe(Observation::ClusterPolicy(Change::Is(cluster_policy_id("p"), facts)));
+    assert_eq!(observer.take_dirty().claims.into_iter().collect::<Vec<_>>(), [claim_id("a")]);
+
+    observer.observe(Observation::Policy(Change::ListBegins));
+    observer.observe(Observation::Policy(Change::ListComplete));
+    assert_eq!(observer.view.policies.len(), 1);
+
+    observer.observe(Observation::Namespace(Change::Is(app, labels(&[("team", "blue")]))));
+    assert_eq!(observer.dirty_claims(), ["a", "b"]);
+}
+
+#[test]
+fn a_class_concerns_its_claims_and_a_driver_profile_those_of_the_driver() {
+    let mut observer = observer();
+    let unbound = ClaimFacts { class: Some("slow".into()), volume: None, capacity: None, ..claim("c", 1) };
+    observer.observe(Observation::Claim(Change::Is(claim_id("c"), unbound)));
+    observer.take_dirty();
+
+    let class = |provisioner: &str| Class { provisioner: provisioner.into(), expandable: true };
+    observer.observe(Observation::Class(Change::Is("slow".into(), class("tape"))));
+    assert_eq!(observer.dirty_claims(), ["c"]);
+    observer.observe(Observation::Class(Change::Is("slow".into(), class("tape"))));
+    assert!(!observer.is_dirty());
+
+    let profile = DriverProfileSpec { expansion: Expansion::Offline, ..DriverProfileSpec::default() };
+    observer.observe(Observation::Driver(Change::Is("driver".into(), profile.clone())));
+    assert_eq!(observer.dirty_claims(), ["a", "b"]);
+    observer.observe(Observation::Driver(Change::Is("tape".into(), profile)));
+    assert_eq!(observer.dirty_claims(), ["c"], "a claim without a volume is judged by its class");
+}
+
+#[test]
+fn a_measurement_is_kept_for_a_claim_that_is_seen_later() {
+    let mut observer = Observer::default();
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1, 500)));
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 1))));
+    observer.observe(Observation::Volume(Change::Is("pv-a".into(), volume("a"))));
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().available, Bytes(500));
+}
+
+#[test]
+fn an_agent_is_believed_before_a_kubelet_until_it_falls_silent() {
+    let mut observer = observer();
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 100, 500)));
+    observer.measure(sampled("n1", "pv-a", usage(Source::Kubelet, 130, 900)));
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().source, Source::Agent);
+    observer.measure(sampled("n1", "pv-a", usage(Source::Kubelet, 131, 901)));
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().source, Source::Kubelet);
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 132, 400)));
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().source, Source::Agent);
+}
+
+#[test]
+fn of_several_nodes_that_mount_a_volume_the_latest_measurement_counts() {
+    let mut observer = observer();
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 100, 500)));
+    observer.measure(sampled("n2", "pv-a", usage(Source::Agent, 101, 400)));
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().available, Bytes(400));
+    observer.measure(Measurement::Gone { node: "n2".into(), volume: "pv-a".into() });
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().available, Bytes(500));
+    observer.take_dirty();
+    observer.measure(Measurement::Gone { node: "n1".into(), volume: "pv-a".into() });
+    assert_eq!(observer.seen("a").usage, None);
+    assert_eq!(observer.dirty_claims(), ["a"]);
+}
+
+#[test]
+fn a_confirmation_renews_what_its_own_agent_measured_and_decides_nothing() {
+    let mut observer = observer();
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 100, 500)));
+    observer.measure(sampled("n2", "pv-b", usage(Source::Agent, 100, 500)));
+    observer.take_dirty();
+    let at = Timestamp::from_second(105).unwrap();
+    observer.measure(Measurement::Confirmed { node: "n1".into(), at });
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().at, at);
+    assert_eq!(observer.seen("b").usage.as_ref().unwrap().at, Timestamp::from_second(100).unwrap());
+    assert!(!observer.is_dirty());
+    let before = Timestamp::from_second(104).unwrap();
+    observer.measure(Measurement::Confirmed { node: "n1".into(), at: before });
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().at, at, "a confirmation that comes late makes nothing older");
+}

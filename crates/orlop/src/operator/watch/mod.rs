@@ -38,6 +38,9 @@ const WATCH_SECONDS: u32 = 60;
 /// within seconds.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
 
+/// The code with which the API server says that it cannot continue a watch from where it was.
+const GONE: u16 = 410;
+
 /// Where the watches put what they read. Bounded: a watch waits when the observer is behind.
 pub(super) type Observations = mpsc::Sender<Observation>;
 
@@ -70,6 +73,10 @@ where
         let change = match event {
             Ok(event) => kind.change(event, &metrics),
             Err(error) => {
+                // The API server answers, and only no longer knows where the watch was: nothing is to be waited for.
+                if matches!(&error, watcher::Error::WatchError(status) if status.code == GONE) {
+                    failures = 0;
+                }
                 let delay = BACKOFF.after(failures);
                 failures += 1;
                 metrics.watch_failed(kind.name);

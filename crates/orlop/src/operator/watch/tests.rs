@@ -1,1 +1,184 @@
+use kube::core::DeserializeGuard;
+use orlop_api::{Bytes, StoragePolicy};
+use orlop_planner::{Requirement, Resize, Selector};
+use serde_json::{Value, json};
 
+use super::{
+    convert::{Unreadable, claim, pod, policy, volume},
+    objects::PodObject,
+};
+use crate::operator::observe::{ClaimFacts, PolicyFacts, Spelling};
+
+fn claim_with(patch: Value) -> Result<ClaimFacts, Unreadable> {
+    let mut object = json!({
+        "metadata": { "name": "data", "namespace": "app", "uid": "u", "resourceVersion": "42" },
+        "spec": {
+            "storageClassName": "fast",
+            "volumeName": "pv",
+            "resources": { "requests": { "storage": "1024Mi" } },
+        },
+        "status": { "phase": "Bound", "capacity": { "storage": "1Gi" } },
+    });
+    merge(&mut object, patch);
+    claim(serde_json::from_value(object).unwrap())
+}
+
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
+#[test]
+fn a_claim_is_kept_by_its_values_and_for_preconditions_to_the_letter() {
+    let growth = r#"{"from":"512Mi","to":"1Gi","filesystem":"500Mi","crossed":"2026-01-01T00:00:00Z",
+        "decided":"2026-01-01T00:00:01Z","reason":"BelowMinFree"}"#;
+    let facts = claim_with(json!({ "metadata": { "annotations": { "orlop.dev/growth": growth } } })).unwrap();
+    assert_eq!(facts.version, Some(42));
+    assert_eq!((facts.requested, facts.capacity), (Bytes::GIB, Some(Bytes::GIB)));
+    assert_eq!(facts.growth.as_ref().unwrap().from, Bytes(512 << 20));
+    let spelling = Spelling { requested: "1024Mi".into(), growth: Some(growth.into()), annotated: true };
+    assert_eq!(facts.spelling, spelling);
+    assert!(!claim_with(json!({})).unwrap().spelling.annotated);
+}
+
+#[test]
+fn a_text_in_the_annotation_that_is_no_growth_says_nothing_and_stays_a_precondition() {
+    let facts = claim_with(json!({ "metadata": { "annotations": { "orlop.dev/growth": "yes please" } } })).unwrap();
+    assert_eq!(facts.growth, None);
+    assert_eq!(facts.spelling.growth.as_deref(), Some("yes please"));
+}
+
+#[test]
+fn only_a_bound_claim_that_is_not_being_deleted_has_a_volume() {
+    assert_eq!(claim_with(json!({})).unwrap().volume.as_deref(), Some("pv"));
+    assert_eq!(claim_with(json!({ "status": { "phase": "Pending" } })).unwrap().volume, None);
+    assert_eq!(claim_with(json!({ "status": { "phase": "Lost" } })).unwrap().volume, None);
+    let deleting = claim_with(json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } })).unwrap();
+    assert_eq!(deleting.volume, None);
+}
+
+#[test]
+fn a_claim_without_a_readable_size_is_not_known() {
+    let error = claim_with(json!({ "spec": { "resources": { "requests": { "storage": "-1Gi" } } } })).unwrap_err();
+    assert!(error.to_string().starts_with("spec.resources.requests.storage: `-1Gi` is not a size"), "{error}");
+    let error = claim_with(json!({ "spec": { "resources": Value::Null } })).unwrap_err();
+    assert_eq!(error.to_string(), "spec.resources.requests.storage: is missing");
+}
+
+#[test]
+fn how_a_resize_stands_is_read_from_the_status_and_where_there_is_none_from_the_conditions() {
+    let resize = |allocated: Option<&str>, condition: Option<&str>| {
+        let allocated = allocated.map(|status| json!({ "storage": status }));
+        let condition = condition.map(|kind| json!([{ "type": kind, "status": "True", "message": "pool is full" }]));
+        let status = json!({ "allocatedResourceStatuses": allocated, "conditions": condition });
+        claim_with(json!({ "status": status })).unwrap().resize
+    };
+    assert_eq!(resize(None, None), Resize::Idle);
+    assert_eq!(resize(Some("ControllerResizeInProgress"), None), Resize::Controller);
+    assert_eq!(resize(Some("NodeResizePending"), Some("Resizing")), Resize::Node);
+    assert_eq!(resize(Some("NodeResizeInProgress"), None), Resize::Node);
+    assert_eq!(
+        resize(Some("ControllerResizeInfeasible"), Some("ControllerResizeError")),
+        Resize::Infeasible("pool is full".into())
+    );
+    assert_eq!(
+        resize(Some("NodeResizeInfeasible"), Some("NodeResizeError")),
+        Resize::Infeasible("pool is full".into())
+    );
+    assert_eq!(resize(Some("NodeResizeInfeasible"), None), Resize::Infeasible("the driver gave no reason".into()));
+    assert_eq!(resize(None, Some("Resizing")), Resize::Controller);
+    assert_eq!(resize(None, Some("FileSystemResizePending")), Resize::Node);
+    assert_eq!(resize(None, Some("ModifyingVolume")), Resize::Idle);
+}
+
+#[test]
+fn a_volume_names_its_claim_only_with_the_claims_uid() {
+    let volume = |claim_ref: Value| {
+        let spec = json!({
+            "capacity": { "storage": "2Gi" },
+            "csi": { "driver": "local.orlop.dev", "volumeHandle": "v" },
+            "claimRef": claim_ref,
+        });
+        volume(serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap()).unwrap()
+    };
+    let bound = volume(json!({ "namespace": "app", "name": "data", "uid": "u" }));
+    assert_eq!(bound.claim.unwrap().1.0, "u");
+    assert_eq!((bound.capacity, bound.driver.as_deref()), (Bytes(2 << 30), Some("local.orlop.dev")));
+    assert_eq!(volume(json!({ "namespace": "app", "name": "data" })).claim, None, "reserved, and not bound yet");
+}
+
+#[test]
+fn the_claims_of_a_pod_are_those_that_it_names_and_those_of_its_ephemeral_volumes() {
+    let pod_with = |volumes: Value| {
+        let object =
+            json!({ "metadata": { "name": "web-0", "namespace": "app", "uid": "u" }, "spec": { "volumes": volumes } });
+        pod(&serde_json::from_value::<PodObject>(object).unwrap())
+    };
+    let facts = pod_with(json!([
+        { "name": "tmp", "emptyDir": {} },
+        { "name": "data", "persistentVolumeClaim": { "claimName": "data-web-0" } },
+        { "name": "scratch", "ephemeral": { "volumeClaimTemplate": { "spec": { "accessModes": [] } } } },
+    ]));
+    assert_eq!(facts.unwrap().claims, ["data-web-0", "web-0-scratch"]);
+    assert_eq!(pod_with(json!([{ "name": "tmp", "emptyDir": {} }])), None);
+}
+
+fn policy_with(spec: Value) -> PolicyFacts {
+    let object = json!({
+        "apiVersion": "orlop.dev/v1alpha1",
+        "kind": "StoragePolicy",
+        "metadata": { "name": "p", "namespace": "app", "uid": "u", "generation": 7 },
+        "spec": spec,
+    });
+    policy(serde_json::from_value::<DeserializeGuard<StoragePolicy>>(object).unwrap().0)
+}
+
+#[test]
+fn every_operator_of_a_label_selector_is_understood() {
+    let selector = json!({
+        "matchLabels": { "app": "db" },
+        "matchExpressions": [
+            { "key": "tier", "operator": "In", "values": ["a", "b"] },
+            { "key": "env", "operator": "NotIn", "values": ["test"] },
+            { "key": "owner", "operator": "Exists" },
+            { "key": "temporary", "operator": "DoesNotExist", "values": [] },
+        ],
+    });
+    let claims = policy_with(json!({ "selector": selector })).policy.unwrap().claims;
+    let expected = Selector(vec![
+        Requirement::In("app".into(), vec!["db".into()]),
+        Requirement::In("tier".into(), vec!["a".into(), "b".into()]),
+        Requirement::NotIn("env".into(), vec!["test".into()]),
+        Requirement::Exists("owner".into()),
+        Requirement::DoesNotExist("temporary".into()),
+    ]);
+    assert_eq!(claims, expected);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_says_why_and_is_known() {
+    let why = |expression: Value| {
+        policy_with(json!({ "selector": { "matchExpressions": [expression] } })).policy.unwrap_err()
+    };
+    assert_eq!(
+        why(json!({ "key": "app", "operator": "Equals", "values": ["db"] })),
+        "spec.selector: `Equals` is not an operator: write In, NotIn, Exists or DoesNotExist"
+    );
+    assert_eq!(
+        why(json!({ "key": "app", "operator": "In" })),
+        "spec.selector: In of label app needs at least one value"
+    );
+    assert_eq!(
+        why(json!({ "key": "app", "operator": "Exists", "values": ["x"] })),
+        "spec.selector: Exists of label app takes no values"
+    );
+    let broken = policy_with(json!({ "selector": {}, "capacity": { "maximum": "a lot" } }));
+    assert!(broken.policy.unwrap_err().contains("`a lot` is not a size"));
+    assert_eq!((broken.uid.0.as_str(), broken.generation), ("u", Some(7)));
+}

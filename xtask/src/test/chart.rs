@@ -1,0 +1,183 @@
+//! The chart: it passes helm's lint and renders with every set of values in `ci/`, what it renders is sound, the
+//! command lines in it are ones that `orlop` understands, and every value is documented.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::{cache, run};
+
+/// Values that the chart's schema must refuse, each with a word of its message.
+const REFUSED: [(&str, &str); 4] = [
+    ("local.overcommit=0.5", "overcommit"),
+    ("nodeGroups[0].name=x", "kubeletDir"),
+    ("operator.replicas=0", "replicas"),
+    ("opertor.replicas=1", "opertor"),
+];
+
+pub fn check(root: &Path, orlop: &Path) -> Result<()> {
+    let chart = root.join("charts/orlop");
+    documented(&chart)?;
+    for values in value_sets(&chart)? {
+        let name = values.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        run::output(helm("lint", &chart)?.arg("--strict").arg("--values").arg(&values))?;
+        let mut template = helm("template", &chart)?;
+        template.args(["--namespace", "orlop-system", "--include-crds", "--values"]).arg(&values);
+        let rendered = run::output(&mut template)?;
+        for object in objects(&rendered)? {
+            sound(&object, orlop)
+                .with_context(|| format!("{name}: {} {}", object["kind"], object["metadata"]["name"]))?;
+        }
+    }
+    for (value, word) in REFUSED {
+        match run::output(helm("template", &chart)?.args(["--set", value])) {
+            Ok(_) => bail!("the chart's schema lets {value} pass"),
+            Err(error) => {
+                ensure!(error.to_string().contains(word), "{value} is refused without naming {word}: {error}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn helm(command: &str, chart: &Path) -> Result<Command> {
+    let mut helm = Command::new(cache::bundle_link()?.join("bin/helm"));
+    helm.arg(command).arg(chart);
+    Ok(helm)
+}
+
+fn value_sets(chart: &Path) -> Result<Vec<PathBuf>> {
+    let mut sets = fs::read_dir(chart.join("ci"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    sets.sort();
+    ensure!(!sets.is_empty(), "there are no values to render the chart with");
+    Ok(sets)
+}
+
+fn objects(rendered: &str) -> Result<Vec<Value>> {
+    let documents = serde_yaml_ng::Deserializer::from_str(rendered).map(Value::deserialize);
+    Ok(documents.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+/// What must hold for every rendered object.
+fn sound(object: &Value, orlop: &Path) -> Result<()> {
+    for field in ["apiVersion", "kind"] {
+        ensure!(object[field].is_string(), "has no {field}");
+    }
+    for rule in list(&object["rules"]) {
+        least(rule, object["kind"] == "ClusterRole")?;
+    }
+    for container in list(&object["spec"]["template"]["spec"]["containers"]) {
+        if container["image"].as_str().is_some_and(|image| image.contains("orlop.dev/orlop:")) {
+            understood(&list(&container["args"]).filter_map(Value::as_str).collect::<Vec<_>>(), orlop)?;
+        }
+    }
+    Ok(())
+}
+
+/// No rule grants everything of a kind, and none grants Secrets in all namespaces.
+fn least(rule: &Value, everywhere: bool) -> Result<()> {
+    let has = |field: &str, what: &str| list(&rule[field]).any(|value| value == what);
+    for field in ["apiGroups", "resources", "verbs"] {
+        ensure!(!has(field, "*"), "a rule with * in its {field}");
+    }
+    ensure!(!everywhere || !has("resources", "secrets"), "Secrets of all namespaces");
+    let reads_secrets = has("resources", "secrets") && !(list(&rule["verbs"]).all(|verb| verb == "create"));
+    ensure!(!reads_secrets || rule["resourceNames"].is_array(), "Secrets of any name");
+    Ok(())
+}
+
+/// `orlop` understands these arguments. It reads them all before it comes to `--help`, and does nothing.
+fn understood(arguments: &[&str], orlop: &Path) -> Result<()> {
+    run::output(Command::new(orlop).args(arguments).arg("--help"))?;
+    Ok(())
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// The README names every value that there is, and no other.
+fn documented(chart: &Path) -> Result<()> {
+    let values: Value = serde_yaml_ng::from_str(&fs::read_to_string(chart.join("values.yaml"))?)?;
+    let mut there = BTreeSet::new();
+    leaves("", &values, &mut there);
+    let readme = fs::read_to_string(chart.join("README.md"))?;
+    let named = named(&readme);
+    let missing: Vec<_> = there.difference(&named).collect();
+    ensure!(missing.is_empty(), "the chart's README does not name {missing:?}");
+    let unknown: Vec<_> = named.iter().filter(|name| !there.iter().any(|leaf| leaf.starts_with(*name))).collect();
+    ensure!(unknown.is_empty(), "the chart's README names what is no value: {unknown:?}");
+    Ok(())
+}
+
+/// The paths of the values that a user would set: `operator.replicas`, `nodeGroups[].name`.
+fn leaves(path: &str, value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        // Passed on as it is, so its fields are Kubernetes' own.
+        _ if path.ends_with("resources") => drop(found.insert(path.to_owned())),
+        Value::Object(fields) if !fields.is_empty() => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                leaves(&path, value, found);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                leaves(&format!("{path}[]"), item, found);
+            }
+        }
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+/// The names in the first column of the README's table of values.
+fn named(readme: &str) -> BTreeSet<String> {
+    readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| value |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_named_by_their_path() {
+        let mut found = BTreeSet::new();
+        let values = json!({ "a": { "b": 1, "resources": { "c": 2 } }, "d": [{ "e": {} }], "f": [] });
+        leaves("", &values, &mut found);
+        assert_eq!(found, ["a.b", "a.resources", "d[].e", "f"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn names_are_those_in_the_first_column_of_the_table() {
+        let readme = "| `not.me` |\n\n| value | default |\n|---|---|\n| `a.b`, `c` | `d` |\n\n| `nor.me` |\n";
+        assert_eq!(named(readme), ["a.b", "c"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_rule_that_grants_too_much_is_refused() {
+        let rule = |resource: &str, verb: &str| json!({ "apiGroups": [""], "resources": [resource], "verbs": [verb] });
+        assert!(least(&rule("pods", "get"), true).is_ok());
+        assert!(least(&rule("secrets", "create"), false).is_ok());
+        assert!(least(&rule("pods", "*"), false).is_err());
+        assert!(least(&rule("*", "get"), false).is_err());
+        assert!(least(&rule("secrets", "create"), true).is_err());
+        assert!(least(&rule("secrets", "get"), false).is_err());
+    }
+}
