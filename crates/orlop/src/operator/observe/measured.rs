@@ -36,7 +36,11 @@ impl Measured {
         let samples = self.volumes.entry(volume.to_owned()).or_default();
         match samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
             Some(sample) => sample.usage = usage,
-            None => samples.push(Sample { node, usage }),
+            None => {
+                // Nearly every volume is mounted on one node, and there are many volumes.
+                samples.reserve_exact(1);
+                samples.push(Sample { node, usage });
+            }
         }
     }
 
