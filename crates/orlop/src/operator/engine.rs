@@ -198,7 +198,9 @@ impl Engine {
             .into_iter()
             .filter(|claim| !self.busy.contains(claim))
             .partition(|claim| !self.observer.view().claims.contains_key(claim));
-        gone.iter().for_each(|claim| self.forget(claim));
+        for claim in &gone {
+            self.forget(claim);
+        }
         if claims.is_empty() {
             return;
         }
@@ -226,7 +228,9 @@ impl Engine {
         let Some(settled_at) = self.leads_since.and_then(|since| since.checked_add(SETTLE).ok()) else { return };
         if now >= settled_at {
             let policies = std::mem::take(&mut self.unsettled);
-            policies.into_iter().for_each(|policy| self.pace.mark(policy, Instant::now()));
+            for policy in policies {
+                self.pace.mark(policy, Instant::now());
+            }
             return;
         }
         report.decisions.retain(|claim, decision| {
