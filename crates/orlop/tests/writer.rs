@@ -7,6 +7,8 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::Path,
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -65,8 +67,16 @@ impl Writer {
         self.wait_for(|line| line.get("verified").is_some())
     }
 
+    /// How it ended, or a failure where it does not end by itself.
     fn end(mut self) -> Result<ExitStatus, Failed> {
-        Ok(self.child.wait()?)
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Err("the writer does not end".into())
     }
 }
 

@@ -27,10 +27,11 @@ pub fn check(root: &Path, orlop: &Path) -> Result<()> {
     documented(&chart)?;
     for values in value_sets(&chart)? {
         let name = values.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        run::output(helm("lint", &chart)?.arg("--strict").arg("--values").arg(&values))?;
         let mut template = helm("template", &chart)?;
         template.args(["--namespace", "orlop-system", "--include-crds", "--values"]).arg(&values);
         let rendered = run::output(&mut template)?;
+        // After rendering, whose errors say where they are.
+        run::output(helm("lint", &chart)?.arg("--strict").arg("--values").arg(&values))?;
         for object in objects(&rendered)? {
             sound(&object, orlop)
                 .with_context(|| format!("{name}: {} {}", object["kind"], object["metadata"]["name"]))?;

@@ -87,3 +87,31 @@ impl Measured {
         Usage { at: confirmed.map_or(sample.usage.at, |at| sample.usage.at.max(*at)), ..sample.usage.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use orlop_api::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_a_volume_that_is_deleted() {
+        let at = Timestamp::from_second(1_000).unwrap();
+        let usage = |source| Usage {
+            at,
+            source,
+            total: Bytes::GIB,
+            available: Bytes::MIB,
+            inodes: None,
+            fill_bytes_per_second: 0,
+            crossed: None,
+        };
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(Source::Agent));
+        measured.sampled("node-2", "v", usage(Source::Kubelet));
+        measured.forget("v");
+        assert_eq!(measured.best("v"), None);
+        assert_eq!(measured.confirm("node-1", at), Vec::<String>::new());
+        assert!(measured.volumes.is_empty() && measured.confirmable.is_empty());
+    }
+}

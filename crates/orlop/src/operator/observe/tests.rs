@@ -152,6 +152,23 @@ fn a_claim_is_bound_when_it_and_its_volume_name_each_other_in_whichever_order_th
 }
 
 #[test]
+fn a_kubelets_measurement_of_a_claim_reaches_the_claim_and_not_one_that_only_names_its_volume() {
+    let mut observer = observer();
+    let measured = |name| Measurement::SampledClaim {
+        node: "n".into(),
+        claim: claim_id(name),
+        usage: usage(Source::Kubelet, 1_000, 5),
+    };
+    let thief = ClaimFacts { volume: Some("pv-a".into()), ..claim("thief", 11) };
+    observer.observe(Observation::Claim(Change::Is(claim_id("thief"), thief)));
+    observer.measure(measured("thief"));
+    observer.measure(measured("unknown"));
+    assert_eq!(observer.view().claims[&claim_id("a")].usage, None);
+    observer.measure(measured("a"));
+    assert_eq!(observer.view().claims[&claim_id("a")].usage, Some(usage(Source::Kubelet, 1_000, 5)));
+}
+
+#[test]
 fn a_claim_that_names_the_volume_of_another_gets_nothing_of_it() {
     let mut observer = observer();
     observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1, 500)));
