@@ -2,7 +2,6 @@
 //! Prints a table: `cargo bench -p orlop-planner`.
 
 use std::{
-    collections::BTreeMap,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -10,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, CapacitySpec, Count, Mode, Period, Threshold};
 use orlop_planner::{
-    Capacity, Claim, ClaimId, Class, Ledger, NamespaceName, Plan, PodId, PodUse, Policy, PolicyId, PolicyKind,
+    Capacity, Claim, ClaimId, Class, Labels, Ledger, NamespaceName, Plan, PodId, PodUse, Policy, PolicyId, PolicyKind,
     Requirement, Resize, Selector, Source, Uid, Usage, View, invariants, plan_claims, watch,
 };
 
@@ -98,13 +97,13 @@ fn world(now: Timestamp) -> View {
     let mut view = View::default();
     let class = Class { provisioner: "local.orlop.dev".to_owned(), expandable: true };
     view.classes.insert("standard".to_owned(), class);
-    view.policies.insert(PolicyId { kind: PolicyKind::Cluster, name: "all".to_owned() }, policy(&[]));
+    view.policies.insert(PolicyId { kind: PolicyKind::Cluster, name: "all".into() }, policy(&[]));
     for number in 0..NAMESPACES {
-        let namespace = NamespaceName(format!("team-{number:03}"));
-        let labels = BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.0.clone())]);
+        let namespace = NamespaceName(format!("team-{number:03}").into());
+        let labels = Labels::from([("kubernetes.io/metadata.name", &*namespace.0)]);
         view.namespaces.insert(namespace.clone(), labels);
         // It selects half of the claims of its namespace; the others are left to that of the cluster.
-        let databases = PolicyId { kind: PolicyKind::Namespaced(namespace), name: "databases".to_owned() };
+        let databases = PolicyId { kind: PolicyKind::Namespaced(namespace), name: "databases".into() };
         view.policies.insert(databases, policy(&[Requirement::In("tier".to_owned(), vec!["database".to_owned()])]));
     }
     view.claims = (0..CLAIMS).map(|number| claim(number, now)).collect();
@@ -124,7 +123,7 @@ fn policy(claims: &[Requirement]) -> Policy {
 }
 
 fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
-    let namespace = NamespaceName(format!("team-{:03}", number % NAMESPACES));
+    let namespace = NamespaceName(format!("team-{:03}", number % NAMESPACES).into());
     let name = format!("data-postgres-{}", number / NAMESPACES);
     let size = Bytes(100 << 30);
     let tier = if number.is_multiple_of(2) { "database" } else { "cache" };
@@ -138,17 +137,14 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         crossed: None,
     };
     let pod = PodUse {
-        id: PodId { namespace: namespace.clone(), name: format!("postgres-{number}") },
-        uid: Uid(format!("00000000-0000-4000-9000-{number:012}")),
+        id: PodId { namespace: namespace.clone(), name: format!("postgres-{number}").into() },
+        uid: Uid(format!("00000000-0000-4000-9000-{number:012}").into()),
         since: Some(now),
         synced: None,
     };
     let claim = Claim {
-        uid: Uid(format!("00000000-0000-4000-8000-{number:012}")),
-        labels: BTreeMap::from([
-            ("app.kubernetes.io/name".to_owned(), "postgres".to_owned()),
-            ("tier".to_owned(), tier.to_owned()),
-        ]),
+        uid: Uid(format!("00000000-0000-4000-8000-{number:012}").into()),
+        labels: Labels::from([("app.kubernetes.io/name", "postgres"), ("tier", tier)]),
         class: Some("standard".to_owned()),
         driver: Some("local.orlop.dev".to_owned()),
         bound: true,
@@ -161,5 +157,5 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         pods: vec![pod],
         usage: Some(usage),
     };
-    (ClaimId { namespace, name }, claim)
+    (ClaimId { namespace, name: name.into() }, claim)
 }

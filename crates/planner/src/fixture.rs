@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, CapacitySpec, Count, Mode, Period, Threshold, names::LOCAL_DRIVER};
 
 use crate::{
-    Action, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, NamespaceName, PodId, PodUse, Policy, PolicyId,
-    PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+    Action, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse, Policy,
+    PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -24,15 +24,15 @@ pub fn at(seconds: i64) -> Timestamp {
 }
 
 pub fn id(name: &str) -> ClaimId {
-    ClaimId { namespace: NamespaceName("shop".to_owned()), name: name.to_owned() }
+    ClaimId { namespace: NamespaceName("shop".into()), name: name.into() }
 }
 
 pub fn namespaced(name: &str) -> PolicyId {
-    PolicyId { kind: PolicyKind::Namespaced(NamespaceName("shop".to_owned())), name: name.to_owned() }
+    PolicyId { kind: PolicyKind::Namespaced(NamespaceName("shop".into())), name: name.into() }
 }
 
 pub fn cluster(name: &str) -> PolicyId {
-    PolicyId { kind: PolicyKind::Cluster, name: name.to_owned() }
+    PolicyId { kind: PolicyKind::Cluster, name: name.into() }
 }
 
 pub fn spec() -> CapacitySpec {
@@ -63,14 +63,14 @@ pub fn usage() -> Usage {
 }
 
 pub fn pod(name: &str) -> PodUse {
-    let id = PodId { namespace: NamespaceName("shop".to_owned()), name: name.to_owned() };
-    PodUse { id, uid: Uid(format!("pod-{name}")), since: Some(at(-3600)), synced: None }
+    let id = PodId { namespace: NamespaceName("shop".into()), name: name.into() };
+    PodUse { id, uid: Uid(format!("pod-{name}").into()), since: Some(at(-3600)), synced: None }
 }
 
 pub fn claim() -> Claim {
     Claim {
-        uid: Uid("claim-data-0".to_owned()),
-        labels: BTreeMap::from([("app".to_owned(), "db".to_owned())]),
+        uid: Uid("claim-data-0".into()),
+        labels: Labels::from([("app", "db")]),
         class: Some("orlop-local".to_owned()),
         driver: Some(LOCAL_DRIVER.to_owned()),
         bound: true,
@@ -103,7 +103,7 @@ pub fn view() -> View {
     View {
         claims: BTreeMap::from([(id("data-0"), claim())]),
         policies: BTreeMap::from([(namespaced("keep"), policy())]),
-        namespaces: BTreeMap::from([(NamespaceName("shop".to_owned()), BTreeMap::new())]),
+        namespaces: BTreeMap::from([(NamespaceName("shop".into()), Labels::default())]),
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
         drivers: BTreeMap::new(),
     }

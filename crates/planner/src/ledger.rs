@@ -234,8 +234,8 @@ fn reads_the_same(before: &Decision, after: &Decision) -> bool {
 fn claim_status(id: &ClaimId, entry: &Entry) -> ClaimStatus {
     let Decision { size, reason, message, .. } = &entry.decision;
     ClaimStatus {
-        namespace: id.namespace.0.clone(),
-        name: id.name.clone(),
+        namespace: id.namespace.0.to_string(),
+        name: id.name.to_string(),
         size: *size,
         target: entry.decision.target().filter(|target| target != size),
         reason: *reason,

@@ -10,6 +10,7 @@ mod capacity;
 mod fixture;
 pub mod forecast;
 pub mod invariants;
+mod labels;
 mod ledger;
 mod plan;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod selector;
 mod view;
 
 pub use capacity::watch;
+pub use labels::Labels;
 pub use ledger::{Changes, Ledger};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};

@@ -1,23 +1,24 @@
 //! Which policy governs a claim: labels against selectors, and the namespaced kind before the cluster-wide one.
 
-use std::collections::BTreeMap;
-
-use crate::view::{Claim, ClaimId, Governance, Policy, PolicyId, PolicyKind, Requirement, Selector, View};
+use crate::{
+    labels::Labels,
+    view::{Claim, ClaimId, Governance, Policy, PolicyId, PolicyKind, Requirement, Selector, View},
+};
 
 impl Selector {
     /// Does every requirement hold for these labels?
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &Labels) -> bool {
         self.0.iter().all(|requirement| requirement.holds(labels))
     }
 }
 
 impl Requirement {
-    fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+    fn holds(&self, labels: &Labels) -> bool {
         match self {
-            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
-            Self::Exists(key) => labels.contains_key(key),
-            Self::DoesNotExist(key) => !labels.contains_key(key),
+            Self::In(key, values) => labels.get(key).is_some_and(|value| values.iter().any(|it| it == value)),
+            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| values.iter().all(|it| it != value)),
+            Self::Exists(key) => labels.get(key).is_some(),
+            Self::DoesNotExist(key) => labels.get(key).is_none(),
         }
     }
 }
@@ -39,7 +40,7 @@ impl View {
     }
 
     fn policies_of(&self, kind: PolicyKind) -> impl Iterator<Item = (&PolicyId, &Policy)> {
-        let first = PolicyId { kind: kind.clone(), name: String::new() };
+        let first = PolicyId { kind: kind.clone(), name: "".into() };
         self.policies.range(first..).take_while(move |(id, _)| id.kind == kind)
     }
 
@@ -67,10 +68,6 @@ mod tests {
     use super::*;
     use crate::fixture::{cluster, id, namespaced, policy, view};
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
     fn in_values(key: &str, values: &[&str]) -> Requirement {
         Requirement::In(key.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())
     }
@@ -81,8 +78,8 @@ mod tests {
 
     #[test]
     fn requirements_hold_as_kubernetes_says() {
-        let db = labels(&[("app", "db")]);
-        let none = labels(&[]);
+        let db = Labels::from([("app", "db")]);
+        let none = Labels::from([]);
         for (requirement, for_db, for_none) in [
             (in_values("app", &["db", "web"]), true, false),
             (in_values("app", &["web"]), false, false),
@@ -98,11 +95,11 @@ mod tests {
 
     #[test]
     fn every_requirement_must_hold_and_none_selects_everything() {
-        let db = labels(&[("app", "db")]);
+        let db = Labels::from([("app", "db")]);
         let both = Selector(vec![in_values("app", &["db"]), Requirement::Exists("tier".to_owned())]);
         assert!(!both.matches(&db));
-        assert!(both.matches(&labels(&[("app", "db"), ("tier", "gold")])));
-        assert!(Selector::default().matches(&labels(&[])));
+        assert!(both.matches(&Labels::from([("app", "db"), ("tier", "gold")])));
+        assert!(Selector::default().matches(&Labels::from([])));
     }
 
     fn governance(view: &View) -> Governance {
@@ -138,8 +135,8 @@ mod tests {
     fn policies_of_other_namespaces_do_not_count() {
         let mut view = view();
         for other in ["sho", "shop2"] {
-            let kind = PolicyKind::Namespaced(crate::NamespaceName(other.to_owned()));
-            view.policies.insert(PolicyId { kind, name: "keep".to_owned() }, policy());
+            let kind = PolicyKind::Namespaced(crate::NamespaceName(other.into()));
+            view.policies.insert(PolicyId { kind, name: "keep".into() }, policy());
         }
         assert_eq!(governance(&view), Governance::By(namespaced("keep")));
     }
@@ -150,7 +147,7 @@ mod tests {
         let not_prod = Policy { namespaces: Selector(vec![not_in_values("stage", &["prod"])]), ..policy() };
         view.policies = [(cluster("all"), not_prod)].into();
         assert_eq!(governance(&view), Governance::By(cluster("all")));
-        view.namespaces.insert(id("").namespace, labels(&[("stage", "prod")]));
+        view.namespaces.insert(id("").namespace, Labels::from([("stage", "prod")]));
         assert_eq!(governance(&view), Governance::None);
         view.namespaces.clear();
         assert_eq!(governance(&view), Governance::None, "what labels the namespace has is not known");

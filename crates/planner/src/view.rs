@@ -1,11 +1,13 @@
 //! What is observed, as plain data. Whoever fills a view leaves out what it does not know: nothing here stands for
 //! "unknown" by a zero.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode};
 use serde::{Deserialize, Serialize};
+
+use crate::labels::Labels;
 
 /// Everything that a decision may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,7 +17,7 @@ pub struct View {
     /// The policies of both kinds.
     pub policies: BTreeMap<PolicyId, Policy>,
     /// The labels of each namespace.
-    pub namespaces: BTreeMap<NamespaceName, BTreeMap<String, String>>,
+    pub namespaces: BTreeMap<NamespaceName, Labels>,
     /// Each StorageClass by its name.
     pub classes: BTreeMap<String, Class>,
     /// Profiles that override the built-in ones, by the driver's name.
@@ -30,22 +32,22 @@ impl View {
 }
 
 /// An object's UID: what makes it this object and not a later one of the same name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Uid(pub String);
+///
+/// This and every name below is shared and not copied: a large cluster has many, and each is kept in several places.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uid(pub Arc<str>);
 
 /// A namespace's name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NamespaceName(pub String);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespaceName(pub Arc<str>);
 
 /// A claim's namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClaimId {
     /// The claim's namespace.
     pub namespace: NamespaceName,
     /// The claim's name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl fmt::Display for ClaimId {
@@ -55,16 +57,16 @@ impl fmt::Display for ClaimId {
 }
 
 /// A pod's namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodId {
     /// The pod's namespace.
     pub namespace: NamespaceName,
     /// The pod's name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// Which of the two kinds a policy is. The namespaced kind wins over the other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyKind {
     /// `StoragePolicy`, for the claims of this namespace.
     Namespaced(NamespaceName),
@@ -73,12 +75,12 @@ pub enum PolicyKind {
 }
 
 /// A policy's kind and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyId {
     /// The policy's kind, and its namespace where it has one.
     pub kind: PolicyKind,
     /// The policy's name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl fmt::Display for PolicyId {
@@ -135,7 +137,7 @@ pub struct Claim {
     /// The claim's UID.
     pub uid: Uid,
     /// The claim's labels, for selectors.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// The name of its StorageClass, where it has one.
     pub class: Option<String>,
     /// The driver of its bound PersistentVolume, where that is a CSI volume.

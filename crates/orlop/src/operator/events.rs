@@ -159,7 +159,7 @@ impl Notice {
     /// The same for the same notice, whoever sends it and whenever.
     fn name(&self, object: &str) -> String {
         let mut digest = Sha256::new();
-        for part in [&self.uid.0, &self.reason, &self.occasion] {
+        for part in [&*self.uid.0, &self.reason, &self.occasion] {
             digest.update(part);
             digest.update([0]);
         }
@@ -195,9 +195,9 @@ impl Notice {
         ObjectReference {
             api_version: Some(api_version),
             kind: Some(kind),
-            name: Some(name.clone()),
+            name: Some(name.to_string()),
             namespace: namespaced.then(|| self.namespace().to_owned()),
-            uid: Some(self.uid.0.clone()),
+            uid: Some(self.uid.0.to_string()),
             ..ObjectReference::default()
         }
     }
@@ -292,7 +292,7 @@ mod tests {
     fn claim(growth: Option<GrowthRecord>) -> Claim {
         Claim {
             uid: Uid("u".into()),
-            labels: std::collections::BTreeMap::new(),
+            labels: orlop_planner::Labels::default(),
             class: None,
             driver: None,
             bound: true,
@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn an_event_fits_what_the_api_server_takes() {
-        let long = ClaimId { namespace: NamespaceName("app".into()), name: "d.".repeat(126) + "d" };
+        let long = ClaimId { namespace: NamespaceName("app".into()), name: ("d.".repeat(126) + "d").into() };
         let wordy = Decision { message: "ü".repeat(2000), ..decision(Outcome::Wait, Reason::GrowthFailed) };
         let [notice] = &of_decision(&long, &claim(None), &wordy, at(1))[..] else { panic!("one") };
         let event = notice.event("operator", at(1));

@@ -235,14 +235,14 @@ mod tests {
     }
 
     fn measured(claim: &str, at_s: i64, available: u64) -> Measured {
-        let claim = ClaimId { namespace: NamespaceName("n".to_owned()), name: claim.to_owned() };
+        let claim = ClaimId { namespace: NamespaceName("n".into()), name: claim.into() };
         let at = Timestamp::from_second(at_s).unwrap();
         Measured { claim, at, total: Bytes(100_000), available: Bytes(available), inodes: None }
     }
 
     fn rates(news: Vec<Measurement>) -> Vec<(String, u64)> {
         let rate = |it| match it {
-            Measurement::SampledClaim { claim, usage, .. } => (claim.name, usage.fill_bytes_per_second),
+            Measurement::SampledClaim { claim, usage, .. } => (claim.name.to_string(), usage.fill_bytes_per_second),
             other => panic!("{other:?}"),
         };
         news.into_iter().map(rate).collect()

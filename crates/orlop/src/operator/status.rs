@@ -50,7 +50,7 @@ impl Statuses {
     /// Begins to write a status.
     pub(super) fn write(&mut self, policy: PolicyId, uid: &Uid, status: &PolicyStatus) {
         // A UID cannot be changed, so another policy of the same name refuses this status.
-        let patch = json!({ "metadata": { "uid": uid }, "status": status });
+        let patch = json!({ "metadata": { "uid": &*uid.0 }, "status": status });
         let (client, leadership) = (self.client.clone(), self.leadership.clone());
         self.under_way.spawn(async move {
             let result = if leadership.is_held() {

@@ -158,7 +158,7 @@ impl<'a> Touch<'a> {
     }
 
     fn value(before: Option<Self>, told: &str, id: &ClaimId, now: Timestamp) -> String {
-        let of_others = |other: &&str| other.split_once('=').is_some_and(|(claim, _)| claim != id.name);
+        let of_others = |other: &&str| other.split_once('=').is_some_and(|(claim, _)| *claim != *id.name);
         let mut all: Vec<&str> =
             before.map_or_else(Vec::new, |touch| touch.told).into_iter().filter(of_others).collect();
         all.push(told);

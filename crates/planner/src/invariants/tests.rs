@@ -55,8 +55,8 @@ fn a_growth_is_refused_when_the_action_is_wrong() {
             Rule::Precondition,
         ),
         (
-            Action::Grow { claim: id("data-0"), uid: Uid("another".to_owned()), previous: None, record: record() },
-            Rule::Uid(Uid("another".to_owned())),
+            Action::Grow { claim: id("data-0"), uid: Uid("another".into()), previous: None, record: record() },
+            Rule::Uid(Uid("another".into())),
         ),
         (
             Action::Grow { claim: id("data-9"), uid: claim().uid, previous: None, record: record() },
@@ -159,14 +159,14 @@ fn a_pod_is_touched_only_for_a_volume_that_has_grown() {
     let touch = |uid: &str| Action::SyncPod {
         claim: id("data-0"),
         pod: pod("data-0").id,
-        uid: Uid(uid.to_owned()),
+        uid: Uid(uid.into()),
         value: "data-0=640Mi@2026-01-01T00:00:00Z".to_owned(),
     };
     let mut view = growing();
     assert_eq!(broken(&view, touch("pod-data-0")), Some(Rule::NothingToNotice));
     the_claim(&mut view).volume_capacity = mib(640);
     assert_eq!(broken(&view, touch("pod-data-0")), None);
-    assert_eq!(broken(&view, touch("another")), Some(Rule::Uid(Uid("another".to_owned()))));
+    assert_eq!(broken(&view, touch("another")), Some(Rule::Uid(Uid("another".into()))));
     the_policy(&mut view).mode = Mode::Recommend;
     assert_eq!(broken(&view, touch("pod-data-0")), Some(Rule::NotGoverned));
     the_claim(&mut view).capacity = mib(640);

@@ -39,14 +39,14 @@ pub(super) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Re
         }
         Action::SyncPod { pod, uid, value, .. } => {
             // A UID cannot be changed, so a patch that names another than the pod's own is refused.
-            let patch = json!({ "metadata": { "uid": uid, "annotations": { SYNC_ANNOTATION: value } } });
+            let patch = json!({ "metadata": { "uid": &*uid.0, "annotations": { SYNC_ANNOTATION: value } } });
             Some(Request { target: Target::Pod(pod.clone()), patch: Patch::Merge(patch) })
         }
     }
 }
 
 fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
-    let mut operations = vec![is("/metadata/uid", uid), is(REQUEST, &spelling.requested)];
+    let mut operations = vec![is("/metadata/uid", &*uid.0), is(REQUEST, &spelling.requested)];
     let text = serde_json::to_string(record).ok()?;
     if spelling.annotated {
         // An annotation that is not there equals null.
@@ -54,7 +54,7 @@ fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Val
         operations.push(json!({ "op": "add", "path": growth_annotation(), "value": text }));
     } else {
         // The map itself is missing then, and nothing can be added to it.
-        operations.push(is(ANNOTATIONS, &Value::Null));
+        operations.push(is(ANNOTATIONS, Value::Null));
         operations.push(json!({ "op": "add", "path": ANNOTATIONS, "value": { GROWTH_ANNOTATION: text } }));
     }
     operations.push(json!({ "op": "replace", "path": REQUEST, "value": record.to }));
@@ -64,14 +64,14 @@ fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Val
 fn record_usable(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
     let text = serde_json::to_string(record).ok()?;
     Some(vec![
-        is("/metadata/uid", uid),
+        is("/metadata/uid", &*uid.0),
         is(&growth_annotation(), spelling.growth.as_ref()?),
         json!({ "op": "replace", "path": growth_annotation(), "value": text }),
     ])
 }
 
 /// A precondition: the value at the path is this one.
-fn is(path: &str, value: &impl serde::Serialize) -> Value {
+fn is(path: &str, value: impl serde::Serialize) -> Value {
     json!({ "op": "test", "path": path, "value": value })
 }
 

@@ -74,7 +74,7 @@ fn measured(volume: Volume) -> Option<Measured> {
     let claim = volume.claim?;
     let inodes = volume.inodes.zip(volume.free_inodes).filter(|(total, _)| *total > 0);
     Some(Measured {
-        claim: ClaimId { namespace: NamespaceName(claim.namespace), name: claim.name },
+        claim: ClaimId { namespace: NamespaceName(claim.namespace.into()), name: claim.name.into() },
         at: volume.time?,
         total: Bytes(volume.total_bytes?),
         available: Bytes(volume.available_bytes?),
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(
             found.unwrap(),
             [Measured {
-                claim: ClaimId { namespace: NamespaceName("shop".to_owned()), name: "data-db-0".to_owned() },
+                claim: ClaimId { namespace: NamespaceName("shop".into()), name: "data-db-0".into() },
                 at: "2026-11-22T18:00:00Z".parse().unwrap(),
                 total: Bytes(400),
                 available: Bytes(100),

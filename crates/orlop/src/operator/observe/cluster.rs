@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use jiff::Timestamp;
 use orlop_api::Bytes;
 use orlop_planner::{Claim, ClaimId, PodId, PodUse, Uid};
 
@@ -54,7 +53,7 @@ impl Observer {
                 Some(before) => before.pods.clone(),
                 None => self.waiting.remove(&id).map_or_else(Vec::new, |pods| uses(&self.pods, &pods)),
             },
-            usage: bound_to.and_then(|(name, _)| self.measured.best(name).cloned()),
+            usage: bound_to.and_then(|(name, _)| self.measured.best(name)),
         };
         let is_news = before != Some(&claim);
         self.claims.insert(id.clone(), KnownClaim { version, volume, spelling });
@@ -103,7 +102,7 @@ impl Observer {
         claim.bound = bound_to.is_some();
         claim.driver = bound_to.and_then(|(_, facts)| facts.driver.clone());
         claim.volume_capacity = bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity);
-        claim.usage = bound_to.and_then(|(name, _)| self.measured.best(name).cloned());
+        claim.usage = bound_to.and_then(|(name, _)| self.measured.best(name));
         self.dirty.claims.insert(id.clone());
     }
 
@@ -173,7 +172,10 @@ impl Observer {
         for (name, node) in self.lists.nodes.resolve(change, self.nodes.iter()) {
             match node {
                 Some(()) => self.nodes.insert(name),
-                None => self.nodes.remove(&name),
+                None => {
+                    self.measured.forget_node(&name);
+                    self.nodes.remove(&name)
+                }
             };
         }
     }
@@ -189,19 +191,17 @@ impl Observer {
         let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
         let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
         let usage = self.measured.best(volume);
-        if claim.usage.as_ref() != usage {
-            claim.usage = usage.cloned();
+        if claim.usage != usage {
+            claim.usage = usage;
             self.dirty.claims.insert(id.clone());
         }
     }
 
-    /// What was measured still holds: nothing is to be decided again, only the age of what is known is another.
-    pub(super) fn confirmed(&mut self, node: &str, at: Timestamp) {
-        let Self { measured, volumes, view, .. } = self;
-        for volume in measured.confirm(node, at) {
-            let Some((id, _)) = volumes.get(&volume).and_then(|facts| facts.claim.as_ref()) else { continue };
-            let Some(claim) = view.claims.get_mut(id).filter(|claim| claim.usage.is_some()) else { continue };
-            claim.usage = measured.best(&volume).cloned();
+    /// Brings what the view says of the claim's fill up to date: a confirmation alone does not.
+    pub(super) fn refresh(&mut self, id: &ClaimId) {
+        let volume = self.claims.get(id).and_then(|known| known.volume.as_deref());
+        if let Some((claim, volume)) = self.view.claims.get_mut(id).filter(|claim| claim.bound).zip(volume) {
+            claim.usage = self.measured.best(volume);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! What the watches tell the observer of each object: plain data, converted where the object was read, so that the
 //! rest of an object is never kept.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus};
-use orlop_planner::{ClaimId, Class, GrowthRecord, NamespaceName, PodId, Policy, PolicyId, Resize, Uid};
+use orlop_planner::{ClaimId, Class, GrowthRecord, Labels, NamespaceName, PodId, Policy, PolicyId, Resize, Uid};
 
 /// News of the objects of one kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,7 @@ pub enum Observation {
     /// A pod that uses claims.
     Pod(Change<PodId, PodFacts>),
     /// The labels of a namespace.
-    Namespace(Change<NamespaceName, BTreeMap<String, String>>),
+    Namespace(Change<NamespaceName, Labels>),
     /// A StorageClass.
     Class(Change<String, Class>),
     /// A StoragePolicy.
@@ -56,7 +56,7 @@ pub struct ClaimFacts {
     /// Which state of the claim this is.
     pub version: Version,
     /// The claim's labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Its StorageClass.
     pub class: Option<String>,
     /// The volume that it is bound to, where it is bound and not being deleted.
@@ -109,7 +109,7 @@ pub struct PodFacts {
     /// The value of its `orlop.dev/volume-sync` annotation.
     pub synced: Option<String>,
     /// The names of the claims that it uses, in its namespace.
-    pub claims: Vec<String>,
+    pub claims: Vec<Arc<str>>,
 }
 
 /// What matters of a policy of either kind.

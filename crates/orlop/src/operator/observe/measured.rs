@@ -1,9 +1,6 @@
 //! The latest measurements of each volume, and which of them to believe.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_planner::{Source, Usage};
@@ -16,8 +13,8 @@ const AGENT_SILENT_AFTER: SignedDuration = SignedDuration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     volumes: HashMap<String, Vec<Sample>>,
-    /// The volumes that the agent of a node has measured: those that its confirmation is about.
-    confirmable: HashMap<Arc<str>, BTreeSet<String>>,
+    /// When the agent of a node last said that what it has measured still holds.
+    confirmed: HashMap<Arc<str>, Timestamp>,
 }
 
 #[derive(Debug)]
@@ -29,10 +26,7 @@ struct Sample {
 impl Measured {
     /// A volume was measured.
     pub(super) fn sampled(&mut self, node: &str, volume: &str, usage: Usage) {
-        let node = self.confirmable.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
-        if usage.source == Source::Agent {
-            self.confirmable.entry(node.clone()).or_default().insert(volume.to_owned());
-        }
+        let node = self.confirmed.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
         let samples = self.volumes.entry(volume.to_owned()).or_default();
         match samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
             Some(sample) => sample.usage = usage,
@@ -44,27 +38,18 @@ impl Measured {
         }
     }
 
-    /// What the agent of the node has measured still holds. Returns the volumes concerned.
-    pub(super) fn confirm(&mut self, node: &str, at: Timestamp) -> Vec<String> {
-        let volumes: Vec<String> = self.confirmable.get(node).into_iter().flatten().cloned().collect();
-        for volume in &volumes {
-            for sample in self.volumes.get_mut(volume).into_iter().flatten() {
-                if *sample.node == *node && sample.usage.source == Source::Agent {
-                    sample.usage.at = sample.usage.at.max(at);
-                }
+    /// What the agent of the node has measured still holds.
+    pub(super) fn confirmed(&mut self, node: &str, at: Timestamp) {
+        match self.confirmed.get_mut(node) {
+            Some(known) => *known = at.max(*known),
+            None => {
+                self.confirmed.insert(node.into(), at);
             }
         }
-        volumes
     }
 
     /// The volume is no longer mounted on the node.
     pub(super) fn gone(&mut self, node: &str, volume: &str) {
-        if let Some(volumes) = self.confirmable.get_mut(node) {
-            volumes.remove(volume);
-            if volumes.is_empty() {
-                self.confirmable.remove(node);
-            }
-        }
         if let Some(samples) = self.volumes.get_mut(volume) {
             samples.retain(|sample| *sample.node != *node);
             if samples.is_empty() {
@@ -75,27 +60,31 @@ impl Measured {
 
     /// The volume is there no longer, on any node.
     pub(super) fn forget(&mut self, volume: &str) {
-        for sample in self.volumes.remove(volume).into_iter().flatten() {
-            if let Some(volumes) = self.confirmable.get_mut(&sample.node) {
-                volumes.remove(volume);
-                if volumes.is_empty() {
-                    self.confirmable.remove(&sample.node);
-                }
-            }
-        }
+        self.volumes.remove(volume);
+    }
+
+    /// The node is there no longer.
+    pub(super) fn forget_node(&mut self, node: &str) {
+        self.confirmed.remove(node);
     }
 
     /// The measurement to believe: the newest by an agent, which measures the mount itself, unless the agents have
     /// fallen silent and a kubelet has not.
-    pub(super) fn best(&self, volume: &str) -> Option<&Usage> {
+    pub(super) fn best(&self, volume: &str) -> Option<Usage> {
+        let samples = self.volumes.get(volume)?;
         let newest = |source| {
-            let samples = self.volumes.get(volume)?;
-            samples.iter().map(|it| &it.usage).filter(|usage| usage.source == source).max_by_key(|usage| usage.at)
+            let usages = samples.iter().filter(|sample| sample.usage.source == source).map(|it| self.as_confirmed(it));
+            usages.max_by_key(|usage| usage.at)
         };
         match (newest(Source::Agent), newest(Source::Kubelet)) {
             (Some(agent), Some(kubelet)) if kubelet.at.duration_since(agent.at) > AGENT_SILENT_AFTER => Some(kubelet),
             (agent, kubelet) => agent.or(kubelet),
         }
+    }
+
+    fn as_confirmed(&self, sample: &Sample) -> Usage {
+        let confirmed = self.confirmed.get(&sample.node).filter(|_| sample.usage.source == Source::Agent);
+        Usage { at: confirmed.map_or(sample.usage.at, |at| sample.usage.at.max(*at)), ..sample.usage.clone() }
     }
 }
 

@@ -112,7 +112,8 @@ impl Observer {
                 self.measured.gone(&node, &volume);
                 self.measured_anew(&volume);
             }
-            Measurement::Confirmed { node, at } => self.confirmed(&node, at),
+            // Nothing is to be decided for it; see `refresh`.
+            Measurement::Confirmed { node, at } => self.measured.confirmed(&node, at),
         }
     }
 
@@ -144,7 +145,8 @@ impl Observer {
 
     /// What has changed since the last call, of the claims at most so many; the others are left for the next call.
     pub fn take_dirty(&mut self, claims_max: usize) -> Dirty {
-        let claims = std::iter::from_fn(|| self.dirty.claims.pop_first()).take(claims_max).collect();
+        let claims: BTreeSet<_> = std::iter::from_fn(|| self.dirty.claims.pop_first()).take(claims_max).collect();
+        claims.iter().for_each(|claim| self.refresh(claim));
         Dirty { claims, policies: std::mem::take(&mut self.dirty.policies) }
     }
 

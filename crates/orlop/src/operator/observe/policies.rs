@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use orlop_api::DriverProfileSpec;
-use orlop_planner::{Claim, ClaimId, Class, NamespaceName, Policy, PolicyId, PolicyKind};
+use orlop_planner::{Claim, ClaimId, Class, Labels, NamespaceName, Policy, PolicyId, PolicyKind};
 
 use super::{Change, KnownPolicy, Observer, PolicyFacts};
 
@@ -60,7 +60,7 @@ impl Observer {
         self.dirty.claims.extend(selected.map(|(claim_id, _)| claim_id.clone()));
     }
 
-    pub(super) fn namespace(&mut self, change: Change<NamespaceName, BTreeMap<String, String>>) {
+    pub(super) fn namespace(&mut self, change: Change<NamespaceName, Labels>) {
         for (name, labels) in self.lists.namespaces.resolve(change, self.view.namespaces.keys()) {
             let before = match labels.clone() {
                 Some(labels) => self.view.namespaces.insert(name.clone(), labels),
@@ -115,7 +115,7 @@ fn in_scope<'a>(
     match kind {
         PolicyKind::Cluster => Box::new(claims.iter()),
         PolicyKind::Namespaced(namespace) => {
-            let first = ClaimId { namespace: namespace.clone(), name: String::new() };
+            let first = ClaimId { namespace: namespace.clone(), name: "".into() };
             Box::new(claims.range(first..).take_while(move |(id, _)| id.namespace == *namespace))
         }
     }

@@ -1,17 +1,11 @@
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode, Period, Threshold};
 use orlop_planner::{
-    ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid,
-    Usage,
+    ClaimId, Class, Labels, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source,
+    Uid, Usage,
 };
 
 use super::*;
-
-fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
 
 fn claim_id(name: &str) -> ClaimId {
     ClaimId { namespace: NamespaceName("app".into()), name: name.into() }
@@ -20,9 +14,9 @@ fn claim_id(name: &str) -> ClaimId {
 /// A claim `name` with UID `name-uid`, bound to the volume `pv-name`.
 fn claim(name: &str, version: u64) -> ClaimFacts {
     ClaimFacts {
-        uid: Uid(format!("{name}-uid")),
+        uid: Uid(format!("{name}-uid").into()),
         version: Some(version),
-        labels: labels(&[("app", name)]),
+        labels: Labels::from([("app", name)]),
         class: Some("fast".into()),
         volume: Some(format!("pv-{name}")),
         raw_block: false,
@@ -38,7 +32,7 @@ fn volume(name: &str) -> VolumeFacts {
     VolumeFacts {
         capacity: Bytes::GIB,
         driver: Some("driver".into()),
-        claim: Some((claim_id(name), Uid(format!("{name}-uid")))),
+        claim: Some((claim_id(name), Uid(format!("{name}-uid").into()))),
     }
 }
 
@@ -48,7 +42,7 @@ fn pod(uid: &str, claims: &[&str]) -> PodFacts {
         version: Some(1),
         since: Some(Timestamp::UNIX_EPOCH),
         synced: None,
-        claims: claims.iter().map(|name| (*name).to_owned()).collect(),
+        claims: claims.iter().map(|name| (*name).into()).collect(),
     }
 }
 
@@ -117,7 +111,7 @@ impl Observer {
     }
 
     fn dirty_claims(&mut self) -> Vec<String> {
-        self.take_dirty(usize::MAX).claims.into_iter().map(|id| id.name).collect()
+        self.take_dirty(usize::MAX).claims.into_iter().map(|id| id.name.to_string()).collect()
     }
 }
 
@@ -342,8 +336,8 @@ fn a_cluster_policy_concerns_the_namespaces_that_it_picks_and_a_list_of_the_othe
     let elsewhere = ClaimId { namespace: other.clone(), name: "a".into() };
     observer.observe(Observation::Claim(Change::Is(elsewhere.clone(), claim("a", 1))));
     let app = NamespaceName("app".into());
-    observer.observe(Observation::Namespace(Change::Is(app.clone(), labels(&[("team", "red")]))));
-    observer.observe(Observation::Namespace(Change::Is(other, labels(&[("team", "blue")]))));
+    observer.observe(Observation::Namespace(Change::Is(app.clone(), Labels::from([("team", "red")]))));
+    observer.observe(Observation::Namespace(Change::Is(other, Labels::from([("team", "blue")]))));
     observer.take_dirty(usize::MAX);
 
     let mut facts = policy(selects("app", "a"));
@@ -355,7 +349,7 @@ fn a_cluster_policy_concerns_the_namespaces_that_it_picks_and_a_list_of_the_othe
     observer.observe(Observation::Policy(Change::ListComplete));
     assert_eq!(observer.view.policies.len(), 1);
 
-    observer.observe(Observation::Namespace(Change::Is(app, labels(&[("team", "blue")]))));
+    observer.observe(Observation::Namespace(Change::Is(app, Labels::from([("team", "blue")]))));
     assert_eq!(observer.dirty_claims(), ["a", "b"]);
 }
 
@@ -418,14 +412,16 @@ fn of_several_nodes_that_mount_a_volume_the_latest_measurement_counts() {
 fn a_confirmation_renews_what_its_own_agent_measured_and_decides_nothing() {
     let mut observer = observer();
     observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 100, 500)));
+    observer.measure(sampled("n1", "pv-b", usage(Source::Kubelet, 100, 500)));
     observer.measure(sampled("n2", "pv-b", usage(Source::Agent, 100, 500)));
     observer.take_dirty(usize::MAX);
-    let at = Timestamp::from_second(105).unwrap();
-    observer.measure(Measurement::Confirmed { node: "n1".into(), at });
-    assert_eq!(observer.seen("a").usage.as_ref().unwrap().at, at);
-    assert_eq!(observer.seen("b").usage.as_ref().unwrap().at, Timestamp::from_second(100).unwrap());
-    assert!(!observer.is_dirty());
-    let before = Timestamp::from_second(104).unwrap();
-    observer.measure(Measurement::Confirmed { node: "n1".into(), at: before });
-    assert_eq!(observer.seen("a").usage.as_ref().unwrap().at, at, "a confirmation that comes late makes nothing older");
+    let at = |second| Timestamp::from_second(second).unwrap();
+    for second in [105, 104] {
+        observer.measure(Measurement::Confirmed { node: "n1".into(), at: at(second) });
+        assert!(!observer.is_dirty());
+    }
+    observer.mark_all();
+    observer.take_dirty(usize::MAX);
+    assert_eq!(observer.seen("a").usage.as_ref().unwrap().at, at(105), "one that comes late makes nothing older");
+    assert_eq!(observer.seen("b").usage.as_ref().unwrap().at, at(100));
 }

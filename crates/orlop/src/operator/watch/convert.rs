@@ -41,31 +41,31 @@ pub(super) fn name(meta: &ObjectMeta) -> String {
 }
 
 fn namespace(meta: &ObjectMeta) -> NamespaceName {
-    NamespaceName(meta.namespace.clone().unwrap_or_default())
+    NamespaceName(meta.namespace.as_deref().unwrap_or_default().into())
 }
 
 pub(super) fn namespace_name(meta: &ObjectMeta) -> NamespaceName {
-    NamespaceName(name(meta))
+    NamespaceName(name(meta).into())
 }
 
 pub(super) fn claim_id(meta: &ObjectMeta) -> ClaimId {
-    ClaimId { namespace: namespace(meta), name: name(meta) }
+    ClaimId { namespace: namespace(meta), name: name(meta).into() }
 }
 
 pub(super) fn pod_id(meta: &ObjectMeta) -> PodId {
-    PodId { namespace: namespace(meta), name: name(meta) }
+    PodId { namespace: namespace(meta), name: name(meta).into() }
 }
 
 pub(super) fn policy_id(meta: &ObjectMeta) -> PolicyId {
-    PolicyId { kind: PolicyKind::Namespaced(namespace(meta)), name: name(meta) }
+    PolicyId { kind: PolicyKind::Namespaced(namespace(meta)), name: name(meta).into() }
 }
 
 pub(super) fn cluster_policy_id(meta: &ObjectMeta) -> PolicyId {
-    PolicyId { kind: PolicyKind::Cluster, name: name(meta) }
+    PolicyId { kind: PolicyKind::Cluster, name: name(meta).into() }
 }
 
 fn uid(meta: &ObjectMeta) -> Uid {
-    Uid(meta.uid.clone().unwrap_or_default())
+    Uid(meta.uid.as_deref().unwrap_or_default().into())
 }
 
 fn version(meta: &ObjectMeta) -> Version {
@@ -112,7 +112,7 @@ pub(crate) fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadab
             growth: written.cloned(),
             annotated: metadata.annotations.as_ref().is_some_and(|annotations| !annotations.is_empty()),
         },
-        labels: metadata.labels.unwrap_or_default(),
+        labels: metadata.labels.unwrap_or_default().into(),
     })
 }
 
@@ -144,8 +144,8 @@ pub(crate) fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable
     let capacity =
         storage(spec.capacity.as_ref()).ok_or_else(|| Unreadable("spec.capacity.storage: is missing".to_owned()))?;
     let claim = spec.claim_ref.and_then(|claim| {
-        let id = ClaimId { namespace: NamespaceName(claim.namespace?), name: claim.name? };
-        Some((id, Uid(claim.uid?)))
+        let id = ClaimId { namespace: NamespaceName(claim.namespace?.into()), name: claim.name?.into() };
+        Some((id, Uid(claim.uid?.into())))
     });
     Ok(VolumeFacts {
         capacity: bytes("spec.capacity.storage", capacity)?,
@@ -161,8 +161,8 @@ pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
         .volumes
         .iter()
         .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(source), _) => Some(source.claim_name.clone()),
-            (None, Some(_)) => Some(format!("{}-{}", name(&pod.metadata), volume.name)),
+            (Some(source), _) => Some(source.claim_name.as_str().into()),
+            (None, Some(_)) => Some(format!("{}-{}", name(&pod.metadata), volume.name).into()),
             (None, None) => None,
         })
         .collect();

@@ -1,7 +1,5 @@
 //! The kinds of object that are watched: how each is named, and what becomes of it.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim},
@@ -11,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StoragePolicy};
-use orlop_planner::{ClaimId, Class, NamespaceName, PodId, PolicyId};
+use orlop_planner::{ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
 
 use super::{
     convert::{self, Unreadable},
@@ -64,12 +62,12 @@ pub(super) fn pods() -> Kind<DeserializeGuard<PodObject>, PodId, PodFacts> {
     }
 }
 
-pub(super) fn namespaces() -> Kind<PartialObjectMeta<Namespace>, NamespaceName, BTreeMap<String, String>> {
+pub(super) fn namespaces() -> Kind<PartialObjectMeta<Namespace>, NamespaceName, Labels> {
     Kind {
         name: "namespaces",
         fields: None,
         key: convert::namespace_name,
-        facts: |object| Ok(Some(object.metadata.labels.unwrap_or_default())),
+        facts: |object| Ok(Some(object.metadata.labels.unwrap_or_default().into())),
         observation: Observation::Namespace,
     }
 }

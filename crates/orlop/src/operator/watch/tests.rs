@@ -108,7 +108,7 @@ fn a_volume_names_its_claim_only_with_the_claims_uid() {
         volume(serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap()).unwrap()
     };
     let bound = volume(json!({ "namespace": "app", "name": "data", "uid": "u" }));
-    assert_eq!(bound.claim.unwrap().1.0, "u");
+    assert_eq!(&*bound.claim.unwrap().1.0, "u");
     assert_eq!((bound.capacity, bound.driver.as_deref()), (Bytes(2 << 30), Some("local.orlop.dev")));
     assert_eq!(volume(json!({ "namespace": "app", "name": "data" })).claim, None, "reserved, and not bound yet");
 }
@@ -125,7 +125,7 @@ fn the_claims_of_a_pod_are_those_that_it_names_and_those_of_its_ephemeral_volume
         { "name": "data", "persistentVolumeClaim": { "claimName": "data-web-0" } },
         { "name": "scratch", "ephemeral": { "volumeClaimTemplate": { "spec": { "accessModes": [] } } } },
     ]));
-    assert_eq!(facts.unwrap().claims, ["data-web-0", "web-0-scratch"]);
+    assert_eq!(facts.unwrap().claims.iter().map(|name| &**name).collect::<Vec<_>>(), ["data-web-0", "web-0-scratch"]);
     assert_eq!(pod_with(json!([{ "name": "tmp", "emptyDir": {} }])), None);
 }
 
@@ -180,5 +180,5 @@ fn a_policy_that_cannot_be_read_says_why_and_is_known() {
     );
     let broken = policy_with(&json!({ "selector": {}, "capacity": { "maximum": "a lot" } }));
     assert!(broken.policy.unwrap_err().contains("`a lot` is not a size"));
-    assert_eq!((broken.uid.0.as_str(), broken.generation), ("u", Some(7)));
+    assert_eq!((&*broken.uid.0, broken.generation), ("u", Some(7)));
 }
