@@ -3,8 +3,9 @@
 # What is dear to build is kept in one folder, $ORLOP_CACHE or ~/.cache/orlop, and in cargo's and Go's own caches: the
 # second time everything is quick. State of running clusters is below /var/lib/orlop.
 
-# Where cargo puts programs.
-bin := $(or $(CARGO_TARGET_DIR),target)/debug
+# The programs that cargo builds. They are called by their paths, because `cargo run` of one package would compile the
+# dependencies anew, with the features that this package alone wants of them.
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test setup build bed image bench clean
@@ -13,32 +14,29 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: image ## Start a real cluster and watch a volume grow while it is being filled
-	@$(bin)/orlop demo
+	@$(BIN)/orlop demo
 
-test: setup ## Run every check and every test, from units to a real cluster
-	@cargo xtask test
+test: build ## Run every check and every test, from units to a real cluster
+	@$(BIN)/xtask test
 
 setup: ## Install the Debian packages that are missing
 	@.ci/setup
-	@echo "compiling the build's own tools (the first time about 2 minutes)"
-	@cargo build --package xtask
 
-build: setup ## Compile the orlop program
-	@echo "compiling orlop (the first time about 5 minutes on 2 cores)"
-	@# All of the workspace, as for the tests: otherwise cargo compiles some dependencies a second time for them.
+build: setup ## Compile orlop and the build's own tools
+	@echo "compiling orlop (the first time about 6 minutes on 2 cores)"
 	@cargo build --workspace --bins
 
-bed: setup ## Compile Kubernetes and the CSI sidecars (the first time about 13 minutes on 2 cores)
-	@cargo xtask bed
+bed: build ## Compile Kubernetes and the CSI sidecars (the first time about 13 minutes on 2 cores)
+	@$(BIN)/xtask bed
 
-image: bed build ## Write the images that a cluster on this machine runs
-	@cargo xtask image
+image: bed ## Write the images that a cluster on this machine runs
+	@$(BIN)/xtask image
 
 bench: image ## Measure, and print the tables of docs/performance.md
 	@cargo bench --package orlop-planner
-	@$(bin)/bench
+	@$(BIN)/bench
 
 clean: ## Remove the clusters on this machine and everything that was built
-	@if [ -x $(bin)/orlop ]; then $(bin)/orlop down --all; fi
+	@if [ -x $(BIN)/orlop ]; then $(BIN)/orlop down --all; fi
 	@cargo clean
 	@rm -rf "$${ORLOP_CACHE:-$$HOME/.cache/orlop}"

@@ -27,6 +27,7 @@ const SNAPSHOT_CLIENT: &str = "github.com/kubernetes-csi/external-snapshotter/cl
 pub struct Args {}
 
 pub fn run(_args: &Args) -> Result<()> {
+    let _lock = cache::lock()?;
     let sources = cache::repository().join("bed");
     let key = cache::Key::default().text(&run::output(Command::new("go").arg("version"))?).files(&sources)?.short();
     let bundle = cache::dir()?.join(format!("bundle-{key}"));

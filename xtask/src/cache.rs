@@ -19,6 +19,15 @@ pub fn dir() -> Result<PathBuf> {
     Ok(home.join(".cache/orlop"))
 }
 
+/// Waits until no other build changes the cache, and keeps others waiting until the answer is dropped.
+pub fn lock() -> Result<fs::File> {
+    let dir = dir()?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let file = fs::File::open(&dir)?;
+    file.lock().with_context(|| format!("cannot lock {}", dir.display()))?;
+    Ok(file)
+}
+
 /// Where `orlop up` finds the bundle: a link to the newest one that was built.
 pub fn bundle_link() -> Result<PathBuf> {
     Ok(dir()?.join("bundle"))

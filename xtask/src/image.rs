@@ -27,6 +27,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
+    let binary = program::given_or_built(args.binary.as_deref())?;
+    let _lock = cache::lock()?;
     let bundle = cache::bundle_link()?;
     if !bundle.join("bin").is_dir() {
         bail!("there is no bundle at {}: run cargo xtask bed first", bundle.display());
@@ -34,7 +36,7 @@ pub fn run(args: &Args) -> Result<()> {
     let images = bundle.join("images");
     pause(&bundle, &images)?;
     sidecars(&bundle, &images)?;
-    orlop(&program::given_or_built(args.binary.as_deref())?, &images)
+    orlop(&binary, &images)
 }
 
 fn pause(bundle: &Path, images: &Path) -> Result<()> {

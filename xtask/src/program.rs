@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cache;
 
-/// The program given, or the one that `cargo build` makes. The whole workspace is built, as for the tests: cargo compiles
+/// The program given, or the one that `cargo build` makes. It always names the whole workspace, for cargo compiles the
 /// dependencies anew for each set of packages that wants other features of them.
 pub fn given_or_built(given: Option<&Path>) -> Result<PathBuf> {
     match given {
@@ -40,7 +40,7 @@ pub fn build(arguments: &[&str]) -> Result<PathBuf> {
 
 /// The cargo that runs this, in the root of the repository.
 pub fn cargo() -> Result<Command> {
-    let mut cargo = Command::new(env::var_os("CARGO").context("run it as: cargo xtask")?);
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(cache::repository());
     Ok(cargo)
 }

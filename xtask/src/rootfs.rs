@@ -31,7 +31,6 @@ pub fn layer() -> Result<PathBuf> {
     if layer.exists() {
         return Ok(layer);
     }
-    fs::create_dir_all(cache::dir()?)?;
     let whole = layer.with_extension("whole");
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap

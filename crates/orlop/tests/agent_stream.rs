@@ -13,7 +13,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
+use orlop::rpc::agent_v1::{FromAgent, Heartbeat, Sample, Samples, from_agent::Message};
 use orlop::{
     agent::{
         self,
@@ -36,21 +37,37 @@ const MIB: u64 = 1 << 20;
 /// Nothing here takes more than a second or five; beyond this it is not going to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A test's name, and the test.
+type Test = (&'static str, fn());
+
 fn main() {
     let arguments = Arguments::from_args();
-    let mounts: [(&str, fn() -> Result<(), Failed>); 2] = [
+    let mounts: [Test; 2] = [
         ("what_happens_to_a_volume_is_reported_from_its_mount_to_its_unmount", volume_is_reported),
         ("an_agent_follows_the_operator_to_another_leader", agent_follows),
     ];
-    let dials: [(&str, fn() -> Result<(), Failed>); 3] = [
+    let dials: [Test; 6] = [
         ("an_operator_with_another_certificate_is_not_trusted", other_certificate),
         ("a_token_that_is_not_an_agents_is_refused_with_the_reason", other_token),
         ("an_agent_cannot_speak_for_another_node", other_node),
+        (
+            "a_volume_that_a_new_stream_does_not_report_is_gone_after_its_first_heartbeat",
+            volume_is_lost_between_streams,
+        ),
+        ("an_agent_is_told_to_watch_what_it_reports_and_nothing_else", only_its_own_watches),
+        ("a_stream_with_a_name_that_no_volume_has_is_ended", impossible_name),
     ];
     let cannot_mount = !rustix::process::geteuid().is_root();
-    let mounts = mounts.map(|(name, test)| Trial::test(name, test).with_ignored_flag(cannot_mount));
-    let dials = dials.map(|(name, test)| Trial::test(name, test));
+    let mounts = mounts.map(|test| trial(test).with_ignored_flag(cannot_mount));
+    let dials = dials.map(trial);
     libtest_mimic::run(&arguments, mounts.into_iter().chain(dials).collect()).exit();
+}
+
+fn trial((name, test): Test) -> Trial {
+    Trial::test(name, move || {
+        test();
+        Ok(())
+    })
 }
 
 /// A kubelet's directory with one CSI volume: a tmpfs.
@@ -174,7 +191,7 @@ fn on_runtime(test: impl Future<Output = ()>) {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(test);
 }
 
-fn volume_is_reported() -> Result<(), Failed> {
+fn volume_is_reported() {
     on_runtime(async {
         let kubelet = Kubelet::with_volume("pvc-1", 64 * MIB);
         let mut leader = Leader::start().await;
@@ -218,10 +235,9 @@ fn volume_is_reported() -> Result<(), Failed> {
         });
         assert_eq!(gone.await, "pvc-1");
     });
-    Ok(())
 }
 
-fn agent_follows() -> Result<(), Failed> {
+fn agent_follows() {
     on_runtime(async {
         let kubelet = Kubelet::with_volume("pvc-1", 64 * MIB);
         let mut first = Leader::start().await;
@@ -236,10 +252,9 @@ fn agent_follows() -> Result<(), Failed> {
         let again = second.see_sample(|_| true).await;
         assert_eq!(again.total, Bytes(64 * MIB));
     });
-    Ok(())
 }
 
-fn other_certificate() -> Result<(), Failed> {
+fn other_certificate() {
     on_runtime(async {
         let leader = Leader::start().await;
         let other = Identity::new(Timestamp::now()).expect("a key").certificate;
@@ -249,10 +264,9 @@ fn other_certificate() -> Result<(), Failed> {
         assert!(causes.any(|cause| cause.to_string().contains("certificate")), "{source:?}");
         dial(leader.at, "node-1").await.expect("its own certificate is trusted");
     });
-    Ok(())
 }
 
-fn other_token() -> Result<(), Failed> {
+fn other_token() {
     on_runtime(async {
         let leader = Leader::start().await;
         let other = Operator { token: "another".to_owned(), ..leader.at };
@@ -261,10 +275,9 @@ fn other_token() -> Result<(), Failed> {
             (tonic::Code::Unauthenticated, "nobody knows this token".to_owned())
         );
     });
-    Ok(())
 }
 
-fn other_node() -> Result<(), Failed> {
+fn other_node() {
     on_runtime(async {
         let leader = Leader::start().await;
         let (code, message) = refusal(leader.at, "node-2").await;
@@ -272,7 +285,86 @@ fn other_node() -> Result<(), Failed> {
         assert!(message.contains("node-1") && message.contains("node-2"), "{message}");
         assert!(leader.connected.borrow().is_empty());
     });
-    Ok(())
+}
+
+fn report(volume: &str) -> FromAgent {
+    let now = Timestamp::now().as_millisecond();
+    let sample = Sample {
+        volume: volume.to_owned(),
+        measured_at_ms: now,
+        total_bytes: 64 * MIB,
+        available_bytes: MIB,
+        ..Default::default()
+    };
+    FromAgent { message: Some(Message::Samples(Samples { samples: vec![sample], gone: Vec::new() })) }
+}
+
+fn heartbeat() -> FromAgent {
+    let now = Timestamp::now().as_millisecond();
+    FromAgent { message: Some(Message::Heartbeat(Heartbeat { at_ms: now, sent_at_ms: now })) }
+}
+
+fn volume_is_lost_between_streams() {
+    on_runtime(async {
+        let mut leader = Leader::start().await;
+        let first = dial(leader.at.clone(), "node-1").await.expect("it is accepted");
+        for message in [report("pvc-1"), report("pvc-2"), heartbeat()] {
+            first.outgoing.send(message).await.expect("the stream is open");
+        }
+        leader.see(|news| matches!(news, Measurement::Confirmed { .. }).then_some(())).await;
+        drop(first);
+
+        let second = dial(leader.at.clone(), "node-1").await.expect("it is accepted");
+        for message in [report("pvc-1"), heartbeat()] {
+            second.outgoing.send(message).await.expect("the stream is open");
+        }
+        let mut order = Vec::new();
+        let confirmed = leader.see(|news| {
+            match news {
+                Measurement::Sampled { volume, .. } => order.push(format!("{volume} sampled")),
+                Measurement::Gone { volume, .. } => order.push(format!("{volume} gone")),
+                Measurement::Confirmed { .. } => return Some(()),
+                Measurement::SampledClaim { .. } => {}
+            }
+            None
+        });
+        confirmed.await;
+        assert_eq!(order, ["pvc-1 sampled", "pvc-2 gone"]);
+    });
+}
+
+fn only_its_own_watches() {
+    on_runtime(async {
+        let leader = Leader::start().await;
+        let watch =
+            |mib| Watch { available_below: Bytes(mib * MIB), free_inodes_below: Count(0), seconds_to_full_below: 0 };
+        let watches = |mib| ["pvc-1", "pvc-2"].map(|volume| (volume.to_owned(), watch(mib))).into();
+        leader.watches.send_replace(watches(1));
+        let mut stream = dial(leader.at.clone(), "node-1").await.expect("it is accepted");
+        stream.outgoing.send(report("pvc-1")).await.expect("the stream is open");
+        let mut told = async || {
+            let message = tokio::time::timeout(PATIENCE, stream.incoming.message()).await.expect("it comes in time");
+            let watches = message.expect("the stream is open").and_then(|message| message.watches);
+            let watches = watches.expect("there are watches").watches.into_iter();
+            watches.map(|watch| (watch.volume, watch.available_bytes_below / MIB)).collect::<Vec<_>>()
+        };
+        assert_eq!(told().await, [("pvc-1".to_owned(), 1)]);
+        leader.watches.send_replace(watches(2));
+        assert_eq!(told().await, [("pvc-1".to_owned(), 2)]);
+        leader.watches.send_replace(BTreeMap::new());
+        assert_eq!(told().await, [("pvc-1".to_owned(), 0)], "nothing is watched any more");
+    });
+}
+
+fn impossible_name() {
+    on_runtime(async {
+        let mut leader = Leader::start().await;
+        let mut stream = dial(leader.at.clone(), "node-1").await.expect("it is accepted");
+        stream.outgoing.send(report("../pvc-1")).await.expect("the stream is open");
+        let ended = tokio::time::timeout(PATIENCE, stream.incoming.message()).await.expect("it ends in time");
+        assert_eq!(ended.expect_err("it is refused").code(), tonic::Code::InvalidArgument);
+        assert!(leader.measured.try_recv().is_err());
+    });
 }
 
 async fn refusal(operator: Operator, node: &str) -> (tonic::Code, String) {

@@ -200,15 +200,14 @@ impl Entry {
 
     fn pace(&self) -> Pace {
         let Some((State { reading, rate }, watch)) = self.latest.zip(self.watch) else { return Pace::Usual };
-        let close = match self.crossed {
-            Some(crossed) => reading.at.duration_since(crossed) < CLOSE_AFTER,
-            None => {
-                let ahead = watch.seconds_to_full_below.saturating_add(CLOSE_S);
-                let rate = rate.max(self.step_rate);
-                let reached_soon =
-                    reading.available.0.saturating_sub(watch.available_below.0) < rate.saturating_mul(CLOSE_S);
-                reached_soon || (watch.seconds_to_full_below > 0 && full_within(reading.available, rate, ahead))
-            }
+        let close = if let Some(crossed) = self.crossed {
+            reading.at.duration_since(crossed) < CLOSE_AFTER
+        } else {
+            let rate = rate.max(self.step_rate);
+            let left = reading.available.0.saturating_sub(watch.available_below.0);
+            let ahead = watch.seconds_to_full_below.saturating_add(CLOSE_S);
+            left < rate.saturating_mul(CLOSE_S)
+                || (watch.seconds_to_full_below > 0 && full_within(reading.available, rate, ahead))
         };
         if close { Pace::Close } else { Pace::Usual }
     }
@@ -379,7 +378,7 @@ mod tests {
     #[test]
     fn a_new_stream_is_told_everything_in_messages_of_limited_size() {
         let mut board = Board::default();
-        for number in 0..SAMPLES_MAX + 1 {
+        for number in 0..=SAMPLES_MAX {
             board.measured(&number.to_string(), reading(0, MIB));
         }
         for _ in 0..2 {

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use orlop_api::names;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
     Request, Streaming,
     metadata::{Ascii, MetadataValue},
@@ -169,14 +169,14 @@ pub async fn dial(operator: Operator, node: &str) -> Result<Stream, DialError> {
         .await
         .map_err(unreachable)?;
 
-    let (outgoing, messages) = mpsc::channel(OUTGOING);
+    let (outgoing, further) = mpsc::channel(OUTGOING);
     let hello = Hello {
         node: node.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         sent_at_ms: Timestamp::now().as_millisecond(),
     };
-    outgoing.try_send(FromAgent { message: Some(Message::Hello(hello)) }).expect("the channel is new and empty");
-    let mut request = Request::new(ReceiverStream::new(messages));
+    let hello = tokio_stream::once(FromAgent { message: Some(Message::Hello(hello)) });
+    let mut request = Request::new(hello.chain(ReceiverStream::new(further)));
     request.metadata_mut().insert("authorization", bearer);
     match tokio::time::timeout(PATIENCE, ObservationClient::new(channel).observe(request)).await {
         Ok(Ok(response)) => Ok(Stream { outgoing, incoming: response.into_inner() }),

@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, http::header, routing::get};
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    routing::get,
+};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, gauge::Gauge},
@@ -46,8 +50,9 @@ impl Metrics {
         let registry = Arc::new(self.registry());
         let metrics = move || {
             let mut text = String::new();
-            encode(&mut text, &registry).expect("a String takes whatever is written");
-            async { ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text) }
+            let encoded = encode(&mut text, &registry).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR);
+            let head = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+            async move { encoded.map(|()| (head, text)) }
         };
         let routes = Router::new().route("/metrics", get(metrics)).route("/healthz", get(async || "ok\n"));
         axum::serve(TcpListener::bind(address).await?, routes).await

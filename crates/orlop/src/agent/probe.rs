@@ -137,20 +137,19 @@ impl Prober {
 
     /// Measures a volume, or says that it is late.
     pub async fn measure(&self, mount: Mount) -> Probed {
-        let running = Arc::clone(&self.at_once).acquire_owned().await;
-        let running = running.expect("this semaphore is never closed");
+        let Ok(running) = Arc::clone(&self.at_once).acquire_owned().await else {
+            return Probed::Answered(Err(io::Error::other("nothing is measured any more")));
+        };
         let (reply, mut answer) = oneshot::channel();
         if let Err(error) = self.start(Job { mount, reply }) {
             return Probed::Answered(Err(error));
         }
-        match tokio::time::timeout(self.deadline, &mut answer).await {
-            Ok(answer) => Probed::Answered(answered(answer)),
-            // Makes room for the others. Where there is no place for one more stuck thread, it keeps the one it has.
-            Err(_) => {
-                let place = Arc::clone(&self.stuck).try_acquire_owned().unwrap_or(running);
-                Probed::Late(LateAnswer { answer, _place: place })
-            }
+        if let Ok(answer) = tokio::time::timeout(self.deadline, &mut answer).await {
+            return Probed::Answered(answered(answer));
         }
+        // Makes room for the others. Where there is no place for one more stuck thread, it keeps the one it has.
+        let place = Arc::clone(&self.stuck).try_acquire_owned().unwrap_or(running);
+        Probed::Late(LateAnswer { answer, _place: place })
     }
 
     /// Hands a job to an idle thread, or to a new one: never more than there are permits, since whoever holds a job
@@ -227,9 +226,9 @@ mod tests {
         fn measure(&self, mount: &Mount) -> io::Result<Reading> {
             let at = Timestamp::now();
             if mount.path.starts_with("/dead") {
-                let (open, opened, hanging) = &*self.0;
+                let (gate, changed, hanging) = &*self.0;
                 hanging.fetch_add(1, Ordering::SeqCst);
-                drop(opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
+                drop(changed.wait_while(gate.lock().unwrap(), |open| !*open).unwrap());
                 hanging.fetch_sub(1, Ordering::SeqCst);
             }
             Ok(Reading { at, total: Bytes::GIB, available: Bytes::MIB, inodes: None })
@@ -245,11 +244,13 @@ mod tests {
     /// Measures `count` dead mounts until all of them are late.
     async fn all_late(prober: &Prober, count: usize) -> Vec<LateAnswer> {
         let measure = |number| prober.measure(mount(&format!("/dead/{number}")));
-        let late = |probed| match probed {
+        let late = |answer| match answer {
             Probed::Late(late) => late,
             Probed::Answered(answer) => panic!("a dead mount answered: {answer:?}"),
         };
-        futures::future::join_all((0..count).map(measure)).await.into_iter().map(late).collect()
+        let answers = futures::future::join_all((0..count).map(measure));
+        let answers = tokio::time::timeout(Duration::from_secs(10), answers).await.expect("none waits for another");
+        answers.into_iter().map(late).collect()
     }
 
     async fn measure(prober: &Prober, mount: Mount) -> io::Result<Reading> {

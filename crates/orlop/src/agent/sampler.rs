@@ -171,9 +171,9 @@ impl Sampler {
                 continue;
             }
             tracked.busy = true;
-            let (prober, volume, mount) = (Arc::clone(&self.prober), volume.clone(), tracked.mount.clone());
+            let (threads, volume, mount) = (Arc::clone(&self.prober), volume.clone(), tracked.mount.clone());
             self.running.push(Box::pin(async move {
-                let probed = prober.measure(mount.clone()).await;
+                let probed = threads.measure(mount.clone()).await;
                 Done::Probed { volume, mount, started: now, probed }
             }));
         }
@@ -208,6 +208,10 @@ impl Sampler {
                     tracing::info!(volume, "the volume is measured again");
                 }
                 self.board.measured(&volume, reading)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::debug!(volume, "the volume has just been unmounted");
+                self.board.missed(&volume)
             }
             Err(error) => {
                 if !std::mem::replace(&mut tracked.failing, true) {

@@ -140,9 +140,7 @@ fn bundle(bundle: &Bundle) -> Check {
     let missing = bundle.missing();
     Check::new("Kubernetes, the sidecars and the images", missing.is_empty(), || {
         let first = missing.first().map_or_else(String::new, |path| path.display().to_string());
-        format!(
-            "build them, with the same ORLOP_CACHE if it is set: cargo xtask bed && cargo xtask image ({first} is missing)"
-        )
+        format!("build them, with the same ORLOP_CACHE if it is set: make bed image ({first} is missing)")
     })
 }
 
@@ -168,6 +166,6 @@ mod tests {
         let empty = tempfile::tempdir().expect("a directory");
         let check = bundle(&Bundle::at(Some(empty.path())));
         assert!(!check.ok);
-        assert!(check.remedy.is_some_and(|remedy| remedy.contains("cargo xtask bed")));
+        assert!(check.remedy.is_some_and(|remedy| remedy.contains("make bed image")));
     }
 }

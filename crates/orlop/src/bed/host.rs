@@ -4,6 +4,8 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::ErrorKind,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
@@ -84,10 +86,24 @@ pub(super) fn restore() -> Result<(), Error> {
         if directory.ends_with("device-plugins") {
             let _ = fs::remove_dir_all(directory);
         }
+        if directory.ends_with("containerd/s") {
+            remove_dead_sockets(directory);
+        }
         // Only when empty: what somebody else put there since is theirs.
         let _ = fs::remove_dir(directory);
     }
     fs::remove_file(&path).on("remove", path)
+}
+
+/// Removes the sockets that nobody listens on: those of shims that were killed and that containerd forgot since.
+fn remove_dead_sockets(directory: &Path) {
+    for socket in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
+        let refused =
+            UnixStream::connect(socket.path()).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        if refused {
+            let _ = fs::remove_file(socket.path());
+        }
+    }
 }
 
 fn setting(name: &str) -> PathBuf {

@@ -22,14 +22,14 @@ pub(super) async fn import(node: &NodeLayout, bundle: &Bundle) -> Result<usize, 
         fs::read(&record).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let mut count = 0;
     for archive in bundle.images()? {
-        let name = archive.display().to_string();
+        let name = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stamp = stamp(&archive)?;
         if imported.get(&name) == Some(&stamp) {
             continue;
         }
         let socket = node.containerd_socket();
         let address = socket.to_string_lossy();
-        let args = ["--address", &address, "--namespace", "k8s.io", "image", "import", &name];
+        let args = ["--address", &address, "--namespace", "k8s.io", "image", "import", &archive.to_string_lossy()];
         process::run(Path::new("/usr/bin/ctr"), &args).await?;
         imported.insert(name, stamp);
         let text = serde_json::to_string(&imported).on("write", &record)?;

@@ -119,7 +119,8 @@ mod tests {
         let mut block = Vec::new();
         for (name, value) in [(":method", "POST"), (":authority", authority), ("te", "trailers")] {
             // With indexing, as grpc-go writes them: later blocks refer to earlier ones.
-            encoder.encode((name.into(), value.into(), Encoder::WITH_INDEXING | Encoder::BEST_FORMAT), &mut block).unwrap();
+            let field = (Vec::from(name), Vec::from(value), Encoder::WITH_INDEXING | Encoder::BEST_FORMAT);
+            encoder.encode(field, &mut block).unwrap();
         }
         let length = u8::try_from(block.len()).unwrap();
         let mut frame = vec![0, 0, length, TYPE_HEADERS, FLAG_END_HEADERS, 0, 0, 0, 1];

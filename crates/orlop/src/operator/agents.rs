@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// An agent that restarts is back within this time. If it is not, its volumes are given up.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// How many tokens are reviewed at the same time: a crowd of strangers must not become one at the API server.
 const REVIEWS: usize = 16;

@@ -36,6 +36,10 @@ const TURN_AT_LEAST: Duration = Duration::from_secs(5);
 /// How much news is taken in at most before the loop looks at anything else.
 const BATCH_MAX: usize = 512;
 
+/// How many claims are decided in one pass at most: a change to all of a large cluster holds up nobody for long, and
+/// what is decided does not pile up.
+const CLAIMS_A_PASS: usize = 4096;
+
 /// Just after the start nothing has been measured yet, and that is no news: agents reconnect within five seconds, and
 /// the kubelets are asked within half a minute. Until then a missing measurement is not reported.
 const SETTLE: SignedDuration = SignedDuration::from_secs(30);
@@ -154,7 +158,7 @@ impl Engine {
         if !leads {
             // A standby need not remember what it would decide: when it leads, it decides everything anew.
             if self.leads_since.is_none() {
-                self.observer.take_dirty();
+                self.observer.forget_dirty();
             }
             return;
         }
@@ -176,8 +180,8 @@ impl Engine {
             self.plan_at = Some(now + COALESCE);
         }
         if self.plan_at.is_some_and(|at| at <= now) {
-            self.plan_at = None;
-            let dirty = self.observer.take_dirty();
+            let dirty = self.observer.take_dirty(CLAIMS_A_PASS);
+            self.plan_at = self.observer.is_dirty().then_some(now);
             self.pass(dirty, time);
         }
     }

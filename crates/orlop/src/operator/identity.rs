@@ -26,7 +26,7 @@ const VALID_BEFORE: SignedDuration = SignedDuration::from_hours(24);
 const VALID_AFTER: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 
 /// How often what is published is put right: somebody may have deleted or changed it.
-const PUBLISH_EVERY: Duration = Duration::from_secs(60);
+const PUBLISH_EVERY: Duration = Duration::from_mins(1);
 
 /// The pause after a failure to publish: without it no agent finds the leader.
 const PUBLISH_AGAIN: Duration = Duration::from_secs(2);

@@ -35,10 +35,10 @@ const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest pause between two questions to a kubelet that does not answer.
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+const PAUSE_MAX: Duration = Duration::from_mins(10);
 
 /// With nobody to ask there is nothing to wake up for.
-const IDLE: Duration = Duration::from_secs(3_600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Whom to ask, and whom to tell.
 pub struct Kubelets<S> {
@@ -151,8 +151,12 @@ impl Schedule {
         let mut due: Vec<_> = due.collect();
         due.sort_by_key(|(_, kubelet)| kubelet.ask_at);
         due.truncate(at_most);
-        due.iter_mut().for_each(|(_, kubelet)| kubelet.busy = true);
-        due.into_iter().map(|(node, _)| node.clone()).collect()
+        let mut asked = Vec::with_capacity(due.len());
+        for (node, kubelet) in due {
+            kubelet.busy = true;
+            asked.push(node.clone());
+        }
+        asked
     }
 
     /// A kubelet has answered, or failed to. Returns what is new.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::operator::measure::{ConnectedNodes, Measurement, Measurements};
@@ -118,7 +119,10 @@ impl Drop for Presence {
             return;
         }
         self.nodes.connected.send_if_modified(|nodes| nodes.remove(&self.node));
-        tokio::spawn(Arc::clone(&self.nodes).give_up(self.node.clone(), self.stream));
+        // Without a runtime the process is ending, and nobody is left to tell.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(Arc::clone(&self.nodes).give_up(self.node.clone(), self.stream));
+        }
     }
 }
 

@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(20);
 
 /// A stream is ended after this time, so that the agent comes back with a newer token: a token that has been revoked
 /// serves no longer than that.
-const LIFE: Duration = Duration::from_secs(3_600);
+const LIFE: Duration = Duration::from_hours(1);
 
 /// The names of PersistentVolumes are DNS subdomains, of at most this length.
 const NAME_MAX: usize = 253;

@@ -50,7 +50,10 @@ impl Observer {
             volume_capacity: bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity),
             resize,
             growth,
-            pods: uses(&self.pods, self.users.get(&id)),
+            pods: match before {
+                Some(before) => before.pods.clone(),
+                None => self.waiting.remove(&id).map_or_else(Vec::new, |pods| uses(&self.pods, &pods)),
+            },
             usage: bound_to.and_then(|(name, _)| self.measured.best(name).cloned()),
         };
         let is_news = before != Some(&claim);
@@ -63,7 +66,10 @@ impl Observer {
 
     fn remove_claim(&mut self, id: ClaimId) {
         self.claims.remove(&id);
-        if self.view.claims.remove(&id).is_some() {
+        if let Some(claim) = self.view.claims.remove(&id) {
+            if !claim.pods.is_empty() {
+                self.waiting.insert(id.clone(), claim.pods.into_iter().map(|pod| pod.id).collect());
+            }
             self.dirty.claims.insert(id);
         }
     }
@@ -125,22 +131,40 @@ impl Observer {
         };
         let used_before = claims(before.as_ref());
         for claim in used_before.difference(&used) {
-            if let Some(users) = self.users.get_mut(claim) {
-                users.remove(id);
-                if users.is_empty() {
-                    self.users.remove(claim);
-                }
+            self.unuse(claim, id);
+        }
+        for claim in used {
+            self.use_claim(claim, id);
+        }
+    }
+
+    fn use_claim(&mut self, claim_id: ClaimId, id: &PodId) {
+        let Some(facts) = self.pods.get(id) else { return };
+        let Some(claim) = self.view.claims.get_mut(&claim_id) else {
+            self.waiting.entry(claim_id).or_default().insert(id.clone());
+            return;
+        };
+        let pod = pod_use(id, facts);
+        match claim.pods.binary_search_by(|known| known.id.cmp(id)) {
+            Ok(index) if claim.pods[index] == pod => return,
+            Ok(index) => claim.pods[index] = pod,
+            Err(index) => {
+                // Nearly every claim has one pod, and there are many claims.
+                claim.pods.reserve_exact(1);
+                claim.pods.insert(index, pod);
             }
         }
-        for claim in &used {
-            self.users.entry(claim.clone()).or_default().insert(id.clone());
-        }
-        for claim_id in used_before.union(&used) {
-            let Some(claim) = self.view.claims.get_mut(claim_id) else { continue };
-            let pods = uses(&self.pods, self.users.get(claim_id));
-            if claim.pods != pods {
-                claim.pods = pods;
-                self.dirty.claims.insert(claim_id.clone());
+        self.dirty.claims.insert(claim_id);
+    }
+
+    fn unuse(&mut self, claim_id: &ClaimId, id: &PodId) {
+        if let Some(claim) = self.view.claims.get_mut(claim_id) {
+            claim.pods.retain(|pod| pod.id != *id);
+            self.dirty.claims.insert(claim_id.clone());
+        } else if let Some(pods) = self.waiting.get_mut(claim_id) {
+            pods.remove(id);
+            if pods.is_empty() {
+                self.waiting.remove(claim_id);
             }
         }
     }
@@ -194,15 +218,14 @@ fn bound_to<'a>(
     (claim == id && claim_uid == uid).then_some((name, facts))
 }
 
-fn uses(pods: &HashMap<PodId, PodFacts>, users: Option<&BTreeSet<PodId>>) -> Vec<PodUse> {
-    let known = users.into_iter().flatten().filter_map(|id| Some((id, pods.get(id)?)));
-    let used = known.map(|(id, PodFacts { uid, since, synced, .. })| PodUse {
-        id: id.clone(),
-        uid: uid.clone(),
-        since: *since,
-        synced: synced.clone(),
-    });
-    used.collect()
+fn uses(pods: &HashMap<PodId, PodFacts>, ids: &BTreeSet<PodId>) -> Vec<PodUse> {
+    let mut uses: Vec<_> = ids.iter().filter_map(|id| Some(pod_use(id, pods.get(id)?))).collect();
+    uses.shrink_to_fit();
+    uses
+}
+
+fn pod_use(id: &PodId, facts: &PodFacts) -> PodUse {
+    PodUse { id: id.clone(), uid: facts.uid.clone(), synced: facts.synced.clone(), since: facts.since }
 }
 
 /// A state that is older than the known one comes late, and is passed over: the answer to a write overtakes the watch.

@@ -36,7 +36,11 @@ impl Measured {
         let samples = self.volumes.entry(volume.to_owned()).or_default();
         match samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
             Some(sample) => sample.usage = usage,
-            None => samples.push(Sample { node, usage }),
+            None => {
+                // Nearly every volume is mounted on one node, and there are many volumes.
+                samples.reserve_exact(1);
+                samples.push(Sample { node, usage });
+            }
         }
     }
 
@@ -92,5 +96,33 @@ impl Measured {
             (Some(agent), Some(kubelet)) if kubelet.at.duration_since(agent.at) > AGENT_SILENT_AFTER => Some(kubelet),
             (agent, kubelet) => agent.or(kubelet),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orlop_api::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_a_volume_that_is_deleted() {
+        let at = Timestamp::from_second(1_000).unwrap();
+        let usage = |source| Usage {
+            at,
+            source,
+            total: Bytes::GIB,
+            available: Bytes::MIB,
+            inodes: None,
+            fill_bytes_per_second: 0,
+            crossed: None,
+        };
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(Source::Agent));
+        measured.sampled("node-2", "v", usage(Source::Kubelet));
+        measured.forget("v");
+        assert_eq!(measured.best("v"), None);
+        assert_eq!(measured.confirm("node-1", at), Vec::<String>::new());
+        assert!(measured.volumes.is_empty() && measured.confirmable.is_empty());
     }
 }

@@ -27,8 +27,8 @@ pub struct Observer {
     claims: HashMap<ClaimId, KnownClaim>,
     volumes: HashMap<String, VolumeFacts>,
     pods: HashMap<PodId, PodFacts>,
-    /// The pods by the claims that they name, whether the claim is known or not.
-    users: HashMap<ClaimId, BTreeSet<PodId>>,
+    /// The pods of claims that are not known. Those of a known claim are in the view.
+    waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     nodes: BTreeSet<String>,
     measured: Measured,
@@ -142,9 +142,15 @@ impl Observer {
         !self.dirty.claims.is_empty() || !self.dirty.policies.is_empty()
     }
 
-    /// What has changed since the last call.
-    pub fn take_dirty(&mut self) -> Dirty {
-        std::mem::take(&mut self.dirty)
+    /// What has changed since the last call, of the claims at most so many; the others are left for the next call.
+    pub fn take_dirty(&mut self, claims_max: usize) -> Dirty {
+        let claims = std::iter::from_fn(|| self.dirty.claims.pop_first()).take(claims_max).collect();
+        Dirty { claims, policies: std::mem::take(&mut self.dirty.policies) }
+    }
+
+    /// Has nothing decided again that has changed until now.
+    pub fn forget_dirty(&mut self) {
+        self.dirty = Dirty::default();
     }
 
     /// Has the claim decided again, though nothing about it has changed.

@@ -46,6 +46,7 @@ fn pod(uid: &str, claims: &[&str]) -> PodFacts {
     PodFacts {
         uid: Uid(uid.into()),
         version: Some(1),
+        since: Some(Timestamp::UNIX_EPOCH),
         synced: None,
         claims: claims.iter().map(|name| (*name).to_owned()).collect(),
     }
@@ -106,7 +107,7 @@ fn observer() -> Observer {
         observer.observe(Observation::Volume(Change::Is(format!("pv-{name}"), volume(name))));
         observer.observe(Observation::Claim(Change::Is(claim_id(name), claim(name, 10))));
     }
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
     observer
 }
 
@@ -116,7 +117,7 @@ impl Observer {
     }
 
     fn dirty_claims(&mut self) -> Vec<String> {
-        self.take_dirty().claims.into_iter().map(|id| id.name).collect()
+        self.take_dirty(usize::MAX).claims.into_iter().map(|id| id.name).collect()
     }
 }
 
@@ -157,10 +158,27 @@ fn a_claim_is_bound_when_it_and_its_volume_name_each_other_in_whichever_order_th
 }
 
 #[test]
+fn a_kubelets_measurement_of_a_claim_reaches_the_claim_and_not_one_that_only_names_its_volume() {
+    let mut observer = observer();
+    let measured = |name| Measurement::SampledClaim {
+        node: "n".into(),
+        claim: claim_id(name),
+        usage: usage(Source::Kubelet, 1_000, 5),
+    };
+    let thief = ClaimFacts { volume: Some("pv-a".into()), ..claim("thief", 11) };
+    observer.observe(Observation::Claim(Change::Is(claim_id("thief"), thief)));
+    observer.measure(measured("thief"));
+    observer.measure(measured("unknown"));
+    assert_eq!(observer.view().claims[&claim_id("a")].usage, None);
+    observer.measure(measured("a"));
+    assert_eq!(observer.view().claims[&claim_id("a")].usage, Some(usage(Source::Kubelet, 1_000, 5)));
+}
+
+#[test]
 fn a_claim_that_names_the_volume_of_another_gets_nothing_of_it() {
     let mut observer = observer();
     observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1, 500)));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
     let thief = ClaimFacts { volume: Some("pv-a".into()), ..claim("thief", 11) };
     observer.observe(Observation::Claim(Change::Is(claim_id("thief"), thief)));
     assert!(!observer.seen("thief").bound);
@@ -238,7 +256,7 @@ fn the_pods_of_a_claim_are_known_whichever_is_seen_first() {
     observer.observe(Observation::Pod(Change::Is(pod_id("p"), pod("p-uid", &["a", "c"]))));
     observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 1))));
     assert_eq!(observer.seen("a").pods.len(), 1);
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
 
     let touched = PodFacts { version: Some(2), synced: Some("a=1Gi".into()), ..pod("p-uid", &["a", "c"]) };
     observer.observe(Observation::Pod(Change::Is(pod_id("p"), touched)));
@@ -250,7 +268,27 @@ fn the_pods_of_a_claim_are_known_whichever_is_seen_first() {
     observer.observe(Observation::Pod(Change::Gone(pod_id("p"))));
     assert_eq!(observer.seen("a").pods, []);
     assert_eq!(observer.dirty_claims(), ["a"]);
-    assert!(observer.users.is_empty(), "nothing is kept of pods that are gone");
+}
+
+#[test]
+fn a_claim_that_comes_back_has_its_pods_again_and_nothing_is_kept_of_pods_that_are_gone() {
+    let mut observer = observer();
+    observer.observe(Observation::Pod(Change::Is(pod_id("p"), pod("p-uid", &["a", "c"]))));
+    observer.observe(Observation::Claim(Change::Gone(claim_id("a"))));
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 20))));
+    assert_eq!(observer.seen("a").pods.len(), 1);
+    observer.observe(Observation::Claim(Change::Gone(claim_id("a"))));
+    observer.observe(Observation::Pod(Change::Gone(pod_id("p"))));
+    assert!(observer.pods.is_empty() && observer.waiting.is_empty());
+}
+
+#[test]
+fn what_is_not_taken_of_the_news_is_left_for_the_next_time() {
+    let mut observer = observer();
+    observer.mark_all();
+    assert_eq!(observer.take_dirty(1).claims.into_iter().collect::<Vec<_>>(), [claim_id("a")]);
+    assert_eq!(observer.take_dirty(1).claims.into_iter().collect::<Vec<_>>(), [claim_id("b")]);
+    assert!(!observer.is_dirty());
 }
 
 #[test]
@@ -258,11 +296,11 @@ fn a_policy_concerns_the_claims_of_its_namespace_that_its_old_or_new_selector_pi
     let mut observer = observer();
     let elsewhere = ClaimId { namespace: NamespaceName("other".into()), name: "a".into() };
     observer.observe(Observation::Claim(Change::Is(elsewhere, claim("a", 1))));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
 
     let id = policy_id("app", "p");
     observer.observe(Observation::Policy(Change::Is(id.clone(), policy(selects("app", "a")))));
-    let dirty = observer.take_dirty();
+    let dirty = observer.take_dirty(usize::MAX);
     assert_eq!(dirty.claims.into_iter().collect::<Vec<_>>(), [claim_id("a")]);
     assert_eq!(dirty.policies.into_iter().collect::<Vec<_>>(), std::slice::from_ref(&id));
 
@@ -278,10 +316,10 @@ fn the_status_of_a_policy_concerns_no_claim() {
     let mut observer = observer();
     let id = policy_id("app", "p");
     observer.observe(Observation::Policy(Change::Is(id.clone(), policy(Selector::default()))));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
     let written = PolicyFacts { status: Some(PolicyStatus::default()), ..policy(Selector::default()) };
     observer.observe(Observation::Policy(Change::Is(id.clone(), written)));
-    assert_eq!(observer.take_dirty(), Dirty { claims: BTreeSet::new(), policies: [id].into() });
+    assert_eq!(observer.take_dirty(usize::MAX), Dirty { claims: BTreeSet::new(), policies: [id].into() });
 }
 
 #[test]
@@ -289,7 +327,7 @@ fn a_policy_that_cannot_be_read_governs_nothing_and_is_known_all_the_same() {
     let mut observer = observer();
     let id = policy_id("app", "p");
     observer.observe(Observation::Policy(Change::Is(id.clone(), policy(Selector::default()))));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
     let invalid = PolicyFacts { policy: Err("no such operator".into()), ..policy(Selector::default()) };
     observer.observe(Observation::Policy(Change::Is(id.clone(), invalid)));
     assert!(observer.view.policies.is_empty());
@@ -306,12 +344,12 @@ fn a_cluster_policy_concerns_the_namespaces_that_it_picks_and_a_list_of_the_othe
     let app = NamespaceName("app".into());
     observer.observe(Observation::Namespace(Change::Is(app.clone(), labels(&[("team", "red")]))));
     observer.observe(Observation::Namespace(Change::Is(other, labels(&[("team", "blue")]))));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
 
     let mut facts = policy(selects("app", "a"));
     facts.policy.as_mut().unwrap().namespaces = selects("team", "red");
     observer.observe(Observation::ClusterPolicy(Change::Is(cluster_policy_id("p"), facts)));
-    assert_eq!(observer.take_dirty().claims.into_iter().collect::<Vec<_>>(), [claim_id("a")]);
+    assert_eq!(observer.take_dirty(usize::MAX).claims.into_iter().collect::<Vec<_>>(), [claim_id("a")]);
 
     observer.observe(Observation::Policy(Change::ListBegins));
     observer.observe(Observation::Policy(Change::ListComplete));
@@ -326,7 +364,7 @@ fn a_class_concerns_its_claims_and_a_driver_profile_those_of_the_driver() {
     let mut observer = observer();
     let unbound = ClaimFacts { class: Some("slow".into()), volume: None, capacity: None, ..claim("c", 1) };
     observer.observe(Observation::Claim(Change::Is(claim_id("c"), unbound)));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
 
     let class = |provisioner: &str| Class { provisioner: provisioner.into(), expandable: true };
     observer.observe(Observation::Class(Change::Is("slow".into(), class("tape"))));
@@ -370,7 +408,7 @@ fn of_several_nodes_that_mount_a_volume_the_latest_measurement_counts() {
     assert_eq!(observer.seen("a").usage.as_ref().unwrap().available, Bytes(400));
     observer.measure(Measurement::Gone { node: "n2".into(), volume: "pv-a".into() });
     assert_eq!(observer.seen("a").usage.as_ref().unwrap().available, Bytes(500));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
     observer.measure(Measurement::Gone { node: "n1".into(), volume: "pv-a".into() });
     assert_eq!(observer.seen("a").usage, None);
     assert_eq!(observer.dirty_claims(), ["a"]);
@@ -381,7 +419,7 @@ fn a_confirmation_renews_what_its_own_agent_measured_and_decides_nothing() {
     let mut observer = observer();
     observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 100, 500)));
     observer.measure(sampled("n2", "pv-b", usage(Source::Agent, 100, 500)));
-    observer.take_dirty();
+    observer.take_dirty(usize::MAX);
     let at = Timestamp::from_second(105).unwrap();
     observer.measure(Measurement::Confirmed { node: "n1".into(), at });
     assert_eq!(observer.seen("a").usage.as_ref().unwrap().at, at);

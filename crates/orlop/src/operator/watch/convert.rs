@@ -156,7 +156,7 @@ pub(crate) fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable
 
 /// What matters of a pod; nothing where it uses no claim.
 pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
-    let claims: Vec<_> = pod
+    let mut claims: Vec<_> = pod
         .spec
         .volumes
         .iter()
@@ -167,6 +167,7 @@ pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
         })
         .collect();
     let is_ending = pod.metadata.deletion_timestamp.is_some();
+    claims.shrink_to_fit();
     (!claims.is_empty()).then(|| PodFacts {
         uid: uid(&pod.metadata),
         version: version(&pod.metadata),
