@@ -1,4 +1,4 @@
-//! What the operator counts, in the text format of OpenMetrics.
+//! What the operator counts, in the text format that Prometheus reads.
 
 use std::{fmt, sync::Arc, time::Duration};
 

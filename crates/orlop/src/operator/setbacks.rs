@@ -10,7 +10,7 @@ use orlop_planner::{ClaimId, Outcome, Plan, Report};
 use super::{act::Failure, backoff::Backoff};
 
 /// After an action that the API server refused: a quota or a webhook changes its mind when somebody changes it.
-const REFUSED: Backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_secs(300) };
+const REFUSED: Backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_mins(5) };
 
 /// After an action that was not answered, or was overtaken by another change: by then the watch has usually told what
 /// became of it.

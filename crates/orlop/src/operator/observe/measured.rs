@@ -111,7 +111,6 @@ mod tests {
         measured.sampled("node-2", "v", usage(Source::Kubelet));
         measured.forget("v");
         assert_eq!(measured.best("v"), None);
-        assert_eq!(measured.confirm("node-1", at), Vec::<String>::new());
-        assert!(measured.volumes.is_empty() && measured.confirmable.is_empty());
+        assert!(measured.volumes.is_empty());
     }
 }

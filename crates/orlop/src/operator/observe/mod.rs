@@ -146,7 +146,9 @@ impl Observer {
     /// What has changed since the last call, of the claims at most so many; the others are left for the next call.
     pub fn take_dirty(&mut self, claims_max: usize) -> Dirty {
         let claims: BTreeSet<_> = std::iter::from_fn(|| self.dirty.claims.pop_first()).take(claims_max).collect();
-        claims.iter().for_each(|claim| self.refresh(claim));
+        for claim in &claims {
+            self.refresh(claim);
+        }
         Dirty { claims, policies: std::mem::take(&mut self.dirty.policies) }
     }
 
