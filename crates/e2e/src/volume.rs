@@ -120,12 +120,16 @@ impl<'a> Volume<'a> {
         Ok(Bytes(stat.f_blocks * stat.f_frsize))
     }
 
-    /// Allocates until about `free` bytes are left, at a pace of 64 MiB a second: what is written at once is a rate at
+    /// Allocates so much that about `free` bytes would be left, at a pace of 64 MiB a second: what is written at once is a rate at
     /// which the volume fills, and a policy answers to that with a larger step. Nothing where fewer are left.
     pub async fn fill_until_free(&self, free: Bytes) -> anyhow::Result<()> {
         const CHUNK: Bytes = Bytes(16 << 20);
-        while self.free()? > free {
-            self.allocate(Bytes(CHUNK.0.min(self.free()?.0 - free.0)))?;
+        // Counted from the start: the volume may grow meanwhile, and is not to be chased.
+        let mut left = self.free()?.0.saturating_sub(free.0);
+        while left > 0 {
+            let chunk = left.min(CHUNK.0);
+            self.allocate(Bytes(chunk))?;
+            left -= chunk;
             sleep(Duration::from_millis(250)).await;
         }
         Ok(())

@@ -83,9 +83,10 @@ pub(crate) fn attach(image: &Path) -> Result<Device> {
 /// another, and change.
 pub(crate) fn find(image: &Path) -> Result<Option<Device>> {
     let wanted = Inode::of(image)?;
-    // The end of the name is the same in every namespace. It spares opening every device of the machine.
-    let folder = image.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-    for name in attached(&folder)? {
+    // The last name is the same in every namespace; even its directory is not in the name where that is what was mounted.
+    // It spares opening the devices of others.
+    let file_name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for name in attached(&file_name)? {
         let path = Path::new("/dev").join(name);
         // Read-only, because closing a device that was open for writing makes udev look at it once more.
         let file = match File::open(&path) {

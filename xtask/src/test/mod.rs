@@ -65,7 +65,11 @@ fn go(root: &Path) -> Result<()> {
 
 /// Runs all tests of the workspace. What they print is shown, and their results are counted.
 fn tests() -> Result<Tally> {
-    let mut child = program::cargo().args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped()).spawn()?;
+    let mut child = program::cargo()
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("CSI_SANITY", cache::bundle_link()?.join("bin/csi-sanity"))
+        .stdout(Stdio::piped())
+        .spawn()?;
     let counted = Tally::of_output(child.stdout.take())?;
     let status = child.wait()?;
     ensure!(status.success() || counted.failed > 0, "cargo test failed, and no test did");
