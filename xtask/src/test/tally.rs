@@ -29,16 +29,22 @@ impl Tally {
     const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
     const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 
-    /// Shows the output of test programs as it comes, and adds up the results in it.
+    /// Shows the output of test programs as it comes, and adds up the results in it. A program that began and did not
+    /// come to a result, for it crashed or was killed, counts as one failure.
     pub fn of_output(output: Option<impl Read>) -> Result<Self> {
         let mut tally = Self::default();
+        let mut unfinished = 0_usize;
         for line in BufReader::new(output.context("the tests have no output")?).lines() {
             let line = line?;
             println!("{line}");
-            if let Some(result) = Self::of_line(&line) {
+            if line.starts_with("running ") && (line.ends_with(" tests") || line.ends_with(" test")) {
+                unfinished += 1;
+            } else if let Some(result) = Self::of_line(&line) {
+                unfinished = unfinished.saturating_sub(1);
                 tally += result;
             }
         }
+        tally.failed += unfinished;
         Ok(tally)
     }
 
@@ -129,11 +135,19 @@ running 2 tests
 test a ... ok
 test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.12s
 
+running 7 tests
 test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.12s
 the test result: ok. 7 passed
 ";
         let tally = Tally::of_output(Some(output.as_bytes())).unwrap();
         assert_eq!(tally, Tally { passed: 5, failed: 4, skipped: 1 });
+    }
+
+    #[test]
+    fn a_test_program_that_is_killed_is_a_failure() {
+        let output = "running 2 tests\ntest a ... ok\nrunning 1 test\ntest result: ok. 1 passed; 0 failed; 0 ignored\n";
+        let tally = Tally::of_output(Some(output.as_bytes())).unwrap();
+        assert_eq!(tally, Tally { passed: 1, failed: 1, skipped: 0 });
     }
 
     #[test]
