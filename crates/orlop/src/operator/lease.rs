@@ -60,7 +60,7 @@ impl Leadership {
     /// Waits for news: the lease was taken, renewed or lost.
     pub(super) async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

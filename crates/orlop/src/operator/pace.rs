@@ -12,7 +12,7 @@ use super::backoff::Backoff;
 
 /// How often the status of one policy is written at most.
 const EVERY: Duration = Duration::from_secs(1);
-const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), longest: Duration::from_mins(1) };
 
 /// The policies to look at, and when.
 #[derive(Debug, Default)]

@@ -53,13 +53,13 @@ impl Statuses {
         let patch = json!({ "metadata": { "uid": &*uid.0 }, "status": status });
         let (client, leadership) = (self.client.clone(), self.leadership.clone());
         self.under_way.spawn(async move {
-            let result = if !leadership.is_held() {
-                Err(Failure::not_leading())
-            } else {
+            let result = if leadership.is_held() {
                 match timeout(REQUEST_DEADLINE, send(&client, &policy, patch)).await {
                     Ok(result) => result.map_err(|error| Failure::from(&error)),
                     Err(_) => Err(Failure::no_answer(REQUEST_DEADLINE)),
                 }
+            } else {
+                Err(Failure::not_leading())
             };
             Written { policy, result }
         });

@@ -33,19 +33,19 @@ impl Observer {
             Ok(policy) => (Some(policy), None),
             Err(why) => (None, Some(why)),
         };
-        self.replace_policy(&id, policy);
+        self.replace_policy(&id, policy.as_ref());
         self.policies.insert(id.clone(), KnownPolicy { uid, generation, invalid, status });
         self.dirty.policies.insert(id);
     }
 
     /// Puts a policy in the place of another. Concerned are the claims that either selects. The status of a policy
     /// changes more often than its spec, and concerns none.
-    fn replace_policy(&mut self, id: &PolicyId, policy: Option<Policy>) {
-        let before = match policy.clone() {
-            Some(policy) => self.view.policies.insert(id.clone(), policy),
+    fn replace_policy(&mut self, id: &PolicyId, policy: Option<&Policy>) {
+        let before = match policy {
+            Some(policy) => self.view.policies.insert(id.clone(), policy.clone()),
             None => self.view.policies.remove(id),
         };
-        if before == policy {
+        if before.as_ref() == policy {
             return;
         }
         let namespaces = &self.view.namespaces;
@@ -55,7 +55,7 @@ impl Observer {
             in_namespace && policy.claims.matches(&claim.labels)
         };
         let selected = in_scope(&self.view.claims, &id.kind).filter(|(claim_id, claim)| {
-            [&before, &policy].into_iter().flatten().any(|policy| selects(policy, claim_id, claim))
+            [before.as_ref(), policy].into_iter().flatten().any(|policy| selects(policy, claim_id, claim))
         });
         self.dirty.claims.extend(selected.map(|(claim_id, _)| claim_id.clone()));
     }

@@ -129,7 +129,7 @@ fn the_claims_of_a_pod_are_those_that_it_names_and_those_of_its_ephemeral_volume
     assert_eq!(pod_with(json!([{ "name": "tmp", "emptyDir": {} }])), None);
 }
 
-fn policy_with(spec: Value) -> PolicyFacts {
+fn policy_with(spec: &Value) -> PolicyFacts {
     let object = json!({
         "apiVersion": "orlop.dev/v1alpha1",
         "kind": "StoragePolicy",
@@ -150,7 +150,7 @@ fn every_operator_of_a_label_selector_is_understood() {
             { "key": "temporary", "operator": "DoesNotExist", "values": [] },
         ],
     });
-    let claims = policy_with(json!({ "selector": selector })).policy.unwrap().claims;
+    let claims = policy_with(&json!({ "selector": selector })).policy.unwrap().claims;
     let expected = Selector(vec![
         Requirement::In("app".into(), vec!["db".into()]),
         Requirement::In("tier".into(), vec!["a".into(), "b".into()]),
@@ -164,7 +164,7 @@ fn every_operator_of_a_label_selector_is_understood() {
 #[test]
 fn a_policy_that_cannot_be_read_says_why_and_is_known() {
     let why = |expression: Value| {
-        policy_with(json!({ "selector": { "matchExpressions": [expression] } })).policy.unwrap_err()
+        policy_with(&json!({ "selector": { "matchExpressions": [expression] } })).policy.unwrap_err()
     };
     assert_eq!(
         why(json!({ "key": "app", "operator": "Equals", "values": ["db"] })),
@@ -178,7 +178,7 @@ fn a_policy_that_cannot_be_read_says_why_and_is_known() {
         why(json!({ "key": "app", "operator": "Exists", "values": ["x"] })),
         "spec.selector: Exists of label app takes no values"
     );
-    let broken = policy_with(json!({ "selector": {}, "capacity": { "maximum": "a lot" } }));
+    let broken = policy_with(&json!({ "selector": {}, "capacity": { "maximum": "a lot" } }));
     assert!(broken.policy.unwrap_err().contains("`a lot` is not a size"));
     assert_eq!((&*broken.uid.0, broken.generation), ("u", Some(7)));
 }
