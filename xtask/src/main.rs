@@ -10,6 +10,8 @@ mod rootfs;
 mod run;
 mod test;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -31,11 +33,13 @@ enum Task {
     Test,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().task {
         Task::Generate(args) => generate::run(&args),
         Task::Bed(args) => bed::run(&args),
         Task::Image(args) => image::run(&args),
-        Task::Test => test::run(),
+        // What failed has been said, and the last line is the sum.
+        Task::Test => return Ok(if test::run() { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
     }
+    .map(|()| ExitCode::SUCCESS)
 }

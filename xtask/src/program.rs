@@ -21,7 +21,7 @@ pub fn given_or_built(given: Option<&Path>) -> Result<PathBuf> {
 
 /// Runs a cargo command that compiles `orlop`, and says where it is, which cargo alone knows.
 pub fn build(arguments: &[&str]) -> Result<PathBuf> {
-    let output = cargo()?
+    let output = cargo()
         .args(arguments)
         .arg("--message-format=json-render-diagnostics")
         // Cargo says there how far it is, and what is wrong with the code.
@@ -39,8 +39,8 @@ pub fn build(arguments: &[&str]) -> Result<PathBuf> {
 }
 
 /// The cargo that runs this, in the root of the repository.
-pub fn cargo() -> Result<Command> {
+pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(cache::repository());
-    Ok(cargo)
+    cargo
 }

@@ -24,8 +24,7 @@ where
         let last = probe().await;
         match last {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) if start.elapsed() < limit => {}
-            Err(_) if start.elapsed() < limit => {}
+            Ok(None) | Err(_) if start.elapsed() < limit => {}
             Ok(None) => bail!("waited {} s in vain for {what}", limit.as_secs()),
             Err(error) => {
                 return Err(error).with_context(|| format!("waited {} s in vain for {what}", limit.as_secs()));

@@ -132,10 +132,10 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
     let reads = request.method() == Method::GET;
     let answer = forward(&passage.client, request).await;
     if moment == Some(Moment::After) {
-        if !reads {
-            passage.kill(&format!("{line} (done)"));
-        } else {
+        if reads {
             passage.kill(&line);
+        } else {
+            passage.kill(&format!("{line} (done)"));
         }
         return StatusCode::BAD_GATEWAY.into_response();
     }

@@ -124,7 +124,7 @@ impl Site {
         deployments
             .patch("orlop-operator", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": replicas}})))
             .await?;
-        eventually("the operator's pods to be as many as asked for", Duration::from_secs(60), || async {
+        eventually("the operator's pods to be as many as asked for", Duration::from_mins(1), || async {
             let pods = self.pods("app.kubernetes.io/component=operator").await?;
             let ready = pods.iter().filter(|pod| is_ready(pod)).count();
             Ok((pods.len() == ready && i32::try_from(ready)? == replicas).then_some(()))

@@ -10,6 +10,7 @@ use orlop_api::{Bytes, names};
 use orlop_planner::GrowthRecord;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::{
     eventually,
@@ -88,7 +89,7 @@ impl<'a> Volume<'a> {
     pub async fn of_pod(site: &'a Site, namespace: &str, pod: &str, claim: &str) -> anyhow::Result<Self> {
         let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(site.client.clone(), namespace);
-        let pod = eventually(&format!("pod {namespace}/{pod} to be ready"), Duration::from_secs(120), || async {
+        let pod = eventually(&format!("pod {namespace}/{pod} to be ready"), Duration::from_mins(2), || async {
             Ok(Some(pods.get(pod).await?).filter(is_ready))
         })
         .await?;
@@ -119,15 +120,22 @@ impl<'a> Volume<'a> {
         Ok(Bytes(stat.f_blocks * stat.f_frsize))
     }
 
-    /// Allocates until about `free` bytes are left; nothing where fewer are.
-    pub fn fill_until_free(&self, free: Bytes) -> anyhow::Result<()> {
-        let more = self.free()?.0.saturating_sub(free.0);
-        if more == 0 {
-            return Ok(());
+    /// Allocates until about `free` bytes are left, at a pace of 64 MiB a second: what is written at once is a rate at
+    /// which the volume fills, and a policy answers to that with a larger step. Nothing where fewer are left.
+    pub async fn fill_until_free(&self, free: Bytes) -> anyhow::Result<()> {
+        const CHUNK: Bytes = Bytes(16 << 20);
+        while self.free()? > free {
+            self.allocate(Bytes(CHUNK.0.min(self.free()?.0 - free.0)))?;
+            sleep(Duration::from_millis(250)).await;
         }
+        Ok(())
+    }
+
+    /// Allocates so many bytes at once.
+    pub fn allocate(&self, bytes: Bytes) -> anyhow::Result<()> {
         let file = File::options().create(true).append(true).open(self.mount.join("filler"))?;
         let length = file.metadata()?.len();
-        fallocate(&file, FallocateFlags::empty(), length, more)
+        fallocate(&file, FallocateFlags::empty(), length, bytes.0)
             .with_context(|| format!("cannot fill {}", self.mount.display()))
     }
 

@@ -69,7 +69,7 @@ impl Writer {
 
     /// How it ended, or a failure where it does not end by itself.
     fn end(mut self) -> Result<ExitStatus, Failed> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);

@@ -63,15 +63,15 @@ async fn growths(site: &Site) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_millis(1500 + (number as u64 * 137) % 1000)).await;
         let (before, requested) = (volume.total()?, volume.standing().await?.requested);
         let crossed = Instant::now();
-        volume.fill_until_free(Bytes(24 << 20))?;
+        volume.allocate(Bytes(volume.free()?.0.saturating_sub(24 << 20)))?;
         while volume.total()? == before {
-            if crossed.elapsed() > Duration::from_secs(120) {
+            if crossed.elapsed() > Duration::from_mins(2) {
                 bail!("growth {number} did not come within 120 s");
             }
             tokio::time::sleep(POLL).await;
         }
         seen.push(crossed.elapsed());
-        volume.grown_to(Bytes(requested.0 + (32 << 20)), Duration::from_secs(60)).await?;
+        volume.grown_to(Bytes(requested.0 + (32 << 20)), Duration::from_mins(1)).await?;
     }
     seen.sort();
     let at = |percent: usize| seen[(seen.len() * percent).div_ceil(100) - 1].as_secs_f32();
@@ -130,6 +130,6 @@ fn write_at(path: &std::path::Path, rate: u64) -> anyhow::Result<(u64, u64)> {
         let due = Duration::from_micros(written * 1_000_000 / rate);
         std::thread::sleep(due.saturating_sub(start.elapsed()));
     }
-    let reached = (written as u128 * 1000 / start.elapsed().as_millis().max(1)) >> 20;
+    let reached = (u128::from(written) * 1000 / start.elapsed().as_millis().max(1)) >> 20;
     Ok((u64::try_from(reached)?, enospc))
 }

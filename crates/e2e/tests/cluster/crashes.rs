@@ -60,7 +60,7 @@ async fn every_call(site: &Site, volume: &Volume<'_>) -> anyhow::Result<usize> {
 async fn one(site: &Site, volume: &Volume<'_>, client: kube::Client, fault: Fault) -> anyhow::Result<Option<String>> {
     let before = volume.standing().await?.requested;
     let target = Bytes(before.0 + STEP.0);
-    volume.fill_until_free(Bytes(24 << 20))?;
+    volume.fill_until_free(Bytes(24 << 20)).await?;
     let proxy = Proxy::start(client.clone(), Some(fault)).await?;
     let mut first = Operator::start(&proxy)?;
     let start = Instant::now();

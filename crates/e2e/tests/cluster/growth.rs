@@ -13,8 +13,13 @@ use orlop_e2e::{
 };
 use serde_json::{Value, json};
 
-/// A policy for the claims with this `app` label, whose capacity section is `capacity`.
+/// A policy for the claims with this `app` label, whose capacity section is `capacity`. Where that names no
+/// `timeToFull` it is so short that the pace at which the tests fill volumes does not count.
 pub(crate) fn policy(namespace: &str, app: &str, mode: &str, capacity: &Value) -> String {
+    let mut capacity = capacity.clone();
+    if let Some(fields) = capacity.as_object_mut() {
+        fields.entry("timeToFull").or_insert_with(|| json!("1s"));
+    }
     json!({
         "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
         "metadata": {"name": app, "namespace": namespace},
@@ -23,7 +28,7 @@ pub(crate) fn policy(namespace: &str, app: &str, mode: &str, capacity: &Value) -
     .to_string()
 }
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 const SMALL: &str = "320Mi";
 
 fn small<'a>(namespace: &'a str, name: &'a str) -> Wanted<'a> {
@@ -40,7 +45,7 @@ pub(crate) async fn a_volume_grows_before_it_is_full_and_the_data_of_the_quickst
     site.kubectl(&["apply", "-f", folder], "").await?;
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
     let (wrote, verified) =
-        eventually("the quickstart's writer to verify its data", Duration::from_secs(420), || async {
+        eventually("the quickstart's writer to verify its data", Duration::from_mins(7), || async {
             let log = pods.logs("writer-0", &LogParams { tail_lines: Some(2), ..LogParams::default() }).await?;
             let lines: Vec<Value> = log.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
             Ok(match &lines[..] {
@@ -113,7 +118,7 @@ pub(crate) async fn volumes_on_every_node_grow(site: &Site) -> anyhow::Result<()
     for replica in 0..nodes {
         let volume =
             Volume::of_pod(site, namespace, &format!("spread-{replica}"), &format!("data-spread-{replica}")).await?;
-        volume.fill_until_free(Bytes(48 << 20))?;
+        volume.fill_until_free(Bytes(48 << 20)).await?;
         volume.grown_to(Bytes(384 << 20), LIMIT).await?;
         seen.insert(volume.node.clone());
     }
@@ -130,8 +135,7 @@ pub(crate) async fn a_volume_that_fills_fast_grows_by_as_much_as_its_rate_asks_f
     // About 10 MiB a second for a few seconds: at that rate the 250 MiB that are left are full in less than 60 s, and
     // 600 MiB must be free for them not to be.
     for _ in 0..40 {
-        let free = volume.free()?;
-        volume.fill_until_free(Bytes(free.0.saturating_sub(1 << 20)))?;
+        volume.allocate(Bytes::MIB)?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let growth = eventually("the volume to grow for its rate", LIMIT, || async {
@@ -168,7 +172,7 @@ pub(crate) async fn recommend_writes_the_decision_and_changes_nothing(site: &Sit
     let volume = Volume::create(site, &small(namespace, "advised")).await?;
     let capacity = json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi"});
     site.apply(&policy(namespace, "advised", "Recommend", &capacity)).await?;
-    volume.fill_until_free(Bytes(48 << 20))?;
+    volume.fill_until_free(Bytes(48 << 20)).await?;
     let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
     let advice = eventually("a recommendation", LIMIT, || async {
         let status = policies.get("advised").await?.status.unwrap_or_default();
@@ -193,7 +197,7 @@ pub(crate) async fn a_cluster_policy_governs_what_no_namespaced_policy_selects(s
         "apiVersion": "orlop.dev/v1alpha1", "kind": "ClusterStoragePolicy", "metadata": {"name": "wide"},
         "spec": {
             "mode": "Auto", "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}, "selector": {},
-            "capacity": {"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi"},
+            "capacity": {"minFree": "64Mi", "increase": "64Mi", "timeToFull": "1s", "maximum": "1Gi"},
         },
     });
     site.apply(&policy(
@@ -205,7 +209,7 @@ pub(crate) async fn a_cluster_policy_governs_what_no_namespaced_policy_selects(s
     .await?;
     site.apply(&wide.to_string()).await?;
     for volume in [&plain, &special] {
-        volume.fill_until_free(Bytes(48 << 20))?;
+        volume.fill_until_free(Bytes(48 << 20)).await?;
     }
     plain.grown_to(Bytes(384 << 20), LIMIT).await?;
     special.grown_to(Bytes(448 << 20), LIMIT).await?;

@@ -29,9 +29,9 @@ pub(crate) async fn without_agents_the_kubelets_summaries_serve(site: &Site) -> 
     let volume = governed(site, namespace).await?;
     site.switch_daemon_sets("agent", false).await?;
     let result = async {
-        volume.fill_until_free(Bytes(48 << 20))?;
+        volume.fill_until_free(Bytes(48 << 20)).await?;
         // The kubelet measures once a minute at most, and the operator asks it every half minute.
-        volume.grown_to(Bytes(384 << 20), Duration::from_secs(240)).await
+        volume.grown_to(Bytes(384 << 20), Duration::from_mins(4)).await
     }
     .await;
     site.switch_daemon_sets("agent", true).await?;
@@ -45,11 +45,11 @@ pub(crate) async fn without_measurements_nothing_is_done_and_that_is_reported(si
     // Without agents and with a volume that its pod has let go of, nobody can say how full it is.
     site.switch_daemon_sets("agent", false).await?;
     let result = async {
-        volume.fill_until_free(Bytes(60 << 20)).ok();
+        volume.fill_until_free(Bytes(60 << 20)).await.ok();
         site.kubectl(&["-n", namespace, "delete", "pod", "data", "--wait"], "").await?;
         let before = volume.standing().await?;
         let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
-        eventually("the policy to say that measurements are missing or stale", Duration::from_secs(300), || async {
+        eventually("the policy to say that measurements are missing or stale", Duration::from_mins(5), || async {
             let status = policies.get("data").await?.status.unwrap_or_default();
             let told = status.claims.iter().any(|claim| {
                 matches!(claim.reason, Reason::NotInUse | Reason::NoMeasurement | Reason::StaleMeasurement)
@@ -74,7 +74,7 @@ pub(crate) async fn an_agent_that_is_killed_comes_back_and_the_volume_grows(site
     let namespace = "agent-killed";
     let volume = governed(site, namespace).await?;
     site.kill_pods("agent").await?;
-    volume.fill_until_free(Bytes(48 << 20))?;
+    volume.fill_until_free(Bytes(48 << 20)).await?;
     volume.grown_to(Bytes(384 << 20), LIMIT).await?;
     site.remove_namespace(namespace).await
 }
@@ -84,9 +84,9 @@ pub(crate) async fn the_api_server_restarts_and_the_volume_grows(site: &Site) ->
     let volume = governed(site, namespace).await?;
     for target in [384, 448] {
         site.kill(Component::ApiServer)?;
-        volume.fill_until_free(Bytes(48 << 20))?;
+        volume.fill_until_free(Bytes(48 << 20)).await?;
         site.repair().await?;
-        volume.grown_to(Bytes(target << 20), Duration::from_secs(120)).await?;
+        volume.grown_to(Bytes(target << 20), Duration::from_mins(2)).await?;
     }
     site.remove_namespace(namespace).await
 }
@@ -104,14 +104,14 @@ pub(crate) async fn a_driver_killed_during_create_grow_and_delete_finishes_the_w
         killed?;
         let volume = volume?;
         std::fs::write(volume.mount.join("kept"), "before the growth")?;
-        volume.fill_until_free(Bytes(48 << 20))?;
+        volume.fill_until_free(Bytes(48 << 20)).await?;
         kill_drivers_after(site, moment).await?;
-        volume.grown_to(Bytes(384 << 20), Duration::from_secs(120)).await?;
+        volume.grown_to(Bytes(384 << 20), Duration::from_mins(2)).await?;
         ensure!(std::fs::read_to_string(volume.mount.join("kept"))? == "before the growth", "the data has changed");
         let image = site.bed.pool_dir(site.node(&volume.node)?).join("volumes");
         let deletion = async {
             site.kubectl(&["-n", namespace, "delete", "pod/data", "pvc/data", "--wait", "--timeout=120s"], "").await?;
-            eventually("the volume to be deleted", Duration::from_secs(120), || async {
+            eventually("the volume to be deleted", Duration::from_mins(2), || async {
                 let volumes = site.kubectl(&["get", "pv", &volume.volume, "--ignore-not-found"], "").await?;
                 Ok(volumes.is_empty().then_some(()))
             })

@@ -50,10 +50,10 @@ pub(crate) async fn at_the_maximum_there_is_one_condition_one_event_and_no_hot_l
         &json!({"minFree": "64Mi", "increase": "256Mi", "maximum": "384Mi"}),
     ))
     .await?;
-    volume.fill_until_free(Bytes(48 << 20))?;
+    volume.fill_until_free(Bytes(48 << 20)).await?;
     // The step is cut to the maximum.
     volume.grown_to(Bytes(384 << 20), LIMIT).await?;
-    volume.fill_until_free(Bytes(16 << 20))?;
+    volume.fill_until_free(Bytes(16 << 20)).await?;
     let seen = status(site, namespace, "capped", "the condition to say that the maximum is reached", |status| {
         is(status, "Healthy", "False", "AtMaximum")
     })
@@ -87,7 +87,7 @@ pub(crate) async fn a_class_that_does_not_allow_expansion_is_reported_and_left_a
     site.namespace(namespace).await?;
     let volume = Volume::create(site, &Wanted { namespace, name: "fixed", size: "320Mi", class: "e2e-fixed" }).await?;
     site.apply(&policy(namespace, "fixed", "Auto", &json!({"minFree": "64Mi", "maximum": "1Gi"}))).await?;
-    volume.fill_until_free(Bytes(48 << 20))?;
+    volume.fill_until_free(Bytes(48 << 20)).await?;
     let seen = status(site, namespace, "fixed", "the policy to say that the class cannot expand", |status| {
         is(status, "Healthy", "False", "NotExpandable")
     })
@@ -133,7 +133,7 @@ pub(crate) async fn two_policies_that_select_one_claim_are_both_told_and_neither
         })
         .await?;
     }
-    volume.fill_until_free(Bytes(48 << 20))?;
+    volume.fill_until_free(Bytes(48 << 20)).await?;
     tokio::time::sleep(QUIET).await;
     ensure!(volume.standing().await?.requested == Bytes(320 << 20), "one of the two policies acted");
     // With one of them gone the other is in force.

@@ -103,8 +103,9 @@ impl Daemon {
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
         let process = pid.and_then(Process::now).ok_or_else(|| ended(layout, self.component))?;
         let record = Record { process, fingerprint };
-        let text = serde_json::to_string(&record).map_err(std::io::Error::from).on("write", &self.program)?;
-        files::write(&layout.record(self.component), &text, Readers::Everyone)?;
+        let path = layout.record(self.component);
+        let text = serde_json::to_string(&record).on("write", &path)?;
+        files::write(&path, &text, Readers::Everyone)?;
         cgroups.join(&layout.cgroup_of(self.component), process.pid)
     }
 

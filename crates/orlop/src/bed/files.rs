@@ -16,8 +16,7 @@ pub(super) enum Readers {
     Owner,
 }
 
-/// Makes a directory and those above it, readable by the owner alone below the first one: a bed's directory holds keys
-/// and what pods wrote.
+/// Makes a directory and those above it.
 pub(super) fn directory(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).on("make directory", path)
 }

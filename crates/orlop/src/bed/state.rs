@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -11,7 +12,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BedName, Error,
+    BedName, Error, NodeNumber,
     error::OnPath as _,
     files::{self, Readers},
     layout::{Layout, ROOT},
@@ -29,6 +30,26 @@ pub(super) struct State {
     pub(super) bundle: PathBuf,
 }
 
+/// The part of a [`State`] that says which numbers and addresses are taken. Read apart, so that it is known of a bed
+/// that another version of Orlop started too.
+#[derive(Debug, Deserialize)]
+struct Taken {
+    index: u8,
+    nodes: u8,
+}
+
+impl Taken {
+    fn by(layout: &Layout) -> Option<Self> {
+        serde_json::from_str(&fs::read_to_string(layout.state_file()).ok()?).ok()
+    }
+}
+
+/// The addresses that a bed's nodes have; none when it got no further than its directory.
+pub(super) fn addresses(layout: &Layout) -> Vec<Ipv4Addr> {
+    let nodes = |taken: Taken| (1..=taken.nodes).map(move |node| ports::address(taken.index, NodeNumber(node)));
+    Taken::by(layout).into_iter().flat_map(nodes).collect()
+}
+
 impl State {
     /// The state of a bed that was started before.
     pub(super) fn load(layout: &Layout) -> Result<Option<Self>, Error> {
@@ -42,8 +63,8 @@ impl State {
 
     /// The state of a bed that is new on this machine.
     pub(super) fn new(nodes: u8, bundle: &Path) -> Result<Self, Error> {
-        let others = names().into_iter().filter_map(|name| Self::load(&Layout::new(&name)).ok()?);
-        let taken: Vec<u8> = others.map(|state| state.index).collect();
+        let others = names().into_iter().filter_map(|name| Taken::by(&Layout::new(&name)));
+        let taken: Vec<u8> = others.map(|other| other.index).collect();
         let index = ports::free_index(&taken)?;
         Ok(Self { index, nodes, ports: Ports::choose(index, ports::free)?, bundle: bundle.to_owned() })
     }

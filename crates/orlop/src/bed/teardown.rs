@@ -6,14 +6,13 @@ use std::{
 };
 
 use super::{
-    Component, Error, NodeNumber,
+    Component, Error,
     cgroup::Cgroups,
     daemon,
     error::OnPath as _,
     host,
     layout::{Layout, ROOT},
-    loops, mounts, network, ports,
-    state::{self, State},
+    loops, mounts, network, ports, state,
 };
 
 /// Where containerd's shims listen, whatever containerd's configuration says.
@@ -45,11 +44,8 @@ pub(super) async fn down(layout: &Layout) -> Result<(), Error> {
     }
     let ids = containers.iter().filter_map(|container| container.file_name()?.to_str().map(str::to_owned));
     network::forget(&layout.network_prefix(), &ids.collect::<Vec<_>>())?;
-    // A state that cannot be read belongs to a bed that got no further than its directory.
-    if let Ok(Some(state)) = State::load(layout) {
-        for node in (1..=state.nodes).map(NodeNumber) {
-            network::remove_address(ports::address(state.index, node)).await?;
-        }
+    for address in state::addresses(layout) {
+        network::remove_address(address).await?;
     }
     remove_log_links(&layout.dir)?;
     remove_directory(layout)?;

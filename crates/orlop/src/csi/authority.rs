@@ -151,7 +151,8 @@ mod tests {
             if frame[3] == TYPE_HEADERS {
                 let mut fields = Vec::new();
                 decoder.decode(&mut frame[FRAME_HEADER_BYTES..].to_vec(), &mut fields).unwrap();
-                let fields: Vec<_> = fields.iter().map(|(name, value, _)| (name.as_slice(), value.as_slice())).collect();
+                let fields: Vec<_> =
+                    fields.iter().map(|(name, value, _)| (name.as_slice(), value.as_slice())).collect();
                 let expected: [(&[u8], &[u8]); 3] =
                     [(b":method", b"POST"), (b":authority", b"localhost"), (b"te", b"trailers")];
                 assert_eq!(fields, expected);

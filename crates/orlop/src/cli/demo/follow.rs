@@ -52,7 +52,8 @@ pub(super) struct Wrote {
 /// What the writer found.
 #[derive(Debug, Deserialize)]
 pub(super) struct Verified {
-    pub verified: bool,
+    #[serde(rename = "verified")]
+    pub intact: bool,
     pub files: u64,
     pub bytes: u64,
 }
@@ -64,7 +65,7 @@ impl Story {
         if wrote.enospc > 0 {
             return Err(Failure::new(format!("the writer ran out of space {} times", wrote.enospc)));
         }
-        if !self.verified.as_ref().is_some_and(|found| found.verified) {
+        if !self.verified.as_ref().is_some_and(|found| found.intact) {
             return Err(Failure::new("the data that was written does not read back as it was written"));
         }
         if self.growths.is_empty() {
@@ -213,7 +214,7 @@ impl Screen {
     }
 
     fn verified(&self, found: &Verified) {
-        let how = if found.verified { "it is as it was written" } else { "it is NOT as it was written" };
+        let how = if found.intact { "it is as it was written" } else { "it is NOT as it was written" };
         self.say(&format!("the writer has read all {} files back: {how}", found.files));
     }
 

@@ -27,7 +27,7 @@ pub(super) fn render(story: &Story, bed: &Bed) -> String {
         row("out-of-space errors seen by the writer", wrote.enospc.to_string());
     }
     if let Some(verified) = &story.verified {
-        let found = if verified.verified { "yes, read back and compared: " } else { "NO: " };
+        let found = if verified.intact { "yes, read back and compared: " } else { "NO: " };
         row("data verified", format!("{found}{} files, {}", verified.files, Bytes(verified.bytes).human()));
     }
     let kubeconfig = bed.kubeconfig_path();
