@@ -1,6 +1,8 @@
 //! What is to be done. An action leaves whoever applies it no choice: it names its object by UID, the state that it
 //! expects, and the state that it leaves, and doing it twice is doing it once.
 
+use std::fmt;
+
 use orlop_api::Bytes;
 
 use crate::view::{ClaimId, GrowthRecord, PodId, Uid};
@@ -65,6 +67,22 @@ impl Action {
         match self {
             Self::Grow { record, .. } => Some(record.to),
             Self::RecordUsable { .. } | Self::SyncPod { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grow { claim, record, .. } => {
+                write!(f, "grow claim {claim} from {} to {} ({})", record.from, record.to, record.reason)
+            }
+            Self::RecordUsable { claim, record, .. } => {
+                write!(f, "record that the growth of claim {claim} to {} is usable", record.to)
+            }
+            Self::SyncPod { claim, pod, .. } => {
+                write!(f, "touch pod {}/{}, which uses claim {claim}", pod.namespace.0, pod.name)
+            }
         }
     }
 }

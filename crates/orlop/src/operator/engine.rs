@@ -11,7 +11,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     act::{Acted, Executor, Failure},
@@ -192,6 +192,7 @@ impl Engine {
         for policy in dirty.policies {
             self.pace.mark(policy, Instant::now());
         }
+        self.unwatch(&dirty.released);
         // A claim that is being acted on is decided when the outcome is known; it is marked again then.
         let (gone, claims): (Vec<_>, Vec<_>) = dirty
             .claims
@@ -227,8 +228,7 @@ impl Engine {
     fn settle(&mut self, report: &mut Report, now: Timestamp) {
         let Some(settled_at) = self.leads_since.and_then(|since| since.checked_add(SETTLE).ok()) else { return };
         if now >= settled_at {
-            let policies = std::mem::take(&mut self.unsettled);
-            for policy in policies {
+            for policy in std::mem::take(&mut self.unsettled) {
                 self.pace.mark(policy, Instant::now());
             }
             return;
@@ -247,7 +247,7 @@ impl Engine {
 
     fn begin(&mut self, plan: Plan) {
         for action in &plan.actions {
-            info!(claim = %action.claim(), action = ?action, "acts");
+            info!("{action}");
         }
         let claims = self.to.executor.begin(plan, &self.observer);
         self.busy.extend(claims);
@@ -255,18 +255,16 @@ impl Engine {
 
     /// Takes the decisions into the ledger, and tells of what is new.
     fn record(&mut self, report: Report, now: Timestamp) {
-        let before: Vec<_> = report
-            .decisions
-            .keys()
-            .map(|claim| (claim.clone(), self.ledger.decision(claim).map(|decision| decision.reason)))
-            .collect();
+        let reason = |ledger: &Ledger, claim: &ClaimId| ledger.decision(claim).map(|decision| decision.reason);
+        let before: Vec<_> =
+            report.decisions.keys().map(|claim| (claim.clone(), reason(&self.ledger, claim))).collect();
         let changes = self.ledger.record(report, now);
-        for (claim, reason) in before {
-            let decision = self.ledger.decision(&claim);
-            self.to.metrics.claim_moved(reason, decision.map(|decision| decision.reason));
-        }
-        for id in &changes.claims {
-            self.tell(id, now);
+        for (claim, reason_before) in before {
+            self.to.metrics.claim_moved(reason_before, reason(&self.ledger, &claim));
+            // What is decided for the first time since the start may not have been told before.
+            if changes.claims.contains(&claim) || reason_before.is_none() {
+                self.tell(&claim, now);
+            }
         }
         for policy in changes.policies {
             self.pace.mark(policy, Instant::now());
@@ -275,7 +273,11 @@ impl Engine {
 
     fn tell(&self, id: &ClaimId, now: Timestamp) {
         let Some((claim, decision)) = self.observer.view().claims.get(id).zip(self.ledger.decision(id)) else { return };
-        info!(claim = %id, reason = %decision.reason, outcome = ?decision.outcome, message = decision.message, "decided");
+        if decision.is_problem() {
+            info!("claim {id} ({}): {}", decision.reason, decision.message);
+        } else {
+            debug!("claim {id} ({}): {}", decision.reason, decision.message);
+        }
         for notice in events::of_decision(id, claim, decision, now) {
             self.to.notices.send(notice);
         }
@@ -285,10 +287,20 @@ impl Engine {
         let reason = self.ledger.decision(claim).map(|decision| decision.reason);
         self.to.metrics.claim_moved(reason, None);
         self.agenda.forget(claim);
-        self.setbacks.clear(claim);
+        self.setbacks.forget(claim);
         for policy in self.ledger.remove(claim).policies {
             self.pace.mark(policy, Instant::now());
         }
+    }
+
+    fn unwatch(&self, volumes: &BTreeSet<String>) {
+        self.to.watches.send_if_modified(|watches| {
+            let known = watches.len();
+            for volume in volumes {
+                watches.remove(volume);
+            }
+            watches.len() != known
+        });
     }
 
     /// Tells the sources of measurements what of these claims' volumes should be reported at once.
@@ -317,14 +329,14 @@ impl Engine {
         let Acted { claim, done, failed } = acted;
         self.busy.remove(&claim);
         for (action, observation) in done {
+            self.setbacks.clear(&claim, &action);
             self.done(&action);
             if let Some(observation) = observation {
                 self.observer.observe(observation);
             }
         }
-        match failed {
-            None => self.setbacks.clear(&claim),
-            Some((action, failure)) => self.failed(&claim, &action, failure),
+        if let Some((action, failure)) = failed {
+            self.failed(&claim, &action, failure);
         }
         self.observer.mark(claim);
     }
@@ -342,8 +354,8 @@ impl Engine {
 
     fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure) {
         self.to.metrics.action_failed(failure.label());
-        warn!(%claim, ?action, ?failure, "an action failed");
-        self.setbacks.failed(claim, failure, Timestamp::now());
+        warn!(%action, ?failure, "an action failed");
+        self.setbacks.failed(claim, action, failure, Timestamp::now());
     }
 
     fn write_due_statuses(&mut self) {

@@ -1,4 +1,4 @@
-//! What the operator counts, in the text format that Prometheus reads.
+//! What the operator counts, in the `OpenMetrics` text format.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -1,11 +1,15 @@
 //! The actions that failed a short while ago: until when they are not tried again, and what the report says of them
 //! meanwhile.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    mem::{Discriminant, discriminant},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use orlop_api::names::Reason;
-use orlop_planner::{ClaimId, Outcome, Plan, Report};
+use orlop_planner::{Action, ClaimId, Outcome, Plan, Report};
 
 use super::{act::Failure, backoff::Backoff};
 
@@ -16,33 +20,47 @@ const REFUSED: Backoff = Backoff { first: Duration::from_secs(10), longest: Dura
 /// became of it.
 const UNKNOWN: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
 
-/// The claims with a setback.
+/// The claims with setbacks. Those of one kind of action do not hold up another: that a pod may not be touched must not
+/// keep a claim from growing.
 #[derive(Debug, Default)]
-pub(super) struct Setbacks(HashMap<ClaimId, Setback>);
+pub(super) struct Setbacks(HashMap<ClaimId, HashMap<Kind, Setback>>);
+
+type Kind = Discriminant<Action>;
 
 #[derive(Debug)]
 struct Setback {
     failures: u32,
-    /// Until when no action is tried.
+    /// Until when no action of the kind is tried.
     until: Timestamp,
-    /// What the API server said, where it refused.
+    /// What the API server said, where it refused a growth.
     refusal: Option<String>,
 }
 
 impl Setbacks {
     /// An action for the claim has failed.
-    pub(super) fn failed(&mut self, claim: &ClaimId, failure: Failure, now: Timestamp) {
-        let failures = self.0.get(claim).map_or(0, |setback| setback.failures);
+    pub(super) fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure, now: Timestamp) {
+        let setbacks = self.0.entry(claim.clone()).or_default();
+        let failures = setbacks.get(&discriminant(action)).map_or(0, |setback| setback.failures);
         let (wait, refusal) = match failure {
-            Failure::Refused(why) => (REFUSED.after(failures), Some(why)),
+            Failure::Refused(why) => (REFUSED.after(failures), action.requests().map(|_| why)),
             Failure::Overtaken | Failure::Unanswered(_) => (UNKNOWN.after(failures), None),
         };
         let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        self.0.insert(claim.clone(), Setback { failures: failures + 1, until, refusal });
+        setbacks.insert(discriminant(action), Setback { failures: failures + 1, until, refusal });
     }
 
-    /// The actions for the claim were carried out, or the claim is no more.
-    pub(super) fn clear(&mut self, claim: &ClaimId) {
+    /// The action was carried out.
+    pub(super) fn clear(&mut self, claim: &ClaimId, action: &Action) {
+        if let Some(setbacks) = self.0.get_mut(claim) {
+            setbacks.remove(&discriminant(action));
+            if setbacks.is_empty() {
+                self.0.remove(claim);
+            }
+        }
+    }
+
+    /// The claim is no more.
+    pub(super) fn forget(&mut self, claim: &ClaimId) {
         self.0.remove(claim);
     }
 
@@ -53,24 +71,27 @@ impl Setbacks {
             return;
         }
         for (claim, decision) in &mut report.decisions {
-            let Some(setback) = self.0.get(claim) else { continue };
-            if now < setback.until {
-                decision.again_at = Some(decision.again_at.map_or(setback.until, |at| at.min(setback.until)));
-            }
-            if let (Outcome::Grow(to), Some(refusal)) = (decision.outcome, &setback.refusal) {
+            let Some(setbacks) = self.0.get(claim) else { continue };
+            let tried_again = setbacks.values().map(|setback| setback.until).filter(|until| *until > now);
+            decision.again_at = tried_again.chain(decision.again_at).min();
+            let refusal = setbacks.values().find_map(|setback| setback.refusal.as_ref());
+            if let (Outcome::Grow(to), Some(refusal)) = (decision.outcome, refusal) {
                 decision.outcome = Outcome::Wait;
                 decision.reason = Reason::GrowthFailed;
                 decision.message = format!("the API server refuses to let the claim grow to {to}: {refusal}");
             }
         }
-        plan.actions.retain(|action| self.0.get(action.claim()).is_none_or(|setback| setback.until <= now));
+        plan.actions.retain(|action| {
+            let setback = self.0.get(action.claim()).and_then(|setbacks| setbacks.get(&discriminant(action)));
+            setback.is_none_or(|setback| setback.until <= now)
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use orlop_api::{Bytes, Mode};
-    use orlop_planner::{Action, Decision, Governance, GrowthRecord, NamespaceName, Uid};
+    use orlop_planner::{Decision, Governance, GrowthRecord, NamespaceName, Uid};
 
     use super::*;
 
@@ -116,7 +137,7 @@ mod tests {
     #[test]
     fn a_refused_growth_is_reported_and_tried_again_later_and_later() {
         let mut setbacks = Setbacks::default();
-        setbacks.failed(&claim(), Failure::Refused("exceeded quota".into()), at(100));
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Refused("exceeded quota".into()), at(100));
         let (plan, decision) = held_back(&setbacks, at(109));
         assert_eq!(plan, Plan::default());
         assert_eq!((decision.outcome, decision.reason), (Outcome::Wait, Reason::GrowthFailed));
@@ -125,7 +146,7 @@ mod tests {
 
         let (plan, decision) = held_back(&setbacks, at(110));
         assert_eq!((plan.actions.len(), decision.reason), (1, Reason::GrowthFailed), "tried again, and not well yet");
-        setbacks.failed(&claim(), Failure::Refused("exceeded quota".into()), at(110));
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Refused("exceeded quota".into()), at(110));
         assert_eq!(held_back(&setbacks, at(129)).0.actions.len(), 0);
         assert_eq!(held_back(&setbacks, at(130)).0.actions.len(), 1);
     }
@@ -133,7 +154,7 @@ mod tests {
     #[test]
     fn an_unanswered_growth_is_tried_again_soon_and_is_no_problem_yet() {
         let mut setbacks = Setbacks::default();
-        setbacks.failed(&claim(), Failure::Unanswered("no answer".into()), at(100));
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Unanswered("no answer".into()), at(100));
         let (plan, decision) = held_back(&setbacks, at(100));
         assert_eq!(plan, Plan::default());
         assert_eq!(decision.reason, Reason::BelowMinFree);
@@ -143,8 +164,19 @@ mod tests {
     #[test]
     fn a_growth_that_was_carried_out_leaves_no_setback() {
         let mut setbacks = Setbacks::default();
-        setbacks.failed(&claim(), Failure::Overtaken, at(100));
-        setbacks.clear(&claim());
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Overtaken, at(100));
+        setbacks.clear(&claim(), &growth().0.actions[0]);
         assert_eq!(held_back(&setbacks, at(100)).0, growth().0);
+    }
+
+    #[test]
+    fn a_pod_that_may_not_be_touched_keeps_no_claim_from_growing() {
+        let mut setbacks = Setbacks::default();
+        let pod = orlop_planner::PodId { namespace: NamespaceName("ns".into()), name: "db-0".into() };
+        let touch = Action::SyncPod { claim: claim(), pod, uid: Uid("p".into()), value: String::new() };
+        setbacks.failed(&claim(), &touch, Failure::Refused("forbidden".into()), at(100));
+        let (plan, decision) = held_back(&setbacks, at(100));
+        assert_eq!((plan, decision.reason), (growth().0, Reason::BelowMinFree));
+        assert_eq!(decision.again_at, Some(at(110)));
     }
 }

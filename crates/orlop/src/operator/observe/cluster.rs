@@ -56,15 +56,24 @@ impl Observer {
             usage: bound_to.and_then(|(name, _)| self.measured.best(name)),
         };
         let is_news = before != Some(&claim);
-        self.claims.insert(id.clone(), KnownClaim { version, volume, spelling });
+        let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling });
+        self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
             self.dirty.claims.insert(id);
         }
     }
 
+    /// Takes note of a volume that the claim had and has no longer.
+    fn release(&mut self, id: &ClaimId, before: Option<KnownClaim>) {
+        if let Some(volume) = before.and_then(|known| known.volume).filter(|it| self.volume_of(id) != Some(&**it)) {
+            self.dirty.released.insert(volume);
+        }
+    }
+
     fn remove_claim(&mut self, id: ClaimId) {
-        self.claims.remove(&id);
+        let known = self.claims.remove(&id);
+        self.release(&id, known);
         if let Some(claim) = self.view.claims.remove(&id) {
             if !claim.pods.is_empty() {
                 self.waiting.insert(id.clone(), claim.pods.into_iter().map(|pod| pod.id).collect());
@@ -75,12 +84,11 @@ impl Observer {
 
     pub(super) fn volume(&mut self, change: Change<String, VolumeFacts>) {
         for (name, facts) in self.lists.volumes.resolve(change, self.volumes.keys()) {
-            let before = match facts.clone() {
-                Some(facts) => self.volumes.insert(name, facts),
-                None => {
-                    self.measured.forget(&name);
-                    self.volumes.remove(&name)
-                }
+            let before = if let Some(facts) = facts.clone() {
+                self.volumes.insert(name, facts)
+            } else {
+                self.measured.forget(&name);
+                self.volumes.remove(&name)
             };
             if before == facts {
                 continue;
@@ -170,13 +178,12 @@ impl Observer {
 
     pub(super) fn node(&mut self, change: Change<String, ()>) {
         for (name, node) in self.lists.nodes.resolve(change, self.nodes.iter()) {
-            match node {
-                Some(()) => self.nodes.insert(name),
-                None => {
-                    self.measured.forget_node(&name);
-                    self.nodes.remove(&name)
-                }
-            };
+            if node.is_some() {
+                self.nodes.insert(name);
+            } else {
+                self.measured.forget_node(&name);
+                self.nodes.remove(&name);
+            }
         }
     }
 

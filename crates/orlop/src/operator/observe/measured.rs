@@ -28,13 +28,12 @@ impl Measured {
     pub(super) fn sampled(&mut self, node: &str, volume: &str, usage: Usage) {
         let node = self.confirmed.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
         let samples = self.volumes.entry(volume.to_owned()).or_default();
-        match samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
-            Some(sample) => sample.usage = usage,
-            None => {
-                // Nearly every volume is mounted on one node, and there are many volumes.
-                samples.reserve_exact(1);
-                samples.push(Sample { node, usage });
-            }
+        if let Some(known) = samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
+            known.usage = usage;
+        } else {
+            // Nearly every volume is mounted on one node, and there are many volumes.
+            samples.reserve_exact(1);
+            samples.push(Sample { node, usage });
         }
     }
 
@@ -110,6 +109,7 @@ mod tests {
         measured.sampled("node-1", "v", usage(Source::Agent));
         measured.sampled("node-2", "v", usage(Source::Kubelet));
         measured.forget("v");
+        measured.confirmed("node-1", at);
         assert_eq!(measured.best("v"), None);
         assert!(measured.volumes.is_empty());
     }

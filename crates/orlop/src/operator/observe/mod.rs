@@ -43,6 +43,8 @@ pub struct Dirty {
     pub claims: BTreeSet<ClaimId>,
     /// The policies whose status is to be compared with what it should say.
     pub policies: BTreeSet<PolicyId>,
+    /// The volumes that are no longer those of a claim.
+    pub released: BTreeSet<String>,
 }
 
 /// What the view of a claim leaves out.
@@ -140,16 +142,17 @@ impl Observer {
 
     /// Is there anything that [`Observer::take_dirty`] would return?
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.claims.is_empty() || !self.dirty.policies.is_empty()
+        self.dirty != Dirty::default()
     }
 
     /// What has changed since the last call, of the claims at most so many; the others are left for the next call.
     pub fn take_dirty(&mut self, claims_max: usize) -> Dirty {
-        let claims: BTreeSet<_> = std::iter::from_fn(|| self.dirty.claims.pop_first()).take(claims_max).collect();
+        let mut rest = std::mem::take(&mut self.dirty.claims);
+        let claims: BTreeSet<_> = std::iter::from_fn(|| rest.pop_first()).take(claims_max).collect();
         for claim in &claims {
             self.refresh(claim);
         }
-        Dirty { claims, policies: std::mem::take(&mut self.dirty.policies) }
+        Dirty { claims, ..std::mem::replace(&mut self.dirty, Dirty { claims: rest, ..Dirty::default() }) }
     }
 
     /// Has nothing decided again that has changed until now.

@@ -41,8 +41,8 @@ impl Observer {
     /// Puts a policy in the place of another. Concerned are the claims that either selects. The status of a policy
     /// changes more often than its spec, and concerns none.
     fn replace_policy(&mut self, id: &PolicyId, policy: Option<&Policy>) {
-        let before = match policy.cloned() {
-            Some(policy) => self.view.policies.insert(id.clone(), policy),
+        let before = match policy {
+            Some(policy) => self.view.policies.insert(id.clone(), policy.clone()),
             None => self.view.policies.remove(id),
         };
         if before.as_ref() == policy {

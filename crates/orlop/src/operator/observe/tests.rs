@@ -208,6 +208,16 @@ fn a_volume_that_has_grown_is_news_of_its_claim_alone() {
 }
 
 #[test]
+fn a_volume_is_released_when_its_claim_is_being_deleted_and_only_then() {
+    let mut observer = observer();
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 11))));
+    assert!(observer.take_dirty(usize::MAX).released.is_empty());
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), ClaimFacts { volume: None, ..claim("a", 12) })));
+    observer.observe(Observation::Claim(Change::Gone(claim_id("b"))));
+    assert_eq!(observer.take_dirty(usize::MAX).released.into_iter().collect::<Vec<_>>(), ["pv-a", "pv-b"]);
+}
+
+#[test]
 fn what_is_seen_again_unchanged_is_no_news() {
     let mut observer = observer();
     observer.observe(Observation::Claim(Change::Is(claim_id("a"), claim("a", 11))));
@@ -313,7 +323,7 @@ fn the_status_of_a_policy_concerns_no_claim() {
     observer.take_dirty(usize::MAX);
     let written = PolicyFacts { status: Some(PolicyStatus::default()), ..policy(Selector::default()) };
     observer.observe(Observation::Policy(Change::Is(id.clone(), written)));
-    assert_eq!(observer.take_dirty(usize::MAX), Dirty { claims: BTreeSet::new(), policies: [id].into() });
+    assert_eq!(observer.take_dirty(usize::MAX), Dirty { policies: [id].into(), ..Dirty::default() });
 }
 
 #[test]
