@@ -132,7 +132,8 @@ fn a_driver_that_the_kubelet_refuses_ends() {
     run(async {
         let mut registration = RegistrationClient::new(connect(&node.registration_socket()).await);
         let refused = RegistrationStatus { plugin_registered: false, error: "no such luck".into() };
-        registration.notify_registration_status(refused).await.unwrap();
+        // The driver may have ended before its answer is through.
+        let _ = registration.notify_registration_status(refused).await;
     });
     assert_eq!(driver.ended().code(), Some(1));
     assert!(node.log().contains("no such luck"), "{}", node.log());
