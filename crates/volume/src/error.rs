@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf};
 
 use orlop_api::Bytes;
 
-use crate::{Filesystem, VolumeId};
+use crate::{GroupId, SnapshotId, VolumeId};
 
 /// A failure, with the object that it concerns and what can be done about it.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,47 @@ pub enum Error {
     /// No such volume in this pool.
     #[error("volume {0} is not on this node")]
     NotFound(VolumeId),
+    /// No such snapshot in this pool.
+    #[error("snapshot {0} is not on this node")]
+    NoSnapshot(SnapshotId),
+    /// No such group in this pool.
+    #[error("group {0} is not on this node")]
+    NoGroup(GroupId),
+    /// What a volume is to start with is not there.
+    #[error("the new volume's source is missing: {0}")]
+    SourceMissing(String),
+    /// What a volume is to start with is something else.
+    #[error(
+        "{source_id} holds {present}, and a volume of {asked} is asked for: use a class and a volume mode that fit it"
+    )]
+    SourceDiffers {
+        /// The snapshot or volume.
+        source_id: String,
+        /// What it holds.
+        present: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// A snapshot of a group cannot go alone.
+    #[error("snapshot {id} is part of {group}: delete the group")]
+    InGroup {
+        /// The snapshot.
+        id: SnapshotId,
+        /// Its group.
+        group: GroupId,
+    },
+    /// Two snapshots that cannot be compared.
+    #[error("{0} and {1} are not snapshots of one volume")]
+    Unrelated(SnapshotId, SnapshotId),
+    /// Writers that cannot be held up.
+    #[error("raw block volume {0} is in use, and nobody can hold up its writers for a group: stop its pods first")]
+    CannotFreeze(VolumeId),
+    /// The volume was thawed before the snapshot was complete, which is no snapshot then.
+    #[error("volume {0} was thawed before its snapshot was complete, so that there is none: try again")]
+    ThawedEarly(VolumeId),
+    /// Nobody would thaw a volume if this process died.
+    #[error("no volume is frozen without a watchdog that would thaw it: {0}")]
+    NoWatchdog(String),
     /// The name is taken by a volume of another kind.
     #[error("the name `{name}` is taken by a volume of {present}, and {asked} is asked for: use another name")]
     Conflict {
@@ -22,13 +63,13 @@ pub enum Error {
         /// What was asked for.
         asked: String,
     },
-    /// Smaller than the filesystem can be.
-    #[error("{asked} is too small for {filesystem}: ask for {minimum} or more")]
+    /// Smaller than its content can be.
+    #[error("{asked} is too small for {content}: ask for {minimum} or more")]
     TooSmall {
         /// The size asked for.
         asked: Bytes,
-        /// The filesystem asked for.
-        filesystem: Filesystem,
+        /// What it would hold: a filesystem, or what its source holds.
+        content: String,
         /// The smallest size possible.
         minimum: Bytes,
     },

@@ -79,12 +79,13 @@ impl Volumes for FakeVolumes {
         if let Some(present) = state.volumes.get(&id) {
             return if new.accepts(present) { Ok(present.clone()) } else { Err(new.conflict(present)) };
         }
-        let (size, minimum) = (new.size(), new.filesystem.minimum());
+        let (size, minimum) = (new.size(), new.content.minimum());
         if size < minimum {
-            return Err(Error::TooSmall { asked: new.at_least, filesystem: new.filesystem, minimum });
+            return Err(Error::TooSmall { asked: new.at_least, content: new.content.to_string(), minimum });
         }
         state.reserve(size, self.capacity)?;
-        let volume = Volume { id: id.clone(), name: new.name.clone(), size, filesystem: new.filesystem };
+        let NewVolume { name, content, provisioning, source, limits, .. } = new.clone();
+        let volume = Volume { id: id.clone(), name, size, content, provisioning, source, limits };
         state.volumes.insert(id, volume.clone());
         Ok(volume)
     }
@@ -104,10 +105,6 @@ impl Volumes for FakeVolumes {
 
     fn list(&self) -> Result<Vec<Volume>> {
         Ok(self.state().volumes.values().cloned().collect())
-    }
-
-    fn available(&self) -> Result<Bytes> {
-        Ok(self.state().available(self.capacity))
     }
 
     fn stage(&self, id: &VolumeId, at: &Path, _: &MountOptions) -> Result<()> {

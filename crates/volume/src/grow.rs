@@ -8,7 +8,7 @@ use orlop_api::Bytes;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{
-    Error, Filesystem, LocalVolumes, Result, SIZE_INCREMENT, Step, VolumeId,
+    Content, Error, Filesystem, LocalVolumes, Result, SIZE_INCREMENT, Step, VolumeId,
     loops::{self, Device},
     mounts::Table,
     record::Record,
@@ -53,7 +53,8 @@ impl LocalVolumes {
         let table = Table::read()?;
         // One that is mounted read-only grows when it is staged for writing.
         let Some(mount) = table.of(device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
-        match record.filesystem {
+        let Content::Filesystem(filesystem) = record.content else { return Ok(()) };
+        match filesystem {
             Filesystem::Xfs => tool::run("xfs_growfs", &["-d"], &mount.path, 0)?,
             Filesystem::Ext4 if grows_ext4_online()? => tool::run("resize2fs", &["-f"], &device.path, 0)?,
             Filesystem::Ext4 => return Err(Error::GrowsWhenStaged(id.clone())),
@@ -70,7 +71,10 @@ impl LocalVolumes {
         size: Bytes,
         device: &Device,
     ) -> Result<()> {
-        if record.filesystem_size >= size || record.filesystem == Filesystem::Xfs || grows_ext4_online()? {
+        if record.filesystem_size >= size
+            || record.content != Content::Filesystem(Filesystem::Ext4)
+            || grows_ext4_online()?
+        {
             return Ok(());
         }
         device.refresh_size()?;

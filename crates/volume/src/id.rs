@@ -1,7 +1,8 @@
-//! The identity of a volume: which node it lives on, and which name it was asked for by.
+//! The identities of volumes, snapshots and groups: which node has them, and which name they were asked for by.
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 /// A short, fixed-length stand-in for a node's name: the first 32 bits of its SHA-256, in hexadecimal.
@@ -21,60 +22,108 @@ impl fmt::Display for NodeTag {
     }
 }
 
-/// The identity of a volume, `vol-NNNNNNNN-VVVV…`: the tag of its node, then 128 bits of the SHA-256 of its name.
+/// Defines the identity of one kind of object: its prefix, the tag of its node, then 128 bits of the SHA-256 of its name.
 ///
-/// The name alone decides it, so that a repeated request finds the volume that the first one made. The node is in it,
-/// because every node has a driver of its own: one that is asked about a volume of another node must not take "not in
+/// The name alone decides it, so that a repeated request finds the object that the first one made. The node is in it,
+/// because every node has a driver of its own: one that is asked about an object of another node must not take "not in
 /// my pool" for "deleted". Only hexadecimal digits follow the prefix, so that an id is always a safe file name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VolumeId(String);
+macro_rules! identity {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-impl VolumeId {
-    const PREFIX: &'static str = "vol-";
-    const TAG_LENGTH: usize = 8;
-    const NAME_LENGTH: usize = 32;
+        impl $name {
+            const PREFIX: &'static str = $prefix;
 
-    /// The id of the volume `name` on the node `tag`.
-    pub fn derive(tag: &NodeTag, name: &str) -> Self {
-        Self(format!("{}{tag}-{}", Self::PREFIX, hex(name, Self::NAME_LENGTH / 2)))
-    }
+            /// The id of what is called `name` on the node `tag`.
+            pub fn derive(tag: &NodeTag, name: &str) -> Self {
+                Self(format!("{}{tag}-{}", Self::PREFIX, hex(name, NAME_LENGTH / 2)))
+            }
 
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
 
-    /// Does the volume live on the node of that tag?
-    pub fn is_on(&self, tag: &NodeTag) -> bool {
-        self.0[Self::PREFIX.len()..].starts_with(&tag.0)
-    }
+            /// The tag of the node that has it.
+            pub fn tag(&self) -> NodeTag {
+                NodeTag(self.0[Self::PREFIX.len()..][..TAG_LENGTH].to_owned())
+            }
+
+            /// Is it on the node of that tag?
+            pub fn is_on(&self, tag: &NodeTag) -> bool {
+                self.0[Self::PREFIX.len()..].starts_with(&tag.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                if is_id(text, Self::PREFIX) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidId(text.chars().take(128).collect()))
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
 }
 
-impl fmt::Display for VolumeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+/// The length of a node's tag, in characters.
+const TAG_LENGTH: usize = 8;
+/// The length of what stands for the name, in characters.
+const NAME_LENGTH: usize = 32;
 
-/// Not the id of any volume of this driver.
+identity!(
+    /// The identity of a volume, `vol-NNNNNNNN-VVVV…`.
+    VolumeId,
+    "vol-"
+);
+identity!(
+    /// The identity of a snapshot, `snap-NNNNNNNN-SSSS…`.
+    SnapshotId,
+    "snap-"
+);
+identity!(
+    /// The identity of a group of snapshots that were taken at one moment, `group-NNNNNNNN-GGGG…`.
+    GroupId,
+    "group-"
+);
+
+/// Not an id of this driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a volume id of this driver")]
+#[error("`{0}` is not an id of this driver")]
 pub struct InvalidId(String);
 
-impl FromStr for VolumeId {
-    type Err = InvalidId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let is_hex = |part: &str, length| {
-            part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        match text.strip_prefix(Self::PREFIX).and_then(|rest| rest.split_once('-')) {
-            Some((tag, name)) if is_hex(tag, Self::TAG_LENGTH) && is_hex(name, Self::NAME_LENGTH) => {
-                Ok(Self(text.to_owned()))
-            }
-            _ => Err(InvalidId(text.chars().take(128).collect())),
-        }
-    }
+fn is_id(text: &str, prefix: &str) -> bool {
+    let is_hex =
+        |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    text.strip_prefix(prefix)
+        .and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(tag, name)| is_hex(tag, TAG_LENGTH) && is_hex(name, NAME_LENGTH))
 }
 
 /// The first `bytes` bytes of the SHA-256 of `text`, in hexadecimal.

@@ -11,13 +11,16 @@ mod id;
 mod local;
 mod locks;
 mod loops;
+mod model;
 mod mounts;
 mod options;
 mod pool;
 mod record;
+mod snapshots;
 mod stage;
 mod step;
 mod tool;
+mod upkeep;
 
 use std::path::Path;
 
@@ -26,8 +29,12 @@ use orlop_api::Bytes;
 pub use error::Error;
 pub use fake::FakeVolumes;
 pub use format::Filesystem;
-pub use id::{InvalidId, NodeTag, VolumeId};
+pub use id::{GroupId, InvalidId, NodeTag, SnapshotId, VolumeId};
 pub use local::LocalVolumes;
+pub use model::{
+    Activity, Ailment, Content, Extent, Group, Limits, NewVolume, PoolState, Provisioning, Severity, Snapshot, Source,
+    Usage, Volume,
+};
 pub use options::MountOptions;
 pub use pool::{InvalidOvercommit, Overcommit, Pool, PoolFile};
 pub use step::{Observer, Step, UnknownStep, unobserved};
@@ -38,82 +45,18 @@ pub const SIZE_INCREMENT: Bytes = Bytes::MIB;
 /// What a call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A volume to be made.
-#[derive(Debug, Clone)]
-pub struct NewVolume {
-    /// The name that the volume is asked for by. The same name always means the same volume.
-    pub name: String,
-    /// The least size it may have, and the size that it gets, rounded up to [`SIZE_INCREMENT`].
-    pub at_least: Bytes,
-    /// The largest size that a volume of this name may already have.
-    pub at_most: Option<Bytes>,
-    /// What it is formatted with.
-    pub filesystem: Filesystem,
-}
-
-impl NewVolume {
-    /// The size that a new volume gets.
-    pub fn size(&self) -> Bytes {
-        self.at_least.round_up(SIZE_INCREMENT)
-    }
-
-    /// Is `volume`, which has the same name, what is asked for here?
-    fn accepts(&self, volume: &Volume) -> bool {
-        volume.filesystem == self.filesystem
-            && volume.size >= self.at_least
-            && self.at_most.is_none_or(|limit| volume.size <= limit)
-    }
-
-    fn conflict(&self, with: &Volume) -> Error {
-        Error::Conflict {
-            name: self.name.clone(),
-            present: format!("{} of {}", with.filesystem, with.size),
-            asked: match self.at_most {
-                Some(limit) => format!("{} of {} to {limit}", self.filesystem, self.at_least),
-                None => format!("{} of at least {}", self.filesystem, self.at_least),
-            },
-        }
-    }
-}
-
-/// A volume that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Its identity, made from the node's name and its own.
-    pub id: VolumeId,
-    /// The name that it was asked for by.
-    pub name: String,
-    /// What is promised to its user. The filesystem may still be smaller, when a growth was interrupted.
-    pub size: Bytes,
-    /// What it is formatted with.
-    pub filesystem: Filesystem,
-}
-
-/// How full a volume's filesystem is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// The filesystem's size.
-    pub total: Bytes,
-    /// What an unprivileged writer may still write.
-    pub available: Bytes,
-    /// What is in use.
-    pub used: Bytes,
-    /// The number of inodes, in use and free.
-    pub total_inodes: u64,
-    /// The number of free inodes.
-    pub free_inodes: u64,
-}
-
 /// The volumes of one node. Every call is idempotent: it may be repeated after any failure, and after the process was
 /// killed at any point of it, and then completes what was begun. Two calls for one volume at a time are refused with
 /// [`Error::Busy`].
 pub trait Volumes: Send + Sync {
-    /// Makes a formatted volume, or finds the one of that name.
+    /// Makes a volume, empty and formatted or with what its source holds, or finds the one of that name.
     ///
-    /// [`Error::Conflict`] if that name has a volume of another kind or size, [`Error::TooSmall`], [`Error::NoRoom`].
+    /// [`Error::Conflict`] if that name has a volume of another kind or size, [`Error::TooSmall`] (also below the size of
+    /// the source), [`Error::SourceMissing`], [`Error::SourceDiffers`], [`Error::NoRoom`].
     fn create(&self, new: &NewVolume) -> Result<Volume>;
 
-    /// Removes a volume and its data; one that is not there is no error. [`Error::InUse`] while it is attached.
+    /// Removes a volume and its data; one that is not there is no error. Its snapshots and clones stay as they are.
+    /// [`Error::InUse`] while it is attached.
     fn delete(&self, id: &VolumeId) -> Result<()>;
 
     /// The volume of that id, or [`Error::NotFound`].
@@ -122,26 +65,92 @@ pub trait Volumes: Send + Sync {
     /// All volumes, in the order of their ids.
     fn list(&self) -> Result<Vec<Volume>>;
 
-    /// How much more can be promised: the sum of the sizes of new volumes and of growth.
-    fn available(&self) -> Result<Bytes>;
-
-    /// Attaches a volume and mounts it at `at`, a directory that is there. Completes an interrupted growth.
+    /// Attaches a volume, applies its limits, and mounts it at `at`, a directory that is there; a block volume is only
+    /// attached. Completes an interrupted growth.
     fn stage(&self, id: &VolumeId, at: &Path, options: &MountOptions) -> Result<()>;
 
-    /// Unmounts a volume from where it was staged, which detaches it.
+    /// Unmounts a volume from where it was staged, and detaches it.
     fn unstage(&self, id: &VolumeId, at: &Path) -> Result<()>;
 
-    /// Makes the volume that is staged at `staged` appear at `target` too. Makes the directory `target`, not its
-    /// parents. [`Error::NotStaged`] if it is not staged there.
+    /// Makes the volume that is staged at `staged` appear at `target` too: a directory, or for a block volume a file that
+    /// is the device. Makes `target`, not its parents. [`Error::NotStaged`] if it is not staged there.
     fn publish(&self, id: &VolumeId, staged: &Path, target: &Path, read_only: bool) -> Result<()>;
 
-    /// Unmounts a volume from `target` and removes that directory.
+    /// Unmounts a volume from `target` and removes what `publish` made there.
     fn unpublish(&self, id: &VolumeId, target: &Path) -> Result<()>;
 
-    /// Grows a volume to at least `size`, online if it is mounted, and returns the size that it has then; a volume is
+    /// Grows a volume to at least `size`, online if it is in use, and returns the size that it has then; a volume is
     /// never shrunk. [`Error::NoRoom`], or [`Error::GrowsWhenStaged`] where the kernel cannot grow it online.
     fn expand(&self, id: &VolumeId, size: Bytes) -> Result<Bytes>;
 
-    /// How full the volume is that is mounted at `at`. [`Error::NotMounted`] if it is not.
+    /// How full the filesystem is that is mounted at `at`. [`Error::NotMounted`] if it is not.
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage>;
 }
+
+/// Snapshots of the volumes of one node, with the same promises as [`Volumes`].
+pub trait Snapshots: Send + Sync {
+    /// Takes a snapshot of a volume, also while it is in use, or finds the one of that name. It is on stable storage when
+    /// this returns. [`Error::Conflict`] if that name has a snapshot of another volume, [`Error::NotFound`],
+    /// [`Error::NoRoom`], [`Error::ThawedEarly`].
+    fn snapshot(&self, name: &str, volume: &VolumeId) -> Result<Snapshot>;
+
+    /// Removes a snapshot; one that is not there is no error. Volumes that started with it stay as they are.
+    /// [`Error::InGroup`] for one that was taken with a group: it goes with its group.
+    fn delete_snapshot(&self, id: &SnapshotId) -> Result<()>;
+
+    /// The snapshot of that id, or [`Error::NoSnapshot`].
+    fn get_snapshot(&self, id: &SnapshotId) -> Result<Snapshot>;
+
+    /// All snapshots, in the order of their ids.
+    fn list_snapshots(&self) -> Result<Vec<Snapshot>>;
+
+    /// Takes snapshots of several volumes at one moment: all are frozen before any is taken. All of them are there when
+    /// this returns, or none. [`Error::CannotFreeze`] for a raw block volume in use, whose writers nobody can hold up.
+    fn snapshot_group(&self, name: &str, volumes: &[VolumeId]) -> Result<Group>;
+
+    /// Removes a group with its snapshots; one that is not there is no error.
+    fn delete_group(&self, id: &GroupId) -> Result<()>;
+
+    /// The group of that id, or [`Error::NoGroup`].
+    fn get_group(&self, id: &GroupId) -> Result<Group>;
+
+    /// At most `count` ranges of the snapshot that hold data, in their order, starting with the one that contains or
+    /// follows `from`. All other bytes are 0.
+    fn allocated(&self, id: &SnapshotId, from: u64, count: usize) -> Result<Vec<Extent>>;
+
+    /// At most `count` ranges in which `target` may differ from `base`, in their order, starting with the one that
+    /// contains or follows `from`; all other bytes are the same. Both are snapshots of one volume, or
+    /// [`Error::Unrelated`].
+    fn changed(&self, base: &SnapshotId, target: &SnapshotId, from: u64, count: usize) -> Result<Vec<Extent>>;
+}
+
+/// What keeps volumes fast and their pool well.
+pub trait Upkeep: Send + Sync {
+    /// Sets what a volume may do each second, durably, and at once if it is attached.
+    fn limit(&self, id: &VolumeId, limits: &Limits) -> Result<()>;
+
+    /// What the volume's device has done, or `None` while it is not attached.
+    fn activity(&self, id: &VolumeId) -> Result<Option<Activity>>;
+
+    /// What is wrong with a volume; nothing, if it is well. [`Error::NotFound`].
+    fn health(&self, id: &VolumeId) -> Result<Vec<Ailment>>;
+
+    /// How the pool stands.
+    fn pool(&self) -> Result<PoolState>;
+
+    /// Looks after the pool: gives up the ballast and holds up the writers of thin volumes before the pool is full, and
+    /// lets them go on when there is room again. Called several times a second; cheap when nothing is wrong.
+    fn watch_pool(&self) -> Result<()>;
+
+    /// Gives back to the pool what was deleted in a thin volume that is mounted, and returns how much that was. Nothing
+    /// for a thick, a raw block or an unmounted one.
+    fn trim(&self, id: &VolumeId) -> Result<Bytes>;
+
+    /// How long volumes were frozen for snapshots since the last call, longest first, for a histogram.
+    fn frozen_times(&self) -> Vec<std::time::Duration>;
+}
+
+/// All of it, as a driver uses it.
+pub trait Storage: Volumes + Snapshots + Upkeep {}
+
+impl<T: Volumes + Snapshots + Upkeep> Storage for T {}

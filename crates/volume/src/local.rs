@@ -8,7 +8,7 @@ use std::{
 use orlop_api::Bytes;
 
 use crate::{
-    Error, MountOptions, NewVolume, NodeTag, Observer, Pool, Result, Step, Usage, Volume, VolumeId, Volumes,
+    Content, Error, MountOptions, NewVolume, NodeTag, Observer, Pool, Result, Step, Usage, Volume, VolumeId, Volumes,
     locks::Locks, loops, mounts::Table, pool, record::Record,
 };
 
@@ -61,9 +61,11 @@ impl LocalVolumes {
             Ok(folder)
         })?;
         self.reached(Step::CreateReserved);
-        new.filesystem.format(&folder.image, size)?;
+        if let Content::Filesystem(filesystem) = new.content {
+            filesystem.format(&folder.image, size)?;
+        }
         self.reached(Step::CreateFormatted);
-        Record::new(new.name.clone(), new.filesystem, size).write(&folder.record)?;
+        Record::new(new, size).write(&folder.record)?;
         self.reached(Step::CreateRecorded);
         self.pool.complete(&folder, id)?;
         self.reached(Step::CreateNamed);
@@ -81,9 +83,9 @@ impl Volumes for LocalVolumes {
             Err(Error::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
-        let minimum = new.filesystem.minimum();
+        let minimum = new.content.minimum();
         if new.size() < minimum {
-            return Err(Error::TooSmall { asked: new.at_least, filesystem: new.filesystem, minimum });
+            return Err(Error::TooSmall { asked: new.at_least, content: new.content.to_string(), minimum });
         }
         self.make(&id, new)?;
         self.get(&id)
@@ -114,8 +116,8 @@ impl Volumes for LocalVolumes {
     }
 
     fn get(&self, id: &VolumeId) -> Result<Volume> {
-        let (Record { name, filesystem, .. }, size) = self.load(id)?;
-        Ok(Volume { id: id.clone(), name, size, filesystem })
+        let (Record { name, content, provisioning, source, limits, .. }, size) = self.load(id)?;
+        Ok(Volume { id: id.clone(), name, size, content, provisioning, source, limits })
     }
 
     fn list(&self) -> Result<Vec<Volume>> {
@@ -130,10 +132,6 @@ impl Volumes for LocalVolumes {
             }
         }
         Ok(volumes)
-    }
-
-    fn available(&self) -> Result<Bytes> {
-        self.pool.available()
     }
 
     fn stage(&self, id: &VolumeId, at: &Path, options: &MountOptions) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use orlop_api::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Filesystem, Result, durable};
+use crate::{Content, Error, Limits, NewVolume, Provisioning, Result, Source, durable};
 
 /// The present version of the record. A reader refuses a later one.
 const FORMAT: u32 = 1;
@@ -17,14 +17,22 @@ pub(crate) struct Record {
     format: u32,
     /// The name that the volume was asked for by.
     pub name: String,
-    pub filesystem: Filesystem,
-    /// The size that the filesystem has for certain. Below the image's length, a growth is to be completed.
+    pub content: Content,
+    #[serde(default)]
+    pub provisioning: Provisioning,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    #[serde(default)]
+    pub limits: Limits,
+    /// The size that the filesystem has for certain. Below the image's length, a growth is to be completed. A block
+    /// volume has none, and here the image's length at its birth.
     pub filesystem_size: Bytes,
 }
 
 impl Record {
-    pub(crate) fn new(name: String, filesystem: Filesystem, filesystem_size: Bytes) -> Self {
-        Self { format: FORMAT, name, filesystem, filesystem_size }
+    pub(crate) fn new(new: &NewVolume, filesystem_size: Bytes) -> Self {
+        let NewVolume { name, content, provisioning, source, limits, .. } = new.clone();
+        Self { format: FORMAT, name, content, provisioning, source, limits, filesystem_size }
     }
 
     /// The record at `path`, or `None` if there is no such file.
@@ -51,13 +59,23 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Filesystem;
 
     #[test]
     fn a_record_reads_back_and_a_damaged_or_later_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("record.json");
         assert_eq!(Record::read(&path).unwrap(), None);
-        let record = Record::new("pvc-1".into(), Filesystem::Xfs, Bytes::GIB);
+        let new = NewVolume {
+            name: "pvc-1".into(),
+            at_least: Bytes::GIB,
+            at_most: None,
+            content: Content::Filesystem(Filesystem::Xfs),
+            provisioning: Provisioning::Thick,
+            source: None,
+            limits: Limits::default(),
+        };
+        let record = Record::new(&new, Bytes::GIB);
         record.write(&path).unwrap();
         assert_eq!(Record::read(&path).unwrap(), Some(record.clone()));
         Record { format: FORMAT + 1, ..record }.write(&path).unwrap();

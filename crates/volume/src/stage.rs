@@ -10,7 +10,7 @@ use orlop_api::Bytes;
 use rustix::fs::statvfs;
 
 use crate::{
-    Error, LocalVolumes, MountOptions, Result, Step, Usage, VolumeId, loops,
+    Content, Error, LocalVolumes, MountOptions, Result, Step, Usage, VolumeId, loops,
     loops::Device,
     mounts::{self, Table},
 };
@@ -33,7 +33,9 @@ impl LocalVolumes {
                 if table.of(&device).next().is_none() {
                     self.grow_unmounted(id, &mut record, size, &device)?;
                 }
-                mounts::mount(&device, &at, record.filesystem, options)?;
+                if let Content::Filesystem(filesystem) = record.content {
+                    mounts::mount(&device, &at, filesystem, options)?;
+                }
             }
         }
         self.reached(Step::StageMounted);

@@ -70,7 +70,7 @@ fn a_size_that_the_filesystem_cannot_have_is_refused(world: &World) {
 }
 
 fn no_more_is_promised_than_there_is(world: &World) {
-    let available = world.volumes.available().unwrap().round_down(Bytes::MIB);
+    let available = world.volumes.pool().map(|pool| pool.available_thin).unwrap().round_down(Bytes::MIB);
     let error = world.volumes.create(&new("v", Bytes(available.0 + MIB), Filesystem::Xfs)).unwrap_err();
     assert!(matches!(error, Error::NoRoom { .. }), "{error}");
     assert!(world.volumes.list().unwrap().is_empty());
@@ -80,7 +80,7 @@ fn no_more_is_promised_than_there_is(world: &World) {
 }
 
 fn no_room_is_promised_twice_at_a_time(world: &World) {
-    let fit = world.volumes.available().unwrap().0 / Bytes::GIB.0;
+    let fit = world.volumes.pool().map(|pool| pool.available_thin).unwrap().0 / Bytes::GIB.0;
     let made = thread::scope(|scope| {
         let create = |n: u64| world.volumes.create(&new(&n.to_string(), Bytes::GIB, Filesystem::Xfs));
         let threads: Vec<_> = (0..fit + 6).map(|n| scope.spawn(move || create(n))).collect();
@@ -91,13 +91,13 @@ fn no_room_is_promised_twice_at_a_time(world: &World) {
 }
 
 fn deleting_gives_the_room_back(world: &World) {
-    let before = world.volumes.available().unwrap();
+    let before = world.volumes.pool().map(|pool| pool.available_thin).unwrap();
     let volume = world.volume("v");
-    let during = world.volumes.available().unwrap();
+    let during = world.volumes.pool().map(|pool| pool.available_thin).unwrap();
     assert!(during.0 + 500 * MIB < before.0, "{} of {}", during.human(), before.human());
     world.volumes.delete(&volume.id).unwrap();
     // XFS frees the blocks of a removed file in the background.
-    let after = || world.volumes.available().unwrap();
+    let after = || world.volumes.pool().map(|pool| pool.available_thin).unwrap();
     let given_back = (0..100).any(|_| {
         thread::sleep(Duration::from_millis(50));
         after().0 + MIB > before.0
@@ -166,7 +166,7 @@ fn a_volume_grows_and_is_never_shrunk(world: &World) {
 
 fn growth_beyond_the_pool_is_refused(world: &World) {
     let volume = world.volume("v");
-    let available = world.volumes.available().unwrap();
+    let available = world.volumes.pool().map(|pool| pool.available_thin).unwrap();
     let error = world.volumes.expand(&volume.id, Bytes(volume.size.0 + available.0 + 2 * MIB)).unwrap_err();
     assert!(matches!(error, Error::NoRoom { .. }), "{error}");
     assert_eq!(world.volumes.get(&volume.id).unwrap().size, volume.size);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use orlop_api::Bytes;
-use orlop_volume::{Filesystem, NewVolume, Step, Volume, VolumeId, Volumes, unobserved};
+use orlop_volume::{Content, Filesystem, Limits, NewVolume, Provisioning, Step, Storage, Volume, VolumeId, unobserved};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::world::{self, Folder, attached_below, mounts_below, new, options};
@@ -98,7 +98,7 @@ impl Scene {
         self.folder.join("target")
     }
 
-    fn carry_out(&self, call: Call, volumes: &dyn Volumes) {
+    fn carry_out(&self, call: Call, volumes: &dyn Storage) {
         let (id, staged, target) = (id(), self.staged(), self.target());
         match call {
             Call::Create => drop(volumes.create(&self.wanted()).unwrap()),

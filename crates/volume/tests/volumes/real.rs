@@ -223,10 +223,10 @@ fn a_damaged_record_is_an_error_of_that_volume_alone() {
 
 fn a_pool_filled_by_others_has_less_to_promise() {
     let world = world::real();
-    let before = world.volumes.available().unwrap();
+    let before = world.volumes.pool().map(|pool| pool.available_thin).unwrap();
     let file = File::create(world.folder.path().join("pool/ballast")).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1 << 30).unwrap();
-    let after = world.volumes.available().unwrap();
+    let after = world.volumes.pool().map(|pool| pool.available_thin).unwrap();
     let difference = before.0 - after.0;
     assert!((1000 * MIB..1050 * MIB).contains(&difference), "{}", Bytes(difference).human());
 }

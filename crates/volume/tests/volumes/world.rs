@@ -7,8 +7,8 @@ use std::{
 
 use orlop_api::Bytes;
 use orlop_volume::{
-    FakeVolumes, Filesystem, LocalVolumes, MountOptions, NewVolume, NodeTag, Observer, Overcommit, Pool, PoolFile,
-    Volume, Volumes, unobserved,
+    Content, FakeVolumes, Filesystem, Limits, LocalVolumes, MountOptions, NewVolume, NodeTag, Observer, Overcommit,
+    Pool, PoolFile, Provisioning, Storage, Volume, Volumes, unobserved,
 };
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ pub const POOL: Bytes = Bytes(4 << 30);
 
 pub struct World {
     // Dropped in this order: the volumes are closed before their pool is unmounted.
-    pub volumes: Box<dyn Volumes>,
+    pub volumes: Box<dyn Storage>,
     pub folder: Folder,
 }
 
@@ -83,7 +83,15 @@ pub fn open(folder: &Path, observer: Observer) -> LocalVolumes {
 }
 
 pub fn new(name: &str, size: Bytes, filesystem: Filesystem) -> NewVolume {
-    NewVolume { name: name.to_owned(), at_least: size, at_most: None, filesystem }
+    NewVolume {
+        name: name.to_owned(),
+        at_least: size,
+        at_most: None,
+        content: Content::Filesystem(filesystem),
+        provisioning: Provisioning::Thin,
+        source: None,
+        limits: Limits::default(),
+    }
 }
 
 impl World {
