@@ -210,6 +210,12 @@ impl Volumes for FakeVolumes {
         Ok(size)
     }
 
+    fn paths(&self, id: &VolumeId) -> Result<Vec<PathBuf>> {
+        let state = self.state();
+        state.get(id)?;
+        Ok(state.mounts.iter().filter(|(_, mounted)| *mounted == id).map(|(path, _)| path.clone()).collect())
+    }
+
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage> {
         /// One inode for each so many bytes, of which none is in use: the fake has no files.
         const BYTES_PER_INODE: u64 = 4096;
