@@ -186,7 +186,7 @@ impl Controller for Driver {
         request: Request<ListSnapshotsRequest>,
     ) -> Result<Response<ListSnapshotsResponse>, Status> {
         let request = request.into_inner();
-        self.ask("ListSnapshots", "", move |driver| driver.list_snapshots(&request)).await
+        self.ask("ListSnapshots", "", move |driver| driver.find_snapshots(&request)).await
     }
 
     async fn get_snapshot(

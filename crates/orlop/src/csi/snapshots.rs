@@ -26,7 +26,7 @@ impl Driver {
     }
 
     /// Lists what matches the filters. What no driver ever made, and what is on another node, is not in the list.
-    pub(super) fn list_snapshots(&self, request: &ListSnapshotsRequest) -> Result<ListSnapshotsResponse, Refusal> {
+    pub(super) fn find_snapshots(&self, request: &ListSnapshotsRequest) -> Result<ListSnapshotsResponse, Refusal> {
         let page = Page::<SnapshotId>::read(&request.starting_token, request.max_entries)?;
         let mut snapshots = match request.snapshot_id.as_str() {
             "" => self.volumes.list_snapshots()?,
