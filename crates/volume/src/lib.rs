@@ -4,7 +4,9 @@
 
 mod durable;
 mod error;
+mod extents;
 mod fake;
+mod fiemap;
 mod format;
 mod grow;
 mod id;
