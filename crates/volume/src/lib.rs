@@ -38,7 +38,7 @@ pub use model::{
     Usage, Volume,
 };
 pub use options::MountOptions;
-pub use pool::{InvalidOvercommit, Overcommit, Pool, PoolFile};
+pub use pool::{InvalidOvercommit, Overcommit, Pool, PoolDevice, PoolFile};
 pub use step::{Observer, Step, UnknownStep, unobserved};
 
 /// The sizes of volumes are multiples of this: one MiB, which every block size and every filesystem divides.

@@ -21,11 +21,19 @@ pub(crate) struct Mount {
     pub device: (u32, u32),
     pub path: PathBuf,
     pub flags: MountFlags,
+    /// What was mounted, for most filesystems the path of a device.
+    pub source: PathBuf,
+    /// The filesystem refuses writes that this mount would allow: it has met an error.
+    pub has_failed: bool,
 }
 
 impl Mount {
     pub(crate) fn is_read_only(&self) -> bool {
         self.flags.contains(MountFlags::RDONLY)
+    }
+
+    pub(crate) fn open(&self) -> Result<fs::File> {
+        fs::File::open(&self.path).map_err(Error::io("open", self.path.display()))
     }
 }
 
@@ -64,9 +72,14 @@ fn parse(line: &[u8]) -> Option<Mount> {
     let path = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
     let flags = options::flags_of(std::str::from_utf8(fields.next()?).ok()?);
     // Optional fields end with a dash; then come the type, the source, and the options of the filesystem itself.
-    let mut rest = fields.skip_while(|field| *field != b"-").skip(3);
-    let shared = options::flags_of(&String::from_utf8_lossy(rest.next()?)) & MountFlags::RDONLY;
-    Some(Mount { device: (major.parse().ok()?, minor.parse().ok()?), path, flags: flags | shared })
+    let mut rest = fields.skip_while(|field| *field != b"-").skip(2);
+    let source = PathBuf::from(OsString::from_vec(unescape(rest.next()?)));
+    let options = String::from_utf8_lossy(rest.next()?);
+    let shared = options::flags_of(&options) & MountFlags::RDONLY;
+    // btrfs goes read-only by itself, and ext4 has words of its own for that.
+    let has_failed = shared.difference(flags).contains(MountFlags::RDONLY)
+        || options.split(',').any(|option| ["emergency_ro", "shutdown"].contains(&option));
+    Some(Mount { device: (major.parse().ok()?, minor.parse().ok()?), path, flags: flags | shared, source, has_failed })
 }
 
 /// Undoes the kernel's escapes: a backslash and three octal digits.

@@ -24,15 +24,15 @@ use rustix::{
     io::Errno,
 };
 
-pub use self::{
-    device::PoolDevice,
-    file::PoolFile,
-    overcommit::{InvalidOvercommit, Overcommit},
-};
 use self::{
     account::{Account, Demand},
     audit::Sharing,
     ballast::Ballast,
+};
+pub use self::{
+    device::PoolDevice,
+    file::PoolFile,
+    overcommit::{InvalidOvercommit, Overcommit},
 };
 pub(crate) use self::{
     pressure::{Measure, Pressure, low_water},
@@ -78,7 +78,7 @@ impl Pool {
         let device = fs::metadata(&volumes).map_err(Error::io("look at", volumes.display()))?.dev();
         let (total, _) = size_and_room(&volumes)?;
         let ballast = Ballast::find(&root, pressure::ballast_of(total));
-        Ok(Self {
+        let pool = Self {
             volumes,
             device,
             overcommit,
@@ -86,7 +86,9 @@ impl Pool {
             sharing: Sharing::default(),
             promises: Mutex::default(),
             _exclusive: exclusive,
-        })
+        };
+        pool.make_ballast()?;
+        Ok(pool)
     }
 
     /// What keeps the pool from being read, if anything.
@@ -189,11 +191,10 @@ impl Pool {
         size_and_room(&self.volumes)
     }
 
-    /// Can anything be written in the pool?
-    pub(crate) fn check_writable(&self) -> Result<()> {
-        self.check()?;
+    /// That nothing can be written in the pool, if so.
+    pub(crate) fn read_only(&self) -> Result<Option<Trouble>> {
         let flags = statvfs(&self.volumes).map_err(Error::io("measure", self.volumes.display()))?.f_flag;
-        Trouble::of_flags(flags).map_or(Ok(()), |trouble| Err(trouble.error(&self.volumes)))
+        Ok(Trouble::of_flags(flags))
     }
 
     /// How the pool stands.
@@ -244,7 +245,10 @@ impl Pool {
     }
 
     fn require_room(&self, demand: Demand, provisioning: Provisioning) -> Result<()> {
-        self.check_writable()?;
+        self.check()?;
+        if let Some(trouble) = self.read_only()? {
+            return Err(trouble.error(&self.volumes));
+        }
         let account = self.audit()?;
         if account.has_room_for(demand) {
             return Ok(());
@@ -280,15 +284,21 @@ impl Pool {
         (self.ballast.size(), self.ballast.is_held())
     }
 
+    /// Makes the ballast, if it is not there and there is plenty of room.
     pub(crate) fn make_ballast(&self) -> Result<()> {
-        self.ballast.make()
+        let (_, free) = self.measure()?;
+        let (ballast, held) = self.ballast();
+        match (Pressure { free, ballast, held, paused: false }).measure() {
+            Some(Measure::MakeBallast) => self.ballast.make(),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn give_up_ballast(&self) -> Result<()> {
         self.ballast.give_up()
     }
 
-    /// How much of what a volume holds it shares with others.
+    /// Does the volume share any of its bytes?
     pub(crate) fn shares(&self, id: &VolumeId) -> Result<bool> {
         let _one_at_a_time = self.one_at_a_time();
         Ok(self.held(id.as_str())?.is_some_and(|held| held.shared > Bytes(0)))
