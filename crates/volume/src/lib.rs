@@ -2,32 +2,39 @@
 //! needs privilege is here, behind [`Volumes`], which a real pool ([`LocalVolumes`]) and a fake ([`FakeVolumes`])
 //! implement. Nothing here knows of Kubernetes or of CSI, and nothing is asynchronous.
 
+mod cgroups;
 mod durable;
 mod error;
 mod extents;
 mod fake;
 mod fiemap;
 mod format;
+mod freeze;
 mod grow;
+mod health;
 mod id;
+mod limits;
 mod local;
 mod locks;
 mod loops;
 mod model;
 mod mounts;
 mod options;
+mod pause;
 mod pool;
 mod record;
 mod snapshots;
 mod stage;
 mod step;
 mod tool;
+mod trim;
 mod upkeep;
 
 use std::path::{Path, PathBuf};
 
 use orlop_api::Bytes;
 
+pub use cgroups::PodCgroups;
 pub use error::Error;
 pub use fake::FakeVolumes;
 pub use format::Filesystem;

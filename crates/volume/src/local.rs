@@ -8,14 +8,16 @@ use std::{
 use orlop_api::Bytes;
 
 use crate::{
-    Content, Error, MountOptions, NewVolume, NodeTag, Observer, Pool, Result, Step, Usage, Volume, VolumeId, Volumes,
-    locks::Locks, loops, mounts::Table, pool, record::Record,
+    Content, Error, MountOptions, NewVolume, NodeTag, Observer, PodCgroups, Pool, Result, Step, Usage, Volume,
+    VolumeId, Volumes, limits::Limiter, locks::Locks, loops, mounts::Table, pause::Pause, pool, record::Record,
 };
 
 /// The volumes in a pool of this node.
 pub struct LocalVolumes {
     pub(crate) pool: Pool,
     pub(crate) locks: Locks,
+    pub(crate) limiter: Limiter,
+    pub(crate) pause: Pause,
     tag: NodeTag,
     observer: Observer,
 }
@@ -23,7 +25,14 @@ pub struct LocalVolumes {
 impl LocalVolumes {
     /// Takes over a pool: removes what interrupted calls left behind, and detaches images that nobody has mounted.
     pub fn open(pool: Pool, tag: NodeTag, observer: Observer) -> Result<Self> {
-        let volumes = Self { pool, locks: Locks::default(), tag, observer };
+        let volumes = Self {
+            pool,
+            locks: Locks::default(),
+            limiter: Limiter::new(PodCgroups::default()),
+            pause: Pause::default(),
+            tag,
+            observer,
+        };
         volumes.pool.sweep()?;
         let mounts = Table::read()?;
         for id in volumes.pool.ids()? {
@@ -43,6 +52,7 @@ impl LocalVolumes {
 
     /// The record of a volume, and its size; [`Error::NotFound`] if it is not there.
     pub(crate) fn load(&self, id: &VolumeId) -> Result<(Record, Bytes)> {
+        self.pool.check()?;
         let record = Record::read(&self.pool.record(id))?.ok_or_else(|| Error::NotFound(id.clone()))?;
         let image = self.pool.image(id);
         let size = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?.len();
@@ -51,13 +61,12 @@ impl LocalVolumes {
 
     fn make(&self, id: &VolumeId, new: &NewVolume) -> Result<()> {
         let size = new.size();
-        let folder = self.pool.promise(size, || {
+        let folder = self.pool.promise(size, new.provisioning, || {
             let folder = self.pool.begin(id)?;
-            OpenOptions::new()
-                .write(true)
-                .open(&folder.image)
-                .and_then(|image| image.set_len(size.0))
-                .map_err(Error::io("make the image", folder.image.display()))?;
+            let fail = || Error::io("make the image", folder.image.display());
+            let image = OpenOptions::new().write(true).open(&folder.image).map_err(fail())?;
+            image.set_len(size.0).map_err(fail())?;
+            self.pool.allocate(&image, size, new.provisioning)?;
             Ok(folder)
         })?;
         self.reached(Step::CreateReserved);
@@ -93,6 +102,7 @@ impl Volumes for LocalVolumes {
 
     fn delete(&self, id: &VolumeId) -> Result<()> {
         let _turn = self.locks.take(id)?;
+        self.pool.check()?;
         let image = self.pool.image(id);
         if !image.try_exists().map_err(Error::io("look for", image.display()))? {
             return Ok(());

@@ -160,6 +160,13 @@ impl Device {
         Ok(())
     }
 
+    /// Has the device refuse to discard, by which its image would lose its bytes. It is asked anew when it is attached.
+    pub(crate) fn refuse_discards(&self) -> Result<()> {
+        let (major, minor) = self.number;
+        let path = format!("/sys/dev/block/{major}:{minor}/queue/discard_max_bytes");
+        fs::write(&path, "0").map_err(Error::io("turn off discards by", path))
+    }
+
     /// Makes the device as large as its image, also while it is mounted.
     #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
     pub(crate) fn refresh_size(&self) -> Result<()> {

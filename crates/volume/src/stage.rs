@@ -13,6 +13,7 @@ use crate::{
     Content, Error, LocalVolumes, MountOptions, Result, Step, Usage, VolumeId, loops,
     loops::Device,
     mounts::{self, Table},
+    pause,
 };
 
 impl LocalVolumes {
@@ -24,6 +25,7 @@ impl LocalVolumes {
             Some(device) => device,
             None => loops::attach(&image)?,
         };
+        self.prepare(&record, &device, options)?;
         self.reached(Step::StageAttached);
         let table = Table::read()?;
         match table.at(&at) {
@@ -84,6 +86,8 @@ impl LocalVolumes {
             if device.as_ref().is_none_or(|device| mount.device != device.number) {
                 return Err(Error::Occupied { id: id.clone(), path });
             }
+            // One that is still frozen after its last unmount could never be thawed, nor its device detached.
+            pause::let_go(mount)?;
             mounts::unmount(&path)?;
         }
         Err(Error::Occupied { id: id.clone(), path })
