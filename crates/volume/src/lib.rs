@@ -2,12 +2,16 @@
 //! needs privilege is here, behind [`Volumes`], which a real pool ([`LocalVolumes`]) and a fake ([`FakeVolumes`])
 //! implement. Nothing here knows of Kubernetes or of CSI, and nothing is asynchronous.
 
+mod block;
+mod clones;
 mod durable;
 mod error;
 mod fake;
 mod format;
+mod freeze;
 mod grow;
 mod id;
+mod identity;
 mod local;
 mod locks;
 mod loops;
@@ -16,11 +20,13 @@ mod mounts;
 mod options;
 mod pool;
 mod record;
+mod shelf;
 mod snapshots;
 mod stage;
 mod step;
 mod tool;
 mod upkeep;
+pub mod watchdog;
 
 use std::path::{Path, PathBuf};
 

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use crate::{
-    Error, Filesystem, MountOptions, Result, VolumeId, durable, loops,
+    Error, Filesystem, MountOptions, Provisioning, Result, VolumeId, durable, loops,
     mounts::{self, Table},
     tool,
 };
@@ -92,6 +92,10 @@ impl Pool {
             .and_then(|()| durable::sync_directory(&root))
             .map_err(Error::io("make the directory", volumes.display()))?;
         Ok(Self { volumes, overcommit, promises: Mutex::default(), _exclusive: exclusive })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.volumes
     }
 
     pub(crate) fn image(&self, id: &VolumeId) -> PathBuf {
@@ -191,13 +195,36 @@ impl Pool {
 
     /// Does `take`, which promises `asked` more, if there is room for that. Such calls wait for each other, so that no
     /// room is promised twice.
-    pub(crate) fn promise<T>(&self, asked: Bytes, take: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn promise<T>(
+        &self,
+        asked: Bytes,
+        _provisioning: Provisioning,
+        take: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         let _one_at_a_time = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
         let available = self.available()?;
         if asked > available {
             return Err(Error::NoRoom { asked, available });
         }
         take()
+    }
+
+    pub(crate) fn promise_copies<T>(
+        &self,
+        _of: &[VolumeId],
+        asked: Bytes,
+        provisioning: Provisioning,
+        take: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        self.promise(asked, provisioning, take)
+    }
+
+    pub(crate) fn allocate(&self, image: &File, size: Bytes, provisioning: Provisioning) -> Result<()> {
+        if provisioning == Provisioning::Thin {
+            return Ok(());
+        }
+        rustix::fs::fallocate(image, rustix::fs::FallocateFlags::empty(), 0, size.0)
+            .map_err(Error::io("allocate an image in", self.volumes.display()))
     }
 }
 
@@ -290,7 +317,7 @@ impl PoolFile {
         self.make()?;
         let device = match loops::find(&self.path)? {
             Some(device) => device,
-            None => loops::attach(&self.path)?,
+            None => loops::attach(&self.path, loops::Detach::WhenUnused)?,
         };
         match Table::read()?.at(&root) {
             Some(mount) if mount.device == device.number => Ok(()),

@@ -4,24 +4,24 @@ use crate::*;
 
 impl Upkeep for LocalVolumes {
     fn limit(&self, _id: &VolumeId, _limits: &Limits) -> Result<()> {
-        Err(Error::Busy(VolumeId::derive(&NodeTag::of("x"), "not built yet")))
+        Err(Error::Busy("not built yet".into()))
     }
     fn activity(&self, _id: &VolumeId) -> Result<Option<Activity>> {
-        Err(Error::Busy(VolumeId::derive(&NodeTag::of("x"), "not built yet")))
+        Err(Error::Busy("not built yet".into()))
     }
     fn health(&self, _id: &VolumeId) -> Result<Vec<Ailment>> {
-        Err(Error::Busy(VolumeId::derive(&NodeTag::of("x"), "not built yet")))
+        Err(Error::Busy("not built yet".into()))
     }
     fn pool(&self) -> Result<PoolState> {
-        Err(Error::Busy(VolumeId::derive(&NodeTag::of("x"), "not built yet")))
+        Err(Error::Busy("not built yet".into()))
     }
     fn watch_pool(&self) -> Result<()> {
-        Err(Error::Busy(VolumeId::derive(&NodeTag::of("x"), "not built yet")))
+        Err(Error::Busy("not built yet".into()))
     }
     fn trim(&self, _id: &VolumeId) -> Result<Bytes> {
-        Err(Error::Busy(VolumeId::derive(&NodeTag::of("x"), "not built yet")))
+        Err(Error::Busy("not built yet".into()))
     }
     fn frozen_times(&self) -> Vec<std::time::Duration> {
-        Vec::new()
+        self.freezer.take_times()
     }
 }
