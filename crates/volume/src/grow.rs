@@ -20,7 +20,7 @@ impl LocalVolumes {
         let (mut record, mut size) = self.load(id)?;
         let wanted = wanted.round_up(SIZE_INCREMENT);
         if wanted > size {
-            self.lengthen(id, size, wanted, record.provisioning)?;
+            self.lengthen(id, record.provisioning, size, wanted)?;
             size = wanted;
             self.reached(Step::GrowImage);
         }
@@ -31,7 +31,7 @@ impl LocalVolumes {
     }
 
     /// Promises the new size, durably.
-    fn lengthen(&self, id: &VolumeId, from: Bytes, to: Bytes, provisioning: Provisioning) -> Result<()> {
+    fn lengthen(&self, id: &VolumeId, provisioning: Provisioning, from: Bytes, to: Bytes) -> Result<()> {
         assert!(to > from, "a volume is never shrunk");
         let path = self.pool.image(id);
         let fail = || Error::io("lengthen", path.display());
@@ -55,9 +55,10 @@ impl LocalVolumes {
         self.reached(Step::GrowDevice);
         let table = Table::read()?;
         // One that is mounted read-only grows when it is staged for writing.
-        let Some(mount) = table.of(device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
         let Content::Filesystem(filesystem) = record.content else { return Ok(()) };
+        let Some(mount) = table.of(device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
         match filesystem {
+            Filesystem::Btrfs => tool::run("btrfs", &["-q", "filesystem", "resize", "max"], &mount.path, 0)?,
             Filesystem::Xfs => tool::run("xfs_growfs", &["-d"], &mount.path, 0)?,
             Filesystem::Ext4 if grows_ext4_online()? => tool::run("resize2fs", &["-f"], &device.path, 0)?,
             Filesystem::Ext4 => return Err(Error::GrowsWhenStaged(id.clone())),

@@ -2,7 +2,9 @@
 //! needs privilege is here, behind [`Volumes`], which a real pool ([`LocalVolumes`]) and a fake ([`FakeVolumes`])
 //! implement. Nothing here knows of Kubernetes or of CSI, and nothing is asynchronous.
 
+mod block;
 mod cgroups;
+mod clones;
 mod durable;
 mod error;
 mod extents;
@@ -13,6 +15,7 @@ mod freeze;
 mod grow;
 mod health;
 mod id;
+mod identity;
 mod limits;
 mod local;
 mod locks;
@@ -23,12 +26,14 @@ mod options;
 mod pause;
 mod pool;
 mod record;
+mod shelf;
 mod snapshots;
 mod stage;
 mod step;
 mod tool;
 mod trim;
 mod upkeep;
+pub mod watchdog;
 
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use rustix::mount::MountFlags;
 
-use crate::{Error, Result};
+use crate::{Error, Filesystem, Result};
 
 /// Options of a mount that were checked.
 #[derive(Debug, Clone)]
@@ -79,6 +79,20 @@ impl MountOptions {
             return Err(Error::MountOption(option.to_owned(), why));
         }
         Ok(())
+    }
+}
+
+impl MountOptions {
+    /// What a filesystem is told. Discarding is the pool's to schedule, and btrfs does it unless told otherwise.
+    pub(crate) fn data_for(&self, filesystem: Filesystem) -> CString {
+        match filesystem {
+            Filesystem::Btrfs => {
+                let data = [b"nodiscard".as_slice(), self.data.as_bytes()].join(&b',');
+                // Neither half has a NUL. A comma at the end is no option.
+                CString::new(data).unwrap_or_default()
+            }
+            Filesystem::Xfs | Filesystem::Ext4 => self.data.clone(),
+        }
     }
 }
 

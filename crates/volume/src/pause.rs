@@ -3,7 +3,8 @@
 //! without it: a driver that starts thaws what it finds frozen, and pauses again if need be.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
+    fs::File,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -22,7 +23,9 @@ pub(crate) struct Pause(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     paused: bool,
-    frozen: BTreeSet<VolumeId>,
+    /// What was frozen, by a directory of it that is kept open: one that shuts down while it is frozen can be thawed by
+    /// that, and not be opened any more.
+    frozen: BTreeMap<VolumeId, File>,
 }
 
 impl Pause {
@@ -40,11 +43,11 @@ impl Pause {
 }
 
 impl LocalVolumes {
-    /// Freezes what is to be held up, and thaws what was. Called again and again, because volumes are mounted and snapshots
-    /// thaw them meanwhile; one that another call is about is left to the next time.
+    /// Freezes what is to be held up, and thaws what was. Called again and again, because volumes are mounted and thawed
+    /// meanwhile; one that another call is about is left to the next time.
     pub(crate) fn hold_up(&self) -> Result<()> {
         if !self.pause.is_on() {
-            let frozen = self.pause.state().frozen.clone();
+            let frozen: Vec<_> = self.pause.state().frozen.keys().cloned().collect();
             return frozen.iter().try_for_each(|id| self.go_on(id));
         }
         let (table, ids) = (Table::read()?, self.pool.ids()?);
@@ -57,17 +60,22 @@ impl LocalVolumes {
 
     fn hold_one_up(&self, id: &VolumeId, table: &Table) -> Result<()> {
         let Ok(_turn) = self.locks.take(id) else { return Ok(()) };
-        if !self.takes_room(id)? {
-            return Ok(());
-        }
-        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(()) };
-        let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
-        match freeze::freeze(mount.open()?) {
+        let known = self.pause.state().frozen.remove(id);
+        let directory = match known {
+            Some(directory) => directory,
+            None if self.takes_room(id)? => {
+                let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(()) };
+                let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
+                mount.open()?
+            }
+            None => return Ok(()),
+        };
+        match freeze::freeze(&directory) {
             Ok(()) => tracing::warn!(%id, "its writers wait until there is room in the pool"),
             Err(Errno::BUSY) => {}
-            Err(error) => return Err(Error::io("freeze", mount.path.display())(error)),
+            Err(error) => return Err(Error::io("freeze", id)(error)),
         }
-        self.pause.state().frozen.insert(id.clone());
+        self.pause.state().frozen.insert(id.clone(), directory);
         Ok(())
     }
 
@@ -76,7 +84,7 @@ impl LocalVolumes {
         match self.load(id) {
             Ok((record, _)) if record.content == Content::Block => Ok(false),
             Ok((record, _)) => Ok(record.provisioning == Provisioning::Thin || self.pool.shares(id)?),
-            // Deleted meanwhile, or a record that tells nothing.
+            // Deleted meanwhile, or with a record that tells nothing.
             Err(Error::NotFound(_) | Error::Damaged { .. }) => Ok(false),
             Err(error) => Err(error),
         }
@@ -84,19 +92,26 @@ impl LocalVolumes {
 
     fn go_on(&self, id: &VolumeId) -> Result<()> {
         let Ok(_turn) = self.locks.take(id) else { return Ok(()) };
-        let image = self.pool.image(id);
-        if image.try_exists().map_err(Error::io("look for", image.display()))?
-            && let Some(device) = loops::find(&image)?
-        {
-            Table::read()?.of(&device).take(1).try_for_each(let_go)?;
+        if let Some(directory) = self.pause.state().frozen.get(id) {
+            freeze::thaw(directory).map_err(Error::io("thaw", id))?;
             tracing::info!(%id, "its writers go on");
         }
         self.pause.state().frozen.remove(id);
         Ok(())
     }
-}
 
-/// Thaws a filesystem that may be frozen.
-pub(crate) fn let_go(mount: &Mount) -> Result<()> {
-    freeze::thaw(mount.open()?).map(drop).map_err(Error::io("thaw", mount.path.display()))
+    /// Thaws a volume's filesystem if it is frozen, because it is about to be unmounted: one that is still frozen then could
+    /// never be thawed, nor its device be detached. What is frozen for a snapshot is not unmounted at that time.
+    pub(crate) fn let_go(&self, id: &VolumeId, mount: &Mount) {
+        let known = self.pause.state().frozen.remove(id);
+        let thawed = match known {
+            Some(directory) => freeze::thaw(directory).map_err(Error::io("thaw", id)),
+            None if mount.is_node() => Ok(false),
+            None => mount.open().and_then(|directory| freeze::thaw(directory).map_err(Error::io("thaw", id))),
+        };
+        if let Err(error) = thawed {
+            // One that has shut down cannot be opened, and must be unmounted all the same.
+            tracing::warn!(%id, %error, "unmounting a filesystem that could not be thawed, if it was frozen");
+        }
+    }
 }

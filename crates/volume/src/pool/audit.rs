@@ -5,7 +5,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -41,7 +41,12 @@ impl Sharing {
         self.known().remove(id);
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<VolumeId, (Bytes, Instant)>> {
+    /// Forgets what is known of volumes that share something.
+    pub(super) fn forget_sharers(&self) {
+        self.known().retain(|_, (shared, _)| *shared == Bytes(0));
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<VolumeId, (Bytes, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

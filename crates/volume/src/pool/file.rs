@@ -33,7 +33,7 @@ impl PoolFile {
         self.lengthen()?;
         let device = match loops::find(&self.path)? {
             Some(device) => device,
-            None => loops::attach(&self.path)?,
+            None => loops::attach(&self.path, loops::Detach::WhenUnused)?,
         };
         device.refresh_size()?;
         match Table::read()?.at(&root) {

@@ -146,6 +146,7 @@ impl Pool {
         let left = self.volumes.join(format!("{}{id}", Self::DELETING));
         remove(&left)?;
         self.sharing.forget(id);
+        self.shares_less();
         fs::rename(self.folder(id), &left)
             .and_then(|()| durable::sync_directory(&self.volumes))
             .map_err(Error::io("rename", self.folder(id).display()))?;
@@ -296,6 +297,11 @@ impl Pool {
 
     pub(crate) fn give_up_ballast(&self) -> Result<()> {
         self.ballast.give_up()
+    }
+
+    /// To be told when a copy is deleted: what it shared may be shared no longer.
+    pub(crate) fn shares_less(&self) {
+        self.sharing.forget_sharers();
     }
 
     /// Does the volume share any of its bytes?
