@@ -63,6 +63,8 @@ impl Node {
             .arg(self.path("pool"))
             .arg("--pool-file")
             .arg(self.path("pool.img"))
+            .arg("--watchdog")
+            .arg(self.watchdog_socket())
             .envs(environment.iter().copied())
             .stderr(log)
             .spawn()
