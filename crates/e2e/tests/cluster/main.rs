@@ -4,6 +4,8 @@
 //! `ORLOP_E2E_KEEP=1` leaves the bed running and uses it again, which is how one works on a test; `ORLOP_E2E_LOGS`
 //! names a folder for the logs of the processes that the tests start.
 
+mod bed;
+mod crashes;
 mod growth;
 mod outages;
 mod refusals;
@@ -48,8 +50,13 @@ fn main() -> ExitCode {
         refusals::a_policy_that_selects_nothing_says_so,
         refusals::two_policies_that_select_one_claim_are_both_told_and_neither_acts,
         refusals::an_invalid_policy_is_rejected_with_what_to_do,
+        outages::without_agents_the_kubelets_summaries_serve,
+        outages::without_measurements_nothing_is_done_and_that_is_reported,
         outages::an_agent_that_is_killed_comes_back_and_the_volume_grows,
         outages::the_api_server_restarts_and_the_volume_grows,
+        outages::a_driver_killed_during_create_grow_and_delete_finishes_the_work,
+        crashes::an_operator_killed_at_any_call_grows_a_claim_once,
+        bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests
         .into_iter()
