@@ -5,6 +5,8 @@
 //! names a folder for the logs of the processes that the tests start; `ORLOP_E2E_BED` gives the bed another name than
 //! `e2e`, so that two checkouts can be tested side by side.
 
+mod bed;
+mod crashes;
 mod growth;
 mod local;
 mod outages;
@@ -62,8 +64,13 @@ fn main() -> ExitCode {
         local::limits::the_limits_of_a_running_volume_follow_its_attributes_class,
         local::room::the_room_that_the_scheduler_knows_of_is_there_and_a_pod_goes_where_it_is,
         local::nodes::a_volume_whose_node_is_gone_is_reported_until_the_node_is_back,
+        outages::without_agents_the_kubelets_summaries_serve,
+        outages::without_measurements_nothing_is_done_and_that_is_reported,
         outages::an_agent_that_is_killed_comes_back_and_the_volume_grows,
         outages::the_api_server_restarts_and_the_volume_grows,
+        outages::a_driver_killed_during_create_grow_and_delete_finishes_the_work,
+        crashes::an_operator_killed_at_any_call_grows_a_claim_once,
+        bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests
         .into_iter()
