@@ -82,10 +82,12 @@ impl<'a> Namespace<'a> {
     /// Runs a script in a pod, by its shell, and returns what it printed; fails where the script does.
     pub async fn run(&self, pod: &str, script: &str) -> anyhow::Result<String> {
         let attach = AttachParams::default().stderr(true);
-        let mut process =
-            self.pods().exec(pod, ["sh", "-ec", script], &attach).await.with_context(|| format!("cannot run in {pod}"))?;
-        let (mut stdout, mut stderr) =
-            (process.stdout().context("no output")?, process.stderr().context("no errors")?);
+        let mut process = self
+            .pods()
+            .exec(pod, ["sh", "-ec", script], &attach)
+            .await
+            .with_context(|| format!("cannot run in {pod}"))?;
+        let (mut stdout, mut stderr) = (process.stdout().context("no output")?, process.stderr().context("no errors")?);
         let status = process.take_status().context("no status")?;
         let (mut printed, mut complaints) = (String::new(), String::new());
         let (read, complained, status) =
@@ -132,7 +134,9 @@ impl<'a> Namespace<'a> {
     pub async fn volume_id(&self, claim: &str) -> anyhow::Result<String> {
         let volume = self.volume(claim).await?;
         let source = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
-        source.map(|csi| csi.volume_handle.clone()).with_context(|| format!("{} is of no CSI driver", volume.name_any()))
+        source
+            .map(|csi| csi.volume_handle.clone())
+            .with_context(|| format!("{} is of no CSI driver", volume.name_any()))
     }
 }
 

@@ -17,7 +17,10 @@ use crate::{cache, run};
 /// Values that the chart's schema must refuse, each with a word of its message.
 const REFUSED: [(&str, &str); 9] = [
     ("nodeGroups[0].name=x", "kubeletDir"),
-    ("nodeGroups[0].name=x,nodeGroups[0].kubeletDir=/k,nodeGroups[0].pool.directory=/p,nodeGroups[0].pool.size=1Gi", "pool"),
+    (
+        "nodeGroups[0].name=x,nodeGroups[0].kubeletDir=/k,nodeGroups[0].pool.directory=/p,nodeGroups[0].pool.size=1Gi",
+        "pool",
+    ),
     (
         "nodeGroups[0].name=x,nodeGroups[0].kubeletDir=/k,nodeGroups[0].pool.directory=/p,\
          nodeGroups[0].pool.device=/dev/sdb,nodeGroups[0].pool.file=/f,nodeGroups[0].pool.size=1Gi",
@@ -104,8 +107,10 @@ fn objects(rendered: &str) -> Result<Vec<Value>> {
 fn expected(values: &str, objects: &[Value]) -> Result<()> {
     let mut there: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
     there.extend(objects.iter().flat_map(containers).flat_map(arguments));
-    let (_, wanted, unwanted) =
-        RENDERED.iter().find(|(name, ..)| *name == values).with_context(|| format!("nothing is expected of {values}"))?;
+    let (_, wanted, unwanted) = RENDERED
+        .iter()
+        .find(|(name, ..)| *name == values)
+        .with_context(|| format!("nothing is expected of {values}"))?;
     for what in *wanted {
         ensure!(there.contains(what), "{values} renders no {what}");
     }

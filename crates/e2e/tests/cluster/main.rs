@@ -86,7 +86,7 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if site.get().is_some()
         && !kept()
-        && let Err(error) = runtime.block_on(Site::remove(&bed()))
+        && let Err(error) = runtime.block_on(Site::remove(&bed_name()))
     {
         eprintln!("cannot remove the bed: {error}");
         return ExitCode::FAILURE;
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-fn bed() -> String {
+fn bed_name() -> String {
     std::env::var("ORLOP_E2E_BED").unwrap_or_else(|_| "e2e".to_owned())
 }
 
@@ -104,9 +104,9 @@ fn kept() -> bool {
 
 async fn start() -> anyhow::Result<Site> {
     if !kept() {
-        Site::remove(&bed()).await?;
+        Site::remove(&bed_name()).await?;
     }
-    let site = Site::start(&bed(), NODES).await?;
+    let site = Site::start(&bed_name(), NODES).await?;
     site.apply(CLASSES).await?;
     site.apply(local::CLASSES).await?;
     Ok(site)

@@ -10,7 +10,9 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, Resource, api::PostParams};
 use orlop_api::{ClusterStoragePolicy, StoragePolicy, names::FIELD_MANAGER};
-use orlop_planner::{Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid};
+use orlop_planner::{
+    Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};

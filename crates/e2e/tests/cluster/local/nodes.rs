@@ -14,8 +14,9 @@ pub(crate) async fn a_volume_whose_node_is_gone_is_reported_until_the_node_is_ba
     let data = claim("data", "orlop-local", "320Mi");
     namespace.apply([data.clone(), on_node(pod("user", &[&data]), "node-3")]).await?;
     namespace.ready("user").await?;
-    let checksum =
-        namespace.run("user", "head -c 4194304 /dev/urandom > /data/file; sync -f /data; sha256sum < /data/file").await?;
+    let checksum = namespace
+        .run("user", "head -c 4194304 /dev/urandom > /data/file; sync -f /data; sha256sum < /data/file")
+        .await?;
 
     site.kill(Component::Kubelet(site.node("node-3")?))?;
     site.kubectl(&["delete", "node", "node-3"], "").await?;

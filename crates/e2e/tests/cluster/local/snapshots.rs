@@ -75,7 +75,10 @@ pub(crate) async fn a_volume_in_use_is_restored_larger_on_its_node_and_its_snaps
     let late = from_source(claim("late", "orlop-local", "320Mi"), ("VolumeSnapshot", "files"));
     namespace.apply([late.clone(), on_node(pod("late", &[&late]), "node-2")]).await?;
     namespace.ready("late").await?;
-    ensure!(namespace.run("late", "sha256sum < /late/data").await? == checksum, "restored after its source was deleted");
+    ensure!(
+        namespace.run("late", "sha256sum < /late/data").await? == checksum,
+        "restored after its source was deleted"
+    );
     site.kubectl(&["-n", namespace.name, "delete", "volumesnapshot", "files", "raw"], "").await?;
     eventually("the snapshots to be gone from the pool", LIMIT, || async {
         Ok(pooled(site, "node-2", "snapshots")?.is_empty().then_some(()))
@@ -87,7 +90,11 @@ pub(crate) async fn a_volume_in_use_is_restored_larger_on_its_node_and_its_snaps
 
 pub(crate) async fn a_claim_in_use_is_cloned_and_the_clone_outlives_it(site: &Site) -> anyhow::Result<()> {
     let namespace = Namespace::create(site, "local-clone").await?;
-    let sources = [claim("xfs", "orlop-local", "320Mi"), claim("ext4", "e2e-ext4", "320Mi"), claim("btrfs", "e2e-btrfs", "320Mi")];
+    let sources = [
+        claim("xfs", "orlop-local", "320Mi"),
+        claim("ext4", "e2e-ext4", "320Mi"),
+        claim("btrfs", "e2e-btrfs", "320Mi"),
+    ];
     let user = pod("user", &sources.iter().collect::<Vec<_>>());
     namespace.apply(sources.iter().cloned().chain([on_node(user, "node-3")])).await?;
     namespace.ready("user").await?;
@@ -137,7 +144,10 @@ pub(crate) async fn a_group_of_claims_is_snapshotted_at_one_moment(site: &Site) 
     let members = members(site, &namespace).await?;
     let restore = |name: &'static str| {
         let source = members.iter().find(|(claim, _)| claim == name).map(|(_, snapshot)| snapshot.as_str());
-        from_source(claim(&format!("{name}-then"), "orlop-local", "320Mi"), ("VolumeSnapshot", source.unwrap_or_default()))
+        from_source(
+            claim(&format!("{name}-then"), "orlop-local", "320Mi"),
+            ("VolumeSnapshot", source.unwrap_or_default()),
+        )
     };
     let restored = [restore("a"), restore("b")];
     let reader = on_node(pod("reader", &restored.iter().collect::<Vec<_>>()), "node-1");
@@ -174,7 +184,9 @@ async fn members(site: &Site, namespace: &Namespace<'_>) -> anyhow::Result<Vec<(
     .await
 }
 
-pub(crate) async fn a_group_on_two_nodes_is_refused_with_the_reason_and_can_be_deleted(site: &Site) -> anyhow::Result<()> {
+pub(crate) async fn a_group_on_two_nodes_is_refused_with_the_reason_and_can_be_deleted(
+    site: &Site,
+) -> anyhow::Result<()> {
     let namespace = Namespace::create(site, "local-span").await?;
     for node in ["node-1", "node-2"] {
         let mut part = claim(node, "orlop-local", "320Mi");
@@ -216,9 +228,8 @@ pub(crate) async fn a_snapshot_that_was_brought_from_outside_finds_its_node(site
     let snapshots = objects(site, namespace.name, "snapshot.storage.k8s.io", "VolumeSnapshot");
     let status = usable(&snapshots, "taken").await?;
     let content = status["boundVolumeSnapshotContentName"].as_str().context("a snapshot without content")?;
-    let handle = site
-        .kubectl(&["get", "volumesnapshotcontent", content, "-o", "jsonpath={.status.snapshotHandle}"], "")
-        .await?;
+    let handle =
+        site.kubectl(&["get", "volumesnapshotcontent", content, "-o", "jsonpath={.status.snapshotHandle}"], "").await?;
     // As after a cluster was rebuilt over the disks of the old one: nobody labels this content with its node.
     let brought = json!({
         "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent", "metadata": {"name": "e2e-brought"},
@@ -241,6 +252,7 @@ pub(crate) async fn a_snapshot_that_was_brought_from_outside_finds_its_node(site
     ensure!(read == "brought", "it holds {read:?}");
     let _: Option<Pod> = namespace.pods().get_opt("user").await?;
     namespace.remove().await?;
-    site.kubectl(&["delete", "volumesnapshotcontent", "e2e-brought", "--ignore-not-found", "--timeout=60s"], "").await?;
+    site.kubectl(&["delete", "volumesnapshotcontent", "e2e-brought", "--ignore-not-found", "--timeout=60s"], "")
+        .await?;
     Ok(())
 }

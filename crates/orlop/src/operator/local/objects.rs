@@ -155,9 +155,11 @@ impl GroupContentSpec {
         if self.driver != names::LOCAL_DRIVER {
             return Vec::new();
         }
-        let of_volumes = self.source.volume_handles.iter().filter_map(|handle| Some(handle.parse::<VolumeId>().ok()?.tag()));
+        let of_volumes =
+            self.source.volume_handles.iter().filter_map(|handle| Some(handle.parse::<VolumeId>().ok()?.tag()));
         let handles = self.source.group_snapshot_handles.iter();
-        let of_group = handles.filter_map(|handles| Some(handles.volume_group_snapshot_handle.parse::<GroupId>().ok()?.tag()));
+        let of_group =
+            handles.filter_map(|handles| Some(handles.volume_group_snapshot_handle.parse::<GroupId>().ok()?.tag()));
         of_volumes.chain(of_group).collect()
     }
 

@@ -149,8 +149,10 @@ impl Labeller {
         if tags.len() < 2 || is_labelled(content) {
             return;
         }
-        let names: Vec<_> =
-            tags.iter().map(|tag| nodes.get(tag).cloned().unwrap_or_else(|| "a node that is gone".to_owned())).collect();
+        let names: Vec<_> = tags
+            .iter()
+            .map(|tag| nodes.get(tag).cloned().unwrap_or_else(|| "a node that is gone".to_owned()))
+            .collect();
         let (namespace, uid) = (NamespaceName(namespace.as_str().into()), Uid(uid.as_str().into()));
         self.means.notices.send(events::spans_nodes(namespace, name, uid, &names));
     }
