@@ -10,6 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use prost_types::{
+    DescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+    field_descriptor_proto::{Label, Type},
+};
 use serde::Deserialize;
 
 use crate::{program, run};
@@ -87,7 +91,8 @@ fn wire_formats(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
 /// are not written for rustdoc.
 fn compile(path: &Path) -> anyhow::Result<String> {
     let folder = path.parent().context("a definition lies in a directory")?;
-    let descriptors = protox::Compiler::new([folder])?.include_imports(true).open_file(path)?.file_descriptor_set();
+    let mut descriptors = protox::Compiler::new([folder])?.include_imports(true).open_file(path)?.file_descriptor_set();
+    descriptors.file.iter_mut().filter(|file| file.package() == "csi.v1").try_for_each(with_volume_condition)?;
     let out = std::env::temp_dir().join(format!("orlop-generate-{}", std::process::id()));
     fs::create_dir_all(&out)?;
     let compiled = tonic_prost_build::configure()
@@ -104,6 +109,35 @@ fn compile(path: &Path) -> anyhow::Result<String> {
         });
     fs::remove_dir_all(&out)?;
     Ok(format!("// {MARKER}\n{}", compiled?))
+}
+
+/// Gives the interface back what its version 1.13 has taken away and the kubelet of Kubernetes 1.36, which speaks 1.9,
+/// still asks for: the condition of a volume, beside its statistics. The numbers are reserved for it in 1.13.
+fn with_volume_condition(file: &mut FileDescriptorProto) -> anyhow::Result<()> {
+    let field = |name: &str, number, kind: Type| FieldDescriptorProto {
+        name: Some(name.into()),
+        number: Some(number),
+        label: Some(Label::Optional.into()),
+        r#type: Some(kind.into()),
+        type_name: (kind == Type::Message).then(|| ".csi.v1.VolumeCondition".into()),
+        ..Default::default()
+    };
+    let statistics = file.message_type.iter_mut().find(|message| message.name() == "NodeGetVolumeStatsResponse");
+    statistics.context("CSI has statistics")?.field.push(field("volume_condition", 2, Type::Message));
+    file.message_type.push(DescriptorProto {
+        name: Some("VolumeCondition".into()),
+        field: vec![field("abnormal", 1, Type::Bool), field("message", 2, Type::String)],
+        ..Default::default()
+    });
+    let capability = file.message_type.iter_mut().find(|message| message.name() == "NodeServiceCapability");
+    let rpc = capability.and_then(|capability| capability.nested_type.iter_mut().find(|rpc| rpc.name() == "RPC"));
+    let types = rpc.and_then(|rpc| rpc.enum_type.first_mut()).context("CSI has capabilities of nodes")?;
+    types.value.push(EnumValueDescriptorProto {
+        name: Some("VOLUME_CONDITION".into()),
+        number: Some(4),
+        ..Default::default()
+    });
+    Ok(())
 }
 
 /// The text as `cargo fmt` would leave it.

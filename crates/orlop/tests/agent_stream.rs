@@ -144,8 +144,13 @@ impl Leader {
         let at = Operator { endpoint, certificate: identity.certificate.clone(), token: "the-token".to_owned() };
         let (measurements, measured) = mpsc::channel(16);
         let (watches, connected) = (Watches::new(BTreeMap::new()), ConnectedNodes::new(BTreeSet::new()));
-        let agents =
-            Agents { reviewer: OneToken, measurements, watches: watches.clone(), connected: connected.clone() };
+        let agents = Agents {
+            reviewer: OneToken,
+            drivers: OneToken,
+            measurements,
+            watches: watches.clone(),
+            connected: connected.clone(),
+        };
         let serving = tokio::spawn(async move { serve(listener, &identity, agents).await.expect("it serves") });
         Self { at, measured, watches, connected, serving }
     }

@@ -1,14 +1,22 @@
-//! [`Volumes`] in memory, for tests of what is built on it. It keeps the same promises, and needs no privilege.
+//! [`Storage`](crate::Storage) in memory, for tests of what is built on it. It keeps the same promises, and needs no
+//! privilege.
+
+mod snapshots;
+mod upkeep;
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use orlop_api::Bytes;
 
-use crate::{Error, MountOptions, NewVolume, NodeTag, Result, SIZE_INCREMENT, Usage, Volume, VolumeId, Volumes};
+use crate::{
+    Ailment, Content, Error, Group, GroupId, MountOptions, NewVolume, NodeTag, Result, SIZE_INCREMENT, Snapshot,
+    SnapshotId, Source, Usage, Volume, VolumeId, Volumes,
+};
 
 /// Volumes that are only remembered.
 #[derive(Debug)]
@@ -21,13 +29,46 @@ pub struct FakeVolumes {
 #[derive(Debug, Default)]
 struct State {
     volumes: BTreeMap<VolumeId, Volume>,
+    snapshots: BTreeMap<SnapshotId, Snapshot>,
+    groups: BTreeMap<GroupId, Group>,
     mounts: BTreeMap<PathBuf, VolumeId>,
+    /// What volumes and snapshots hold, by their ids.
+    data: BTreeMap<String, Data>,
+    /// Counts what was written.
+    writes: u64,
+    pool_ailments: Vec<Ailment>,
+    volume_ailments: BTreeMap<VolumeId, Vec<Ailment>>,
+    frozen: Vec<Duration>,
 }
+
+/// For each block of [`BLOCK`] bytes that was ever written, which write was the last.
+type Data = BTreeMap<u64, u64>;
+
+/// The unit of what is remembered to be written.
+const BLOCK: u64 = 4096;
 
 impl FakeVolumes {
     /// A pool of that capacity on the node of that tag.
     pub fn new(tag: NodeTag, capacity: Bytes) -> Self {
         Self { tag, capacity, state: Mutex::default() }
+    }
+
+    /// Writes something, always something new, into the blocks of 4096 bytes that a range of a volume touches.
+    pub fn write(&self, id: &VolumeId, offset: u64, length: u64) {
+        let mut state = self.state();
+        state.writes += 1;
+        let write = state.writes;
+        let blocks = offset / BLOCK..(offset + length).div_ceil(BLOCK);
+        state.data.entry(id.to_string()).or_default().extend(blocks.map(|block| (block, write)));
+    }
+
+    /// From now on this is wrong with a volume, or with the pool where none is named.
+    pub fn ail(&self, id: Option<&VolumeId>, ailments: Vec<Ailment>) {
+        let mut state = self.state();
+        match id {
+            Some(id) => drop(state.volume_ailments.insert(id.clone(), ailments)),
+            None => state.pool_ailments = ailments,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,6 +107,25 @@ impl State {
         Ok(())
     }
 
+    /// What a source holds, if it fits the new volume.
+    fn copy(&self, source: &Source, new: &NewVolume) -> Result<Data> {
+        let (id, held) = match source {
+            Source::Snapshot(id) => {
+                (id.to_string(), self.snapshots.get(id).map(|snapshot| (snapshot.content, snapshot.size)))
+            }
+            Source::Volume(id) => (id.to_string(), self.volumes.get(id).map(|volume| (volume.content, volume.size))),
+        };
+        let Some((content, size)) = held else { return Err(Error::SourceMissing(id)) };
+        if content != new.content {
+            let (present, asked) = (content.to_string(), new.content.to_string());
+            return Err(Error::SourceDiffers { source_id: id, present, asked });
+        }
+        if new.size() < size {
+            return Err(Error::TooSmall { asked: new.at_least, content: format!("what {id} holds"), minimum: size });
+        }
+        Ok(self.data.get(&id).cloned().unwrap_or_default())
+    }
+
     fn reserve(&self, asked: Bytes, capacity: Bytes) -> Result<()> {
         let available = self.available(capacity);
         if asked > available { Err(Error::NoRoom { asked, available }) } else { Ok(()) }
@@ -83,7 +143,12 @@ impl Volumes for FakeVolumes {
         if size < minimum {
             return Err(Error::TooSmall { asked: new.at_least, content: new.content.to_string(), minimum });
         }
+        let data = match &new.source {
+            Some(source) => state.copy(source, new)?,
+            None => Data::new(),
+        };
         state.reserve(size, self.capacity)?;
+        state.data.insert(id.to_string(), data);
         let NewVolume { name, content, provisioning, source, limits, .. } = new.clone();
         let volume = Volume { id: id.clone(), name, size, content, provisioning, source, limits };
         state.volumes.insert(id, volume.clone());
@@ -96,6 +161,7 @@ impl Volumes for FakeVolumes {
             return Err(Error::InUse { id: id.clone(), by: format!("it is mounted at {}", path.display()) });
         }
         state.volumes.remove(id);
+        state.data.remove(id.as_str());
         Ok(())
     }
 
@@ -109,8 +175,10 @@ impl Volumes for FakeVolumes {
 
     fn stage(&self, id: &VolumeId, at: &Path, _: &MountOptions) -> Result<()> {
         let mut state = self.state();
-        state.get(id)?;
-        state.mount(id, at)
+        match state.get(id)?.content {
+            Content::Filesystem(_) => state.mount(id, at),
+            Content::Block => Ok(()),
+        }
     }
 
     fn unstage(&self, id: &VolumeId, at: &Path) -> Result<()> {
@@ -119,8 +187,7 @@ impl Volumes for FakeVolumes {
 
     fn publish(&self, id: &VolumeId, staged: &Path, target: &Path, _: bool) -> Result<()> {
         let mut state = self.state();
-        state.get(id)?;
-        if state.mounts.get(staged) != Some(id) {
+        if state.get(id)?.content != Content::Block && state.mounts.get(staged) != Some(id) {
             return Err(Error::NotStaged { id: id.clone(), path: staged.to_owned() });
         }
         state.mount(id, target)
@@ -141,6 +208,12 @@ impl Volumes for FakeVolumes {
             volume.size = size;
         }
         Ok(size)
+    }
+
+    fn paths(&self, id: &VolumeId) -> Result<Vec<PathBuf>> {
+        let state = self.state();
+        state.get(id)?;
+        Ok(state.mounts.iter().filter(|(_, mounted)| *mounted == id).map(|(path, _)| path.clone()).collect())
     }
 
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage> {

@@ -22,7 +22,7 @@ mod step;
 mod tool;
 mod upkeep;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use orlop_api::Bytes;
 
@@ -82,6 +82,10 @@ pub trait Volumes: Send + Sync {
     /// Grows a volume to at least `size`, online if it is in use, and returns the size that it has then; a volume is
     /// never shrunk. [`Error::NoRoom`], or [`Error::GrowsWhenStaged`] where the kernel cannot grow it online.
     fn expand(&self, id: &VolumeId, size: Bytes) -> Result<Bytes>;
+
+    /// The paths at which a volume appears: where it is staged, if it is a filesystem, and each target. None while it is
+    /// not in use. They are as the mount table has them, without symbolic links.
+    fn paths(&self, id: &VolumeId) -> Result<Vec<PathBuf>>;
 
     /// How full the filesystem is that is mounted at `at`. [`Error::NotMounted`] if it is not.
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage>;

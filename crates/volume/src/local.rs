@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use orlop_api::Bytes;
@@ -166,6 +166,12 @@ impl Volumes for LocalVolumes {
     fn expand(&self, id: &VolumeId, size: Bytes) -> Result<Bytes> {
         let _turn = self.locks.take(id)?;
         self.grow(id, size)
+    }
+
+    fn paths(&self, id: &VolumeId) -> Result<Vec<PathBuf>> {
+        self.load(id)?;
+        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(Vec::new()) };
+        Ok(Table::read()?.of(&device).map(|mount| mount.path.clone()).collect())
     }
 
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage> {

@@ -1,7 +1,8 @@
-//! Finds the operator that leads, and opens a stream to it.
+//! Finds the operator that leads, connects to it, and opens the stream of an agent. The local CSI driver, which has a
+//! stream of another kind, finds it the same way.
 //!
 //! The leader publishes where it listens and its certificate; both change with every new leader, so they are looked up
-//! for each attempt. The agent shows the token of its own ServiceAccount, which the kubelet renews in its file.
+//! for each attempt. Each role shows the token of its own ServiceAccount, which the kubelet renews in its file.
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -12,9 +13,9 @@ use orlop_api::names;
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
-    Request, Streaming,
+    Request, Response, Status, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::{Certificate, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
 use crate::rpc::agent_v1::{
@@ -37,7 +38,7 @@ pub struct Operator {
     pub endpoint: SocketAddr,
     /// Its certificate, PEM.
     pub certificate: String,
-    /// What the agent authenticates with.
+    /// What the role authenticates with.
     pub token: String,
 }
 
@@ -52,7 +53,7 @@ pub trait Directory: Send + Sync + 'static {
 pub enum DialError {
     /// The API server did not say.
     #[error(
-        "cannot read ConfigMap {namespace}/{}: no operator leads yet, or the agent may not read it",
+        "cannot read ConfigMap {namespace}/{}: no operator leads yet, or this ServiceAccount may not read it",
         names::AGENTS_CONFIG_MAP
     )]
     LookUp {
@@ -92,7 +93,7 @@ pub enum DialError {
         source: tonic::transport::Error,
     },
     /// The operator did not take the stream.
-    #[error("the operator at {endpoint} refuses the agent")]
+    #[error("the operator at {endpoint} refuses the stream")]
     Refused {
         /// Where it is.
         endpoint: SocketAddr,
@@ -148,27 +149,61 @@ pub struct Stream {
     pub incoming: Streaming<FromOperator>,
 }
 
+/// A connection to the operator, and what shows who has made it.
+pub(crate) struct Connection {
+    pub(crate) endpoint: SocketAddr,
+    pub(crate) channel: Channel,
+    bearer: MetadataValue<Ascii>,
+}
+
+impl Connection {
+    /// Connects to the operator.
+    pub(crate) async fn open(operator: Operator) -> Result<Self, DialError> {
+        let Operator { endpoint, certificate, token } = operator;
+        let bearer = format!("Bearer {token}").parse().map_err(|_| DialError::NotAToken)?;
+        let unreachable = |source| DialError::Connect { endpoint, source };
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(certificate))
+            .domain_name(names::OPERATOR_TLS_NAME)
+            .timeout(PATIENCE);
+        let channel = Endpoint::from_shared(format!("https://{endpoint}"))
+            .and_then(|endpoint| endpoint.tls_config(tls))
+            .map_err(unreachable)?
+            .connect_timeout(PATIENCE)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .connect()
+            .await
+            .map_err(unreachable)?;
+        Ok(Self { endpoint, channel, bearer })
+    }
+
+    /// A request that says whose it is.
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.bearer.clone());
+        request
+    }
+
+    /// What the operator has answered to the opening of a stream.
+    pub(crate) async fn taken<T>(
+        &self,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, DialError> {
+        let endpoint = self.endpoint;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(DialError::Refused { endpoint, source: Box::new(status) }),
+            Err(_) => Err(DialError::Silent { endpoint }),
+        }
+    }
+}
+
 /// Opens a stream for the agent of `node`.
 pub async fn dial(operator: Operator, node: &str) -> Result<Stream, DialError> {
-    let Operator { endpoint, certificate, token } = operator;
-    let bearer: MetadataValue<Ascii> = format!("Bearer {token}").parse().map_err(|_| DialError::NotAToken)?;
-    let unreachable = |source| DialError::Connect { endpoint, source };
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(certificate))
-        .domain_name(names::OPERATOR_TLS_NAME)
-        .timeout(PATIENCE);
-    let channel = Endpoint::from_shared(format!("https://{endpoint}"))
-        .and_then(|endpoint| endpoint.tls_config(tls))
-        .map_err(unreachable)?
-        .connect_timeout(PATIENCE)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true)
-        .connect()
-        .await
-        .map_err(unreachable)?;
-
+    let connection = Connection::open(operator).await?;
     let (outgoing, further) = mpsc::channel(OUTGOING);
     let hello = Hello {
         node: node.to_owned(),
@@ -176,11 +211,8 @@ pub async fn dial(operator: Operator, node: &str) -> Result<Stream, DialError> {
         sent_at_ms: Timestamp::now().as_millisecond(),
     };
     let hello = tokio_stream::once(FromAgent { message: Some(Message::Hello(hello)) });
-    let mut request = Request::new(hello.chain(ReceiverStream::new(further)));
-    request.metadata_mut().insert("authorization", bearer);
-    match tokio::time::timeout(PATIENCE, ObservationClient::new(channel).observe(request)).await {
-        Ok(Ok(response)) => Ok(Stream { outgoing, incoming: response.into_inner() }),
-        Ok(Err(status)) => Err(DialError::Refused { endpoint, source: Box::new(status) }),
-        Err(_) => Err(DialError::Silent { endpoint }),
-    }
+    let request = connection.request(hello.chain(ReceiverStream::new(further)));
+    let mut client = ObservationClient::new(connection.channel.clone());
+    let incoming = connection.taken(client.observe(request)).await?;
+    Ok(Stream { outgoing, incoming })
 }

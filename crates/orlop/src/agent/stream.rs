@@ -19,7 +19,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A stream that lasted this long was a success: the next failure is the first in its row.
-const SUCCESS: Duration = Duration::from_secs(10);
+pub(crate) const SUCCESS: Duration = Duration::from_secs(10);
 
 /// What happens to the stream.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ fn wanted(watch: &agent_v1::Watch) -> Option<Watch> {
 
 /// The pause after so many failures in a row: half of it is the same for all, half is spread over the nodes, since all
 /// of them lose their operator at the same time.
-fn pause(node: &str, failures: u32) -> Duration {
+pub(crate) fn pause(node: &str, failures: u32) -> Duration {
     let whole = PAUSE_MIN.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
     whole / 2 + spread(&(node, failures), whole / 2)
 }

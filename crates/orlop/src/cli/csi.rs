@@ -1,13 +1,24 @@
 //! `orlop csi`: the local CSI driver of one node.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use orlop_api::{Bytes, names};
-use orlop_volume::{LocalVolumes, NodeTag, Observer, Overcommit, Pool, PoolFile, Step, unobserved};
+use kube::Client;
+use orlop_api::{Bytes, Period, names};
+use orlop_volume::{LocalVolumes, NodeTag, Observer, Overcommit, Pool, PoolFile, Step, Storage, unobserved};
 use rustix::process::{Signal, getpid, kill_process};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Outcome};
-use crate::csi::{Driver, Endpoints, serve};
+use crate::{
+    agent::dial::Published,
+    csi::{
+        Driver, Endpoints,
+        metrics::Metrics,
+        peers::{self, ViaOperator},
+        serve,
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -35,6 +46,19 @@ pub(super) struct Args {
     /// How much may be promised, as a multiple of what the pool has
     #[arg(long, default_value_t)]
     overcommit: Overcommit,
+    /// How often each mounted thin volume gives back to the pool what was deleted in it, such as 24h
+    #[arg(long, default_value_t = Period::from_secs(86_400))]
+    trim_interval: Period,
+    /// Where to serve /metrics and /healthz; not served when left out
+    #[arg(long)]
+    http_address: Option<SocketAddr>,
+    /// The namespace of the operator, which hands on changes of volumes of other nodes; left out, only volumes of this
+    /// node can be changed
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: Option<String>,
+    /// The token to show the operator, for the audience orlop.dev/operator; it is read anew for each connection
+    #[arg(long, default_value = "/var/run/secrets/orlop.dev/operator/token")]
+    token_file: PathBuf,
     /// Kill this process at that step (for tests)
     #[arg(long, env = "ORLOP_CRASH_AT", hide = true)]
     crash_at: Option<Step>,
@@ -50,10 +74,51 @@ pub(super) async fn run(args: Args) -> Outcome {
         csi: args.endpoint.clone().unwrap_or_else(plugin),
         registration: args.registration_dir.clone().unwrap_or_else(|| args.kubelet_dir.join("plugins_registry")),
     };
-    let driver = Driver::new(args.node_name, Arc::new(volumes));
-    serve(driver, &endpoints).await.map_err(|error| {
-        Failure::because("the driver has stopped", error)
-            .remedy("check that --kubelet-dir is the kubelet's --root-dir, and is mounted at the same path")
+    let volumes: Arc<dyn Storage> = Arc::new(volumes);
+    let ephemeral_dir = endpoints.csi.with_file_name("ephemeral");
+    let mut driver = Driver::new(args.node_name.clone(), Arc::clone(&volumes), ephemeral_dir);
+    if let Err(error) = driver.remove_orphans(&args.kubelet_dir) {
+        tracing::warn!(%error, "cannot look for the volumes of pods that are gone");
+    }
+
+    let metrics = Metrics::default();
+    let stop = CancellationToken::new();
+    let _stop_on_return = stop.clone().drop_guard();
+    driver
+        .watch_pool(metrics.clone(), stop)
+        .map_err(|error| Failure::because("the driver cannot start to look after its pool", error))?;
+    // End with this function.
+    let mut tasks = JoinSet::new();
+    if let Some(namespace) = args.namespace {
+        let directory = Published::new(client().await?, namespace, args.token_file);
+        driver = driver.with_peers(Arc::new(ViaOperator(directory.clone())));
+        tasks.spawn(peers::keep(directory, driver.clone()));
+    }
+    tasks.spawn(driver.clone().trim_volumes(Duration::from_secs(args.trim_interval.as_secs())));
+    let serving = async {
+        serve(driver, &endpoints).await.map_err(|error| {
+            Failure::because("the driver has stopped", error)
+                .remedy("check that --kubelet-dir is the kubelet's --root-dir, and is mounted at the same path")
+        })
+    };
+    match args.http_address {
+        None => serving.await,
+        Some(address) => tokio::select! {
+            ended = serving => ended,
+            served = metrics.serve(volumes, address) => Err(match served {
+                Ok(()) => Failure::new("the driver no longer serves its metrics"),
+                Err(error) => Failure::because(format!("the driver cannot serve its metrics on {address}"), error)
+                    .remedy("choose a free address with --http-address, or leave it out"),
+            }),
+        },
+    }
+}
+
+/// Whom to ask where the operator is.
+async fn client() -> Result<Client, Failure> {
+    Client::try_default().await.map_err(|error| {
+        Failure::because("the driver cannot find the API server", error)
+            .remedy("run it as a pod in a cluster, or leave --namespace out")
     })
 }
 

@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// The agents' ServiceAccount, as NAMESPACE/NAME
     #[arg(long, default_value = "orlop-system/orlop-agent", value_parser = service_account)]
     agent_service_account: (String, String),
+    /// The local CSI drivers' ServiceAccount, as NAMESPACE/NAME
+    #[arg(long, default_value = "orlop-system/orlop-csi", value_parser = service_account)]
+    driver_service_account: (String, String),
     /// How often to ask the kubelets of nodes without an agent, such as 30s; left out, they are not asked
     #[arg(long)]
     kubelet_interval: Option<Period>,
@@ -74,6 +77,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             agents_address: args.agents_address,
             pod_ip: args.pod_ip,
             agent_service_account: args.agent_service_account,
+            driver_service_account: args.driver_service_account,
             kubelet_interval: args.kubelet_interval.map(|interval| Duration::from_secs(interval.as_secs())),
         },
         local,

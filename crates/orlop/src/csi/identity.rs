@@ -8,7 +8,17 @@ use crate::rpc::csi_v1::{
     GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
     PluginCapability, ProbeRequest, ProbeResponse,
     identity_server::Identity,
-    plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion},
+    plugin_capability::{
+        Service, Type, VolumeExpansion,
+        service::{
+            self,
+            Type::{
+                ControllerService, GroupControllerService, SnapshotAccessibilityConstraints, SnapshotMetadataService,
+                VolumeAccessibilityConstraints,
+            },
+        },
+        volume_expansion,
+    },
 };
 
 #[tonic::async_trait]
@@ -28,9 +38,13 @@ impl Identity for Driver {
         &self,
         _: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
+        let service = |service: service::Type| Type::Service(Service { r#type: service.into() });
         let types = [
-            Type::Service(Service { r#type: service::Type::ControllerService.into() }),
-            Type::Service(Service { r#type: service::Type::VolumeAccessibilityConstraints.into() }),
+            service(ControllerService),
+            service(GroupControllerService),
+            service(SnapshotMetadataService),
+            service(VolumeAccessibilityConstraints),
+            service(SnapshotAccessibilityConstraints),
             Type::VolumeExpansion(VolumeExpansion { r#type: volume_expansion::Type::Online.into() }),
         ];
         let capabilities = types.map(|r#type| PluginCapability { r#type: Some(r#type) }).into();
@@ -40,7 +54,7 @@ impl Identity for Driver {
     /// The driver works if its pool can be measured.
     async fn probe(&self, _: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
         self.ask("Probe", "", |driver| {
-            driver.volumes.available()?;
+            driver.volumes.pool()?;
             Ok(ProbeResponse { ready: Some(true) })
         })
         .await

@@ -1,25 +1,42 @@
 //! The local CSI driver, `local.orlop.dev`: the Container Storage Interface in front of `orlop-volume`, which does the
 //! work. One driver runs on each node, with the provisioner beside it in node-deployment mode, and has the volumes of
-//! its own node only. It keeps nothing in memory and asks nothing of the API server.
+//! its own node only. It keeps nothing in memory, and asks the API server only where the operator is, which hands on what
+//! concerns another node's volume.
 
 mod authority;
 mod controller;
+mod ephemeral;
+mod group;
+mod health;
 mod identity;
+mod metadata;
+pub mod metrics;
 mod node;
+mod page;
+mod parameters;
+pub mod peers;
 mod registration;
 mod request;
 mod serve;
+mod snapshots;
 mod status;
+pub mod upkeep;
+mod wire;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
-use orlop_volume::{NodeTag, VolumeId, Volumes};
+use orlop_volume::{GroupId, NodeTag, SnapshotId, Storage, VolumeId};
 use tonic::{Response, Status};
 
-use crate::rpc::csi_v1::Topology;
+use crate::rpc::csi_v1::{Topology, TopologyRequirement};
 
-pub use serve::{Endpoints, ServeError, serve};
-use status::Refusal;
+use self::peers::Peers;
+pub use self::serve::{Endpoints, ServeError, serve};
+use self::status::Refusal;
 
 /// The label by which a volume is bound to its node.
 pub const TOPOLOGY_KEY: &str = "topology.local.orlop.dev/node";
@@ -29,13 +46,26 @@ pub const TOPOLOGY_KEY: &str = "topology.local.orlop.dev/node";
 pub struct Driver {
     node: String,
     tag: NodeTag,
-    volumes: Arc<dyn Volumes>,
+    volumes: Arc<dyn Storage>,
+    /// Where ephemeral volumes are staged: a directory below the kubelet's, so that they stay mounted when the driver's
+    /// container ends.
+    ephemeral_dir: PathBuf,
+    peers: Option<Arc<dyn Peers>>,
+    /// Held while a volume for one pod is published.
+    alone: Arc<Mutex<()>>,
 }
 
 impl Driver {
-    /// The driver of the node of that name, with its volumes.
-    pub fn new(node: String, volumes: Arc<dyn Volumes>) -> Self {
-        Self { tag: NodeTag::of(&node), node, volumes }
+    /// The driver of the node of that name, with its volumes. Ephemeral ones are staged in `ephemeral_dir`, which is made
+    /// when it is needed.
+    pub fn new(node: String, volumes: Arc<dyn Storage>, ephemeral_dir: PathBuf) -> Self {
+        Self { tag: NodeTag::of(&node), node, volumes, ephemeral_dir, peers: None, alone: Arc::default() }
+    }
+
+    /// With somebody who hands on what concerns the volumes of other nodes.
+    #[must_use]
+    pub fn with_peers(self, peers: Arc<dyn Peers>) -> Self {
+        Self { peers: Some(peers), ..self }
     }
 
     /// Where this node is, as the scheduler is told.
@@ -47,10 +77,38 @@ impl Driver {
         topology.segments.get(TOPOLOGY_KEY).is_none_or(|node| *node == self.node)
     }
 
+    /// Refuses what may not be on this node. All nodes that will do are in `requisite`; without one, `preferred` has the
+    /// wishes.
+    fn require_here(&self, requirement: Option<&TopologyRequirement>) -> Result<(), Refusal> {
+        let Some(TopologyRequirement { requisite, preferred }) = requirement else { return Ok(()) };
+        let listed = if requisite.is_empty() { preferred } else { requisite };
+        if listed.is_empty() || listed.iter().any(|topology| self.is_here(topology)) {
+            Ok(())
+        } else {
+            Err(Refusal::Elsewhere { node: self.node.clone() })
+        }
+    }
+
     /// The id of a volume of this node. A text that is no id of this driver's names no volume at all.
     fn volume_id(&self, text: &str) -> Result<VolumeId, Refusal> {
         let id: VolumeId = request::given("volume_id", text)?.parse()?;
-        if id.is_on(&self.tag) { Ok(id) } else { Err(Refusal::OtherNode { id, node: self.node.clone() }) }
+        if id.is_on(&self.tag) { Ok(id) } else { Err(self.other_node(&id)) }
+    }
+
+    /// The id of a snapshot of this node.
+    fn snapshot_id(&self, field: &'static str, text: &str) -> Result<SnapshotId, Refusal> {
+        let id: SnapshotId = request::given(field, text)?.parse()?;
+        if id.is_on(&self.tag) { Ok(id) } else { Err(self.other_node(&id)) }
+    }
+
+    /// The id of a group of this node.
+    fn group_id(&self, text: &str) -> Result<GroupId, Refusal> {
+        let id: GroupId = request::given("group_snapshot_id", text)?.parse()?;
+        if id.is_on(&self.tag) { Ok(id) } else { Err(self.other_node(&id)) }
+    }
+
+    fn other_node(&self, id: &impl ToString) -> Refusal {
+        Refusal::OtherNode { id: id.to_string(), node: self.node.clone() }
     }
 
     /// Carries out a call that changes something, and logs it.
@@ -79,10 +137,6 @@ impl Driver {
         let driver = self.clone();
         let result = tokio::task::spawn_blocking(move || work(&driver)).await;
         let result = result.unwrap_or_else(|panic| Err(Refusal::Panicked(panic.to_string())));
-        result.map(Response::new).map_err(|refusal| {
-            let status = Status::from(refusal);
-            tracing::warn!(rpc, object, code = ?status.code(), "refused: {}", status.message());
-            status
-        })
+        result.map(Response::new).map_err(|refusal| refusal.reported(rpc, object))
     }
 }

@@ -1,23 +1,31 @@
 //! The Node service: mounting volumes where the kubelet wants them, growing them, measuring them. A request is checked for
 //! what it lacks before its volume is looked for.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::PoisonError,
+};
 
 use orlop_api::Bytes;
+use orlop_volume::{Content, VolumeId};
 use tonic::{Request, Response, Status};
 
 use super::{
     Driver,
-    controller::{signed, within_limit},
+    controller::{require, within_limit},
+    ephemeral,
     request::{self, Sizes, Usage},
     status::Refusal,
+    wire::signed,
 };
 use crate::rpc::csi_v1::{
     NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse,
-    NodeGetInfoRequest, NodeGetInfoResponse, NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse,
+    NodeGetInfoRequest, NodeGetInfoResponse, NodeGetStorageHealthRequest, NodeGetStorageHealthResponse,
+    NodeGetVolumeHealthRequest, NodeGetVolumeHealthResponse, NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse,
     NodePublishVolumeRequest, NodePublishVolumeResponse, NodeServiceCapability, NodeStageVolumeRequest,
     NodeStageVolumeResponse, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, NodeUnstageVolumeRequest,
-    NodeUnstageVolumeResponse, VolumeUsage,
+    NodeUnstageVolumeResponse, VolumeHealth, VolumeUsage,
     node_server::Node,
     node_service_capability::{Rpc, Type, rpc},
     volume_usage::Unit,
@@ -33,9 +41,17 @@ impl Node for Driver {
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let capabilities = [rpc::Type::StageUnstageVolume, rpc::Type::GetVolumeStats, rpc::Type::ExpandVolume]
-            .map(|rpc| NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })) })
-            .into();
+        let capabilities = [
+            rpc::Type::StageUnstageVolume,
+            rpc::Type::GetVolumeStats,
+            rpc::Type::ExpandVolume,
+            rpc::Type::SingleNodeMultiWriter,
+            rpc::Type::GetVolumeHealth,
+            rpc::Type::GetStorageHealth,
+            rpc::Type::VolumeCondition,
+        ]
+        .map(|rpc| NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: rpc.into() })) })
+        .into();
         Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
     }
 
@@ -56,13 +72,8 @@ impl Node for Driver {
             let at = request::path("staging_target_path", &request.staging_target_path)?;
             let usage = Usage::read(request.volume_capability.as_ref())?;
             let id = driver.volume_id(&request.volume_id)?;
-            let present = driver.volumes.get(&id)?.filesystem;
-            match usage.filesystem {
-                Some(wanted) if wanted != present => {
-                    return Err(Refusal::Invalid(format!("volume {id} is {present}, and {wanted} is asked for")));
-                }
-                _ => driver.volumes.stage(&id, &at, &usage.options)?,
-            }
+            require(&driver.volumes.get(&id)?, usage.wanted)?;
+            driver.volumes.stage(&id, &at, &usage.options)?;
             Ok(NodeStageVolumeResponse {})
         })
         .await
@@ -90,9 +101,11 @@ impl Node for Driver {
         self.change("NodePublishVolume", &request.volume_id.clone(), move |driver| {
             let target = request::path("target_path", &request.target_path)?;
             let usage = Usage::read(request.volume_capability.as_ref())?;
-            let staged = request::path("staging_target_path", &request.staging_target_path)?;
-            let id = driver.volume_id(&request.volume_id)?;
-            driver.volumes.publish(&id, &staged, &target, request.readonly || usage.read_only)?;
+            if ephemeral::is_asked_for(&request) {
+                driver.publish_ephemeral(&request, &target, &usage)?;
+            } else {
+                driver.publish(&request, &target, &usage)?;
+            }
             Ok(NodePublishVolumeResponse {})
         })
         .await
@@ -105,8 +118,10 @@ impl Node for Driver {
         let request = request.into_inner();
         self.change("NodeUnpublishVolume", &request.volume_id.clone(), move |driver| {
             let target = request::path("target_path", &request.target_path)?;
-            let id = driver.volume_id(&request.volume_id)?;
-            driver.volumes.unpublish(&id, &target)?;
+            match driver.ephemeral_id(&request.volume_id) {
+                Some(id) => driver.unpublish_ephemeral(&id, &target)?,
+                None => driver.volumes.unpublish(&driver.volume_id(&request.volume_id)?, &target)?,
+            }
             Ok(NodeUnpublishVolumeResponse {})
         })
         .await
@@ -120,14 +135,31 @@ impl Node for Driver {
         self.ask("NodeGetVolumeStats", &request.volume_id.clone(), move |driver| {
             // A path that is no path, too, is one at which the volume is not mounted.
             let path = PathBuf::from(request::given("volume_path", &request.volume_path)?);
-            let id = driver.volume_id(&request.volume_id)?;
-            let usage = driver.volumes.usage(&id, &path)?;
-            let inodes_used = usage.total_inodes.saturating_sub(usage.free_inodes);
-            let bytes = amounts(Unit::Bytes, usage.total.0, usage.available.0, usage.used.0);
-            let inodes = amounts(Unit::Inodes, usage.total_inodes, usage.free_inodes, inodes_used);
-            Ok(NodeGetVolumeStatsResponse { usage: vec![bytes, inodes] })
+            let id = driver.node_volume_id(&request.volume_id)?;
+            let usage = driver.usage(&id, &path)?;
+            Ok(NodeGetVolumeStatsResponse { usage, volume_condition: Some(driver.condition_of(&id)?) })
         })
         .await
+    }
+
+    async fn node_get_volume_health(
+        &self,
+        request: Request<NodeGetVolumeHealthRequest>,
+    ) -> Result<Response<NodeGetVolumeHealthResponse>, Status> {
+        let id = request.into_inner().volume_id;
+        self.ask("NodeGetVolumeHealth", &id.clone(), move |driver| {
+            let health = driver.health_of(&driver.node_volume_id(&id)?)?;
+            // An ephemeral volume is known to its kubelet by another id.
+            Ok(NodeGetVolumeHealthResponse { volume_health: Some(VolumeHealth { volume_id: id, ..health }) })
+        })
+        .await
+    }
+
+    async fn node_get_storage_health(
+        &self,
+        _: Request<NodeGetStorageHealthRequest>,
+    ) -> Result<Response<NodeGetStorageHealthResponse>, Status> {
+        self.ask("NodeGetStorageHealth", "", |driver| Ok(driver.storage_health())).await
     }
 
     async fn node_expand_volume(
@@ -147,6 +179,62 @@ impl Node for Driver {
             Ok(NodeExpandVolumeResponse { capacity_bytes: signed(driver.volumes.expand(&id, size)?) })
         })
         .await
+    }
+}
+
+impl Driver {
+    /// Publishes a volume that is staged.
+    fn publish(&self, request: &NodePublishVolumeRequest, target: &Path, usage: &Usage) -> Result<(), Refusal> {
+        if request.staging_target_path.is_empty() {
+            request::given("volume_id", &request.volume_id)?;
+            return Err(Refusal::NotStaged);
+        }
+        let staged = request::path("staging_target_path", &request.staging_target_path)?;
+        let id = self.volume_id(&request.volume_id)?;
+        require(&self.volumes.get(&id)?, usage.wanted)?;
+        let publish = || self.volumes.publish(&id, &staged, target, request.readonly || usage.read_only);
+        if usage.alone {
+            // Together, so that of two who look at the same time only one finds the volume free.
+            let _turn = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+            self.require_free(&id, &staged, target)?;
+            publish()?;
+        } else {
+            publish()?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a volume that is published elsewhere than at `target`.
+    fn require_free(&self, id: &VolumeId, staged: &Path, target: &Path) -> Result<(), Refusal> {
+        let own = [staged, target].map(|path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()));
+        match self.volumes.paths(id)?.into_iter().find(|path| !own.contains(path)) {
+            Some(path) => Err(Refusal::InUseAlone { id: id.clone(), path }),
+            None => Ok(()),
+        }
+    }
+
+    /// How full a volume is; of a block volume only its size is known.
+    fn usage(&self, id: &VolumeId, path: &Path) -> Result<Vec<VolumeUsage>, Refusal> {
+        let volume = self.volumes.get(id)?;
+        if volume.content == Content::Block {
+            let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            if !self.volumes.paths(id)?.contains(&canonical) {
+                return Err(orlop_volume::Error::NotMounted { id: id.clone(), path: path.to_owned() }.into());
+            }
+            return Ok(vec![VolumeUsage {
+                unit: Unit::Bytes.into(),
+                total: signed(volume.size),
+                ..Default::default()
+            }]);
+        }
+        let usage = self.volumes.usage(id, path)?;
+        let bytes = amounts(Unit::Bytes, usage.total.0, usage.available.0, usage.used.0);
+        if usage.total_inodes == 0 {
+            // A filesystem without a fixed number of inodes never runs out of them.
+            return Ok(vec![bytes]);
+        }
+        let inodes_used = usage.total_inodes.saturating_sub(usage.free_inodes);
+        Ok(vec![bytes, amounts(Unit::Inodes, usage.total_inodes, usage.free_inodes, inodes_used)])
     }
 }
 

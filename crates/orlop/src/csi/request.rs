@@ -1,9 +1,9 @@
-//! What callers send, checked and typed.
+//! What callers send, checked and typed. What a StorageClass says is in `parameters`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
 use orlop_api::Bytes;
-use orlop_volume::{Filesystem, MountOptions, SIZE_INCREMENT};
+use orlop_volume::{Content, Filesystem, MountOptions, SIZE_INCREMENT};
 
 use super::status::Refusal;
 use crate::rpc::csi_v1::{
@@ -11,8 +11,8 @@ use crate::rpc::csi_v1::{
     volume_capability::{AccessType, access_mode::Mode},
 };
 
-/// The size of a volume that is asked for without a size.
-const DEFAULT_SIZE: Bytes = Bytes::GIB;
+/// The size of a volume that is asked for without a size, and starts empty.
+pub(super) const DEFAULT_SIZE: Bytes = Bytes::GIB;
 
 /// A text that must not be empty.
 pub(super) fn given<'a>(field: &'static str, text: &'a str) -> Result<&'a str, Refusal> {
@@ -40,15 +40,30 @@ pub(super) struct Sizes {
 impl Sizes {
     /// The sizes of a range, of which both ends may be open, or `None` without a range.
     pub(super) fn read(range: Option<&CapacityRange>) -> Result<Option<Self>, Refusal> {
+        Self::read_with(DEFAULT_SIZE, range)
+    }
+
+    /// The sizes of a range, or the default; and the default, as far as the range allows it, for one that is open at its
+    /// lower end.
+    pub(super) fn or_default(default: Bytes, range: Option<&CapacityRange>) -> Result<Self, Refusal> {
+        Ok(Self::read_with(default, range)?.unwrap_or(Self { at_least: default, at_most: None }))
+    }
+
+    fn read_with(default: Bytes, range: Option<&CapacityRange>) -> Result<Option<Self>, Refusal> {
         let Some(CapacityRange { required_bytes, limit_bytes }) = range else { return Ok(None) };
         let bytes = |bytes: i64| {
             u64::try_from(bytes).map(Bytes).map_err(|_| Refusal::OutOfRange(format!("a size of {bytes} bytes is none")))
         };
         let (required, limit) = (bytes(*required_bytes)?, bytes(*limit_bytes)?);
+        if required > SIZE_MAX {
+            return Err(Refusal::OutOfRange(format!(
+                "{required} is beyond the largest size, {SIZE_MAX}: ask for less"
+            )));
+        }
         let at_most = (limit.0 > 0).then_some(limit);
         let at_least = match (required, at_most) {
             (Bytes(0), None) => return Ok(None),
-            (Bytes(0), Some(limit)) => limit.min(DEFAULT_SIZE).round_down(SIZE_INCREMENT),
+            (Bytes(0), Some(limit)) => limit.min(default).round_down(SIZE_INCREMENT),
             (required, _) => required.round_up(SIZE_INCREMENT),
         };
         match at_most {
@@ -58,80 +73,116 @@ impl Sizes {
             _ => Ok(Some(Self { at_least, at_most })),
         }
     }
+}
 
-    /// The sizes of a range, or the default.
-    pub(super) fn or_default(range: Option<&CapacityRange>) -> Result<Self, Refusal> {
-        Ok(Self::read(range)?.unwrap_or(Self { at_least: DEFAULT_SIZE, at_most: None }))
+/// The largest size that can be rounded up and still be said on the wire, where sizes end at 2^63 - 1.
+const SIZE_MAX: Bytes = Bytes((1 << 63) - SIZE_INCREMENT.0);
+
+/// What a caller wants a volume to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// A filesystem, whichever the volume has, or the driver chooses.
+    AnyFilesystem,
+    /// Just this.
+    Only(Content),
+}
+
+impl Wanted {
+    /// Is a volume of this content what is wanted?
+    pub(super) fn accepts(self, present: Content) -> bool {
+        match self {
+            Self::AnyFilesystem => matches!(present, Content::Filesystem(_)),
+            Self::Only(content) => content == present,
+        }
+    }
+
+    /// The content of a new volume, with what its source holds.
+    pub(super) fn choose(self, source: Option<Content>) -> Content {
+        match (self, source) {
+            (Self::Only(content), _) => content,
+            (Self::AnyFilesystem, Some(held @ Content::Filesystem(_))) => held,
+            (Self::AnyFilesystem, _) => Content::Filesystem(Filesystem::default()),
+        }
+    }
+
+    /// What is wanted by two who want the same volume.
+    fn and(self, other: Self) -> Result<Self, Refusal> {
+        match (self, other) {
+            (one, other) if one == other => Ok(one),
+            (Self::AnyFilesystem, Self::Only(content)) | (Self::Only(content), Self::AnyFilesystem)
+                if Self::AnyFilesystem.accepts(content) =>
+            {
+                Ok(Self::Only(content))
+            }
+            (one, other) => Err(Refusal::Invalid(format!("a volume cannot be both {one} and {other}"))),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnyFilesystem => "a filesystem".fmt(f),
+            Self::Only(content) => content.fmt(f),
+        }
     }
 }
 
 /// How a volume is to be used.
 #[derive(Debug, Clone)]
 pub(super) struct Usage {
-    /// `None` leaves it to the driver, or to what the volume has.
-    pub filesystem: Option<Filesystem>,
+    pub wanted: Wanted,
     pub options: MountOptions,
     pub read_only: bool,
+    /// May it be published only once at a time?
+    pub alone: bool,
 }
 
 impl Usage {
     /// Reads a capability, or says why this driver has none such.
     pub(super) fn read(capability: Option<&VolumeCapability>) -> Result<Self, Refusal> {
         let capability = capability.ok_or(Refusal::Missing("volume_capability"))?;
-        let mount = match &capability.access_type {
-            Some(AccessType::Mount(mount)) => mount,
-            Some(AccessType::Block(_)) => {
-                return Err(Refusal::Invalid("raw block volumes are not offered: use volumeMode Filesystem".into()));
-            }
+        let (wanted, flags) = match &capability.access_type {
+            Some(AccessType::Mount(mount)) => (filesystem(&mount.fs_type)?, mount.mount_flags.as_slice()),
+            Some(AccessType::Block(_)) => (Wanted::Only(Content::Block), &[][..]),
             None => return Err(Refusal::Missing("volume_capability.access_type")),
         };
         let mode = capability.access_mode.as_ref().ok_or(Refusal::Missing("volume_capability.access_mode"))?.mode();
-        let read_only = match mode {
-            Mode::SingleNodeWriter => false,
-            Mode::SingleNodeReaderOnly => true,
+        match mode {
+            Mode::SingleNodeWriter
+            | Mode::SingleNodeReaderOnly
+            | Mode::SingleNodeSingleWriter
+            | Mode::SingleNodeMultiWriter => {}
             Mode::Unknown => return Err(Refusal::Missing("volume_capability.access_mode")),
             _ => {
                 return Err(Refusal::Invalid(format!(
-                    "access mode {} is not offered, because a local volume is on one node: use ReadWriteOnce",
+                    "access mode {} is not offered, because a local volume is on one node: use ReadWriteOnce or \
+                     ReadWriteOncePod",
                     mode.as_str_name()
                 )));
             }
-        };
-        let filesystem = match mount.fs_type.as_str() {
-            "" => None,
-            name => Some(name.parse().map_err(Refusal::Invalid)?),
-        };
-        Ok(Self { filesystem, options: MountOptions::parse(&mount.mount_flags)?, read_only })
+        }
+        Ok(Self {
+            wanted,
+            options: MountOptions::parse(flags)?,
+            read_only: mode == Mode::SingleNodeReaderOnly,
+            alone: mode == Mode::SingleNodeSingleWriter,
+        })
     }
 
     /// Reads the capabilities of a volume to be made, of which there must be one at least, and which must agree.
-    pub(super) fn read_all(capabilities: &[VolumeCapability]) -> Result<Option<Filesystem>, Refusal> {
-        if capabilities.is_empty() {
-            return Err(Refusal::Missing("volume_capabilities"));
-        }
-        let mut filesystem = None;
-        for capability in capabilities {
-            let usage = Self::read(Some(capability))?;
-            match (filesystem, usage.filesystem) {
-                (Some(one), Some(other)) if one != other => {
-                    return Err(Refusal::Invalid(format!("a volume cannot be both {one} and {other}")));
-                }
-                _ => filesystem = filesystem.or(usage.filesystem),
-            }
-        }
-        Ok(filesystem)
+    pub(super) fn read_all(capabilities: &[VolumeCapability]) -> Result<Wanted, Refusal> {
+        let mut usages = capabilities.iter().map(|capability| Self::read(Some(capability)));
+        let first = usages.next().ok_or(Refusal::Missing("volume_capabilities"))??.wanted;
+        usages.try_fold(first, |wanted, usage| wanted.and(usage?.wanted))
     }
 }
 
-/// Refuses parameters by name: a parameter that is silently ignored is worse than an error. Those of the provisioner
-/// itself, which it may add to say what a volume is for, are let through.
-pub(super) fn no_parameters(parameters: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    const PROVISIONER: &str = "csi.storage.k8s.io/";
-    match parameters.keys().find(|key| !key.starts_with(PROVISIONER)) {
-        Some(key) => {
-            Err(Refusal::Invalid(format!("parameter `{key}` is unknown to this driver: remove it from the class")))
-        }
-        None => Ok(()),
+/// The filesystem of that name; any, where none is named.
+pub(super) fn filesystem(name: &str) -> Result<Wanted, Refusal> {
+    match name {
+        "" => Ok(Wanted::AnyFilesystem),
+        name => Ok(Wanted::Only(Content::Filesystem(name.parse().map_err(Refusal::Invalid)?))),
     }
 }
 
@@ -147,6 +198,10 @@ mod tests {
         }
     }
 
+    fn block(mode: Mode) -> VolumeCapability {
+        VolumeCapability { access_type: Some(AccessType::Block(BlockVolume {})), ..capability(mode, "") }
+    }
+
     #[test]
     fn a_size_is_rounded_up_within_its_limit() {
         let read = |required_bytes, limit_bytes| Sizes::read(Some(&CapacityRange { required_bytes, limit_bytes }));
@@ -155,7 +210,7 @@ mod tests {
         assert_eq!(read(0, 3 << 20).unwrap(), Some(Sizes { at_least: mib(3), at_most: Some(mib(3)) }));
         assert_eq!(read(0, 5 << 30).unwrap().unwrap().at_least, DEFAULT_SIZE);
         assert_eq!(read(0, 0).unwrap(), None);
-        for (required, limit) in [(-1, 0), (0, -1), (2 << 20, 1 << 20), (1, 2)] {
+        for (required, limit) in [(-1, 0), (0, -1), (2 << 20, 1 << 20), (1, 2), (i64::MAX, 0), (i64::MIN, i64::MAX)] {
             assert!(matches!(read(required, limit), Err(Refusal::OutOfRange(_))), "{required} to {limit}");
         }
     }
@@ -165,27 +220,32 @@ mod tests {
         let refused = |capability| Usage::read(Some(&capability)).unwrap_err().to_string();
         assert!(refused(capability(Mode::MultiNodeMultiWriter, "xfs")).contains("use ReadWriteOnce"));
         assert!(refused(capability(Mode::SingleNodeWriter, "zfs")).contains("`zfs` is not supported"));
-        let block = VolumeCapability {
-            access_type: Some(AccessType::Block(BlockVolume {})),
-            ..capability(Mode::SingleNodeWriter, "")
-        };
-        assert!(refused(block).contains("volumeMode Filesystem"));
+        assert!(refused(block(Mode::MultiNodeReaderOnly)).contains("MULTI_NODE_READER_ONLY"));
         assert!(Usage::read(Some(&capability(Mode::SingleNodeReaderOnly, ""))).unwrap().read_only);
+        assert!(Usage::read(Some(&block(Mode::SingleNodeSingleWriter))).unwrap().alone);
+        assert!(!Usage::read(Some(&block(Mode::SingleNodeMultiWriter))).unwrap().alone);
     }
 
     #[test]
     fn capabilities_of_one_volume_must_agree() {
         let [xfs, ext4, any] = ["xfs", "ext4", ""].map(|name| capability(Mode::SingleNodeWriter, name));
-        assert_eq!(Usage::read_all(&[any.clone(), xfs.clone()]).unwrap(), Some(Filesystem::Xfs));
-        assert_eq!(Usage::read_all(&[any]).unwrap(), None);
+        let block = block(Mode::SingleNodeWriter);
+        let only = |filesystem| Wanted::Only(Content::Filesystem(filesystem));
+        assert_eq!(Usage::read_all(&[any.clone(), xfs.clone()]).unwrap(), only(Filesystem::Xfs));
+        assert_eq!(Usage::read_all(std::slice::from_ref(&any)).unwrap(), Wanted::AnyFilesystem);
+        assert_eq!(Usage::read_all(&[block.clone(), block.clone()]).unwrap(), Wanted::Only(Content::Block));
         assert!(Usage::read_all(&[xfs, ext4]).unwrap_err().to_string().contains("both xfs and ext4"));
+        assert!(Usage::read_all(&[any, block]).unwrap_err().to_string().contains("both a filesystem and block"));
         assert!(matches!(Usage::read_all(&[]), Err(Refusal::Missing(_))));
     }
 
     #[test]
-    fn an_unknown_parameter_is_refused_by_name() {
-        let parameters = |key: &str| [(key.to_owned(), "x".to_owned())].into();
-        assert!(no_parameters(&parameters("replicas")).unwrap_err().to_string().contains("`replicas`"));
-        assert!(no_parameters(&parameters("csi.storage.k8s.io/pvc/name")).is_ok());
+    fn a_new_volume_is_what_its_source_holds_where_no_filesystem_is_named() {
+        let ext4 = Content::Filesystem(Filesystem::Ext4);
+        assert_eq!(Wanted::AnyFilesystem.choose(Some(ext4)), ext4);
+        assert_eq!(Wanted::AnyFilesystem.choose(None), Content::Filesystem(Filesystem::default()));
+        // The pool says that these differ.
+        assert_eq!(Wanted::AnyFilesystem.choose(Some(Content::Block)), Content::Filesystem(Filesystem::default()));
+        assert_eq!(Wanted::Only(Content::Block).choose(Some(ext4)), Content::Block);
     }
 }

@@ -17,7 +17,10 @@ use tonic::transport::Server;
 
 use super::{Driver, authority, registration::Registrar};
 use crate::rpc::{
-    csi_v1::{controller_server::ControllerServer, identity_server::IdentityServer, node_server::NodeServer},
+    csi_v1::{
+        controller_server::ControllerServer, group_controller_server::GroupControllerServer,
+        identity_server::IdentityServer, node_server::NodeServer, snapshot_metadata_server::SnapshotMetadataServer,
+    },
     registration_v1::registration_server::RegistrationServer,
 };
 
@@ -65,6 +68,8 @@ pub async fn serve(driver: Driver, endpoints: &Endpoints) -> Result<(), ServeErr
     let csi = Server::builder()
         .add_service(IdentityServer::new(driver.clone()))
         .add_service(ControllerServer::new(driver.clone()))
+        .add_service(GroupControllerServer::new(driver.clone()))
+        .add_service(SnapshotMetadataServer::new(driver.clone()))
         .add_service(NodeServer::new(driver))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());
 

@@ -1,7 +1,7 @@
 //! Why a call is refused, and the one place that says which gRPC code that is. Sidecars and kubelets act on the code:
 //! they try again at once, later, elsewhere or never.
 
-use std::error::Error as _;
+use std::{error::Error as _, path::PathBuf};
 
 use orlop_volume::{Error as VolumeError, InvalidId, VolumeId};
 use tonic::{Code, Status};
@@ -19,9 +19,25 @@ pub(super) enum Refusal {
     OutOfRange(String),
     #[error(transparent)]
     UnknownId(#[from] InvalidId),
-    #[error("volume {id} is on another node than this one, `{node}`: ask the driver there")]
-    OtherNode { id: VolumeId, node: String },
-    #[error("the volume is wanted elsewhere than on this node: its {TOPOLOGY_KEY} is `{node}`")]
+    #[error("{id} is on another node than this one, `{node}`: ask the driver there")]
+    OtherNode { id: String, node: String },
+    #[error(
+        "{id}, with which the volume is to start, is on another node than this one, `{node}`, and only a volume there \
+         can start with it"
+    )]
+    SourceElsewhere { id: String, node: String },
+    #[error("`staging_target_path` is missing: stage the volume first")]
+    NotStaged,
+    #[error("volume {id} is for one pod at a time, and is in use at {}: stop that pod first", .path.display())]
+    InUseAlone { id: VolumeId, path: PathBuf },
+    #[error("{0} are not on one node, and a group must be: choose volumes of one node")]
+    Scattered(String),
+    #[error(
+        "volume {id} is on another node, and this driver knows no operator that would hand the change on: give it \
+         --namespace, or ask the driver there"
+    )]
+    NoOperator { id: VolumeId },
+    #[error("it is wanted elsewhere than on this node: its {TOPOLOGY_KEY} is `{node}`")]
     Elsewhere { node: String },
     #[error("`{0}` is not a starting_token of this driver: start without one")]
     Token(String),
@@ -37,19 +53,31 @@ impl Refusal {
             Self::Missing(_) | Self::Invalid(_) => Code::InvalidArgument,
             Self::OutOfRange(_) => Code::OutOfRange,
             Self::UnknownId(_) => Code::NotFound,
-            Self::OtherNode { .. } => Code::FailedPrecondition,
+            Self::OtherNode { .. } | Self::NotStaged | Self::InUseAlone { .. } | Self::Scattered(_) => {
+                Code::FailedPrecondition
+            }
             // The code that lets the scheduler try another node.
-            Self::Elsewhere { .. } => Code::ResourceExhausted,
+            Self::Elsewhere { .. } | Self::SourceElsewhere { .. } => Code::ResourceExhausted,
+            Self::NoOperator { .. } => Code::Unavailable,
             Self::Token(_) => Code::Aborted,
             Self::Panicked(_) => Code::Internal,
             Self::Volume(error) => match error {
-                VolumeError::NotFound(_) | VolumeError::NotMounted { .. } => Code::NotFound,
+                VolumeError::NotFound(_)
+                | VolumeError::NoSnapshot(_)
+                | VolumeError::NoGroup(_)
+                | VolumeError::SourceMissing(_)
+                | VolumeError::NotMounted { .. } => Code::NotFound,
                 VolumeError::Conflict { .. } => Code::AlreadyExists,
                 VolumeError::TooSmall { .. } => Code::OutOfRange,
                 VolumeError::NoRoom { .. } => Code::ResourceExhausted,
-                VolumeError::Busy(_) => Code::Aborted,
-                VolumeError::MountOption(..) => Code::InvalidArgument,
-                VolumeError::InUse { .. }
+                VolumeError::Busy(_) | VolumeError::ThawedEarly(_) => Code::Aborted,
+                VolumeError::NoWatchdog(_) => Code::Unavailable,
+                VolumeError::MountOption(..)
+                | VolumeError::SourceDiffers { .. }
+                | VolumeError::InGroup { .. }
+                | VolumeError::Unrelated(..) => Code::InvalidArgument,
+                VolumeError::CannotFreeze(_)
+                | VolumeError::InUse { .. }
                 | VolumeError::NotStaged { .. }
                 | VolumeError::Occupied { .. }
                 | VolumeError::GrowsWhenStaged(_) => Code::FailedPrecondition,
@@ -60,6 +88,15 @@ impl Refusal {
                 | VolumeError::Io { .. } => Code::Internal,
             },
         }
+    }
+}
+
+impl Refusal {
+    /// As the caller is told, and the log.
+    pub(super) fn reported(self, rpc: &'static str, object: &str) -> Status {
+        let status = Status::from(self);
+        tracing::warn!(rpc, object, code = ?status.code(), "refused: {}", status.message());
+        status
     }
 }
 
@@ -90,6 +127,8 @@ mod tests {
         let status = Status::from(Refusal::from(error));
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(Refusal::Elsewhere { node: "a".into() }.code(), Code::ResourceExhausted);
+        let source = Refusal::SourceElsewhere { id: "snap-1".into(), node: "a".into() };
+        assert_eq!(source.code(), Code::ResourceExhausted);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Serves the node agents: only the leader does. Each agent has a stream and a task of its own, so that a slow one holds
-//! up nobody; what waits for it is bounded.
+//! up nobody; what waits for it is bounded. On the same address the [`router`](super::router) serves the local CSI drivers.
 
 mod clock;
+mod gate;
 mod nodes;
 mod review;
 mod session;
@@ -13,28 +14,32 @@ use jiff::Timestamp;
 use orlop_planner::Watch;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Response, Status, Streaming,
     codegen::BoxStream,
-    metadata::MetadataMap,
     transport::{Identity as TlsIdentity, Server, ServerTlsConfig, server::TcpIncoming},
 };
 
-pub use review::{ApiServer, ReviewError, Reviewer};
+pub(super) use gate::Gate;
+pub use review::{ApiServer, ReviewError, Reviewer, Role};
 
 use self::{clock::NodeClock, nodes::Nodes, session::Session};
 use super::{
     identity::Identity,
     measure::{ConnectedNodes, Measurements, Watches},
+    router::Router,
 };
-use crate::rpc::agent_v1::{
-    FromAgent, FromOperator, Hello,
-    from_agent::Message,
-    observation_server::{Observation, ObservationServer},
+use crate::rpc::{
+    agent_v1::{
+        FromAgent, FromOperator, Hello,
+        from_agent::Message,
+        observation_server::{Observation, ObservationServer},
+    },
+    router_v1::router_server::RouterServer,
 };
 
 /// How long any step of opening a stream may take.
@@ -46,10 +51,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// An agent that restarts is back within this time. If it is not, its volumes are given up.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// How many tokens are reviewed at the same time: a crowd of strangers must not become one at the API server.
-const REVIEWS: usize = 16;
-
-/// An agent opens one stream on its connection, and may open the next while the last one ends.
+/// An agent or a driver opens one stream on its connection, and may open the next while the last one ends.
 const STREAMS_PER_CONNECTION: u32 = 4;
 
 /// The largest message that is read: an agent's thousand samples are a fifth of it.
@@ -62,6 +64,8 @@ const OUTGOING: usize = 2;
 pub struct Agents<R> {
     /// Says which node an agent's token is for.
     pub reviewer: R,
+    /// Says which node a local CSI driver's token is for.
+    pub drivers: R,
     /// Where measurements go.
     pub measurements: Measurements,
     /// What agents are to report at once.
@@ -70,7 +74,7 @@ pub struct Agents<R> {
     pub connected: ConnectedNodes,
 }
 
-/// Serves agents on `listener` until it fails.
+/// Serves agents and drivers on `listener` until it fails.
 pub async fn serve<R: Reviewer>(
     listener: TcpListener,
     identity: &Identity,
@@ -79,8 +83,7 @@ pub async fn serve<R: Reviewer>(
     let identity = TlsIdentity::from_pem(&identity.certificate, &identity.key);
     let service = Service {
         nodes: Nodes::new(agents.connected, agents.measurements.clone(), GRACE),
-        reviewer: agents.reviewer,
-        reviews: Semaphore::new(REVIEWS),
+        gate: Gate::new(agents.reviewer),
         measurements: agents.measurements,
         watches: agents.watches.subscribe(),
     };
@@ -90,14 +93,14 @@ pub async fn serve<R: Reviewer>(
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(ObservationServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(RouterServer::new(Router::new(agents.drivers)).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await
 }
 
 struct Service<R> {
     nodes: Arc<Nodes>,
-    reviewer: R,
-    reviews: Semaphore,
+    gate: Gate<R>,
     measurements: Measurements,
     watches: watch::Receiver<BTreeMap<String, Watch>>,
 }
@@ -108,7 +111,7 @@ impl<R: Reviewer> Observation for Service<R> {
         &self,
         request: Request<Streaming<FromAgent>>,
     ) -> Result<Response<BoxStream<FromOperator>>, Status> {
-        let node = self.authenticate(request.metadata()).await?;
+        let node = self.gate.admit(request.metadata()).await?;
         let mut incoming = request.into_inner();
         let hello = greeting(&mut incoming).await?;
         if hello.node != node {
@@ -134,31 +137,6 @@ impl<R: Reviewer> Observation for Service<R> {
         };
         tokio::spawn(session.run());
         Ok(Response::new(ReceiverStream::new(answers).boxed()))
-    }
-}
-
-impl<R: Reviewer> Service<R> {
-    /// The node of the agent whose token the request carries.
-    async fn authenticate(&self, metadata: &MetadataMap) -> Result<String, Status> {
-        let header = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        let token = header.and_then(|header| header.strip_prefix("Bearer "));
-        let token = token.ok_or_else(|| Status::unauthenticated("the request carries no bearer token"))?;
-        let review = async {
-            let _turn = self.reviews.acquire().await;
-            self.reviewer.review(token).await
-        };
-        match timeout(PATIENCE, review).await {
-            Ok(Ok(node)) => Ok(node),
-            Ok(Err(ReviewError::Refused(reason))) => {
-                tracing::warn!(reason, "a stream is refused");
-                Err(Status::unauthenticated(reason))
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a stream cannot be accepted");
-                Err(Status::unavailable(error.to_string()))
-            }
-            Err(_) => Err(Status::unavailable("the API server has not reviewed the token in time")),
-        }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod measure;
 pub mod metrics;
 pub mod observe;
 mod pace;
+mod router;
 mod setbacks;
 mod sources;
 mod status;

@@ -13,7 +13,7 @@ use tracing::info;
 
 use super::{
     OperatorError,
-    agents::{self, Agents},
+    agents::{self, Agents, Role},
     identity::{Identity, Publication},
     kubelets::{self, Kubelets},
     lease::Leadership,
@@ -29,6 +29,8 @@ pub struct SourcesConfig {
     pub pod_ip: IpAddr,
     /// The namespace and name of the agents' ServiceAccount.
     pub agent_service_account: (String, String),
+    /// The namespace and name of the local CSI drivers' ServiceAccount.
+    pub driver_service_account: (String, String),
     /// How often to ask the kubelets of nodes without an agent; never where there is none.
     pub kubelet_interval: Option<Duration>,
 }
@@ -80,9 +82,9 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
             }
         }
     };
-    let (namespace, name) = &config.agent_service_account;
-    let reviewer = agents::ApiServer::new(client, namespace, name);
-    let agents = Agents { reviewer, measurements, watches, connected };
+    let reviewer = agents::ApiServer::new(client.clone(), Role::Agent, &config.agent_service_account);
+    let drivers = agents::ApiServer::new(client, Role::Driver, &config.driver_service_account);
+    let agents = Agents { reviewer, drivers, measurements, watches, connected };
     tokio::select! {
         served = agents::serve(listener, &identity, agents) => match served {
             Ok(()) => OperatorError::Ended("server of the agents"),

@@ -773,6 +773,8 @@ pub struct NodeGetVolumeStatsRequest {
 pub struct NodeGetVolumeStatsResponse {
     #[prost(message, repeated, tag = "1")]
     pub usage: ::prost::alloc::vec::Vec<VolumeUsage>,
+    #[prost(message, optional, tag = "2")]
+    pub volume_condition: ::core::option::Option<VolumeCondition>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VolumeUsage {
@@ -887,6 +889,7 @@ pub mod node_service_capability {
             VolumeMountGroup = 6,
             GetVolumeHealth = 7,
             GetStorageHealth = 8,
+            VolumeCondition = 4,
         }
         impl Type {
             /// String value of the enum field names used in the ProtoBuf definition.
@@ -903,6 +906,7 @@ pub mod node_service_capability {
                     Self::VolumeMountGroup => "VOLUME_MOUNT_GROUP",
                     Self::GetVolumeHealth => "GET_VOLUME_HEALTH",
                     Self::GetStorageHealth => "GET_STORAGE_HEALTH",
+                    Self::VolumeCondition => "VOLUME_CONDITION",
                 }
             }
             /// Creates an enum from field names used in the ProtoBuf definition.
@@ -916,6 +920,7 @@ pub mod node_service_capability {
                     "VOLUME_MOUNT_GROUP" => Some(Self::VolumeMountGroup),
                     "GET_VOLUME_HEALTH" => Some(Self::GetVolumeHealth),
                     "GET_STORAGE_HEALTH" => Some(Self::GetStorageHealth),
+                    "VOLUME_CONDITION" => Some(Self::VolumeCondition),
                     _ => None,
                 }
             }
@@ -1113,6 +1118,13 @@ pub struct GetMetadataDeltaResponse {
     pub volume_capacity_bytes: i64,
     #[prost(message, repeated, tag = "3")]
     pub block_metadata: ::prost::alloc::vec::Vec<BlockMetadata>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VolumeCondition {
+    #[prost(bool, tag = "1")]
+    pub abnormal: bool,
+    #[prost(string, tag = "2")]
+    pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -3,9 +3,12 @@
 /// Between the operator and the node agents: `crates/orlop/proto/agent.proto`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the definition has the comments")]
 pub mod agent_v1;
-/// The Container Storage Interface 1.13.
+/// The Container Storage Interface 1.13, with the volume's condition of 1.9 for the kubelet.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the definition has the comments")]
 pub mod csi_v1;
 /// The kubelet's plugin registration.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the definition has the comments")]
 pub mod registration_v1;
+/// Between the operator and the local CSI drivers: `crates/orlop/proto/router.proto`.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the definition has the comments")]
+pub mod router_v1;

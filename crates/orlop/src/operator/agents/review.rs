@@ -1,4 +1,4 @@
-//! Who an agent is: the pod of a ServiceAccount, on a node.
+//! Who an agent is, or a local CSI driver: the pod of a ServiceAccount, on a node.
 //!
 //! An agent authenticates with a token that the kubelet of its node has requested for its pod and for this audience
 //! alone. That is stronger than a client certificate, and simpler: the API server vouches for the node and ends the
@@ -13,14 +13,14 @@ const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// Says whose a token is.
 pub trait Reviewer: Send + Sync + 'static {
-    /// The node of the agent that the token is for.
+    /// The node of the pod that the token is for.
     fn review(&self, token: &str) -> impl Future<Output = Result<String, ReviewError>> + Send;
 }
 
 /// Why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
-    /// The token is not an agent's.
+    /// The token is not of the role's.
     #[error("{0}")]
     Refused(String),
     /// The API server did not say.
@@ -28,17 +28,37 @@ pub enum ReviewError {
     Unavailable(#[source] kube::Error),
 }
 
+/// Who is to show a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A node agent.
+    Agent,
+    /// A local CSI driver.
+    Driver,
+}
+
+impl Role {
+    /// What they are called, and the setting that says which ServiceAccount is theirs.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Agent => ("agents", "--agent-service-account"),
+            Self::Driver => ("drivers", "--driver-service-account"),
+        }
+    }
+}
+
 /// Asks the API server.
 #[derive(Clone)]
 pub struct ApiServer {
     api: Api<TokenReview>,
+    role: Role,
     user: String,
 }
 
 impl ApiServer {
-    /// Accepts the tokens of one ServiceAccount.
-    pub fn new(client: Client, namespace: &str, service_account: &str) -> Self {
-        Self { api: Api::all(client), user: format!("system:serviceaccount:{namespace}:{service_account}") }
+    /// Accepts the tokens of a role's ServiceAccount, which is given as its namespace and name.
+    pub fn new(client: Client, role: Role, (namespace, name): &(String, String)) -> Self {
+        Self { api: Api::all(client), role, user: format!("system:serviceaccount:{namespace}:{name}") }
     }
 }
 
@@ -47,12 +67,12 @@ impl Reviewer for ApiServer {
         let spec = TokenReviewSpec { token: token.to_owned(), audiences: Some(vec![OPERATOR_AUDIENCE.to_owned()]) };
         let review = TokenReview { spec, ..Default::default() };
         let answer = self.api.create(&PostParams::default(), &review).await.map_err(ReviewError::Unavailable)?;
-        node(answer.status.unwrap_or_default(), &self.user).map_err(ReviewError::Refused)
+        node(answer.status.unwrap_or_default(), self.role, &self.user).map_err(ReviewError::Refused)
     }
 }
 
 /// The node, where the API server vouches for the token, the audience, and the user.
-fn node(status: TokenReviewStatus, user: &str) -> Result<String, String> {
+fn node(status: TokenReviewStatus, role: Role, user: &str) -> Result<String, String> {
     if status.authenticated != Some(true) {
         return Err(format!(
             "the token is not valid: {}",
@@ -66,7 +86,8 @@ fn node(status: TokenReviewStatus, user: &str) -> Result<String, String> {
     let found = status.user.unwrap_or_default();
     let name = found.username.unwrap_or_default();
     if name != user {
-        return Err(format!("the token is of {name}, and agents are {user}: set --agent-service-account"));
+        let (role, setting) = role.words();
+        return Err(format!("the token is of {name}, and {role} are {user}: set {setting}"));
     }
     match found.extra.unwrap_or_default().remove(NODE_NAME).unwrap_or_default().as_slice() {
         [node] => Ok(node.clone()),
@@ -99,7 +120,7 @@ mod tests {
 
     #[test]
     fn an_agents_token_names_its_node() {
-        assert_eq!(node(valid(), AGENT), Ok("node-1".to_owned()));
+        assert_eq!(node(valid(), Role::Agent, AGENT), Ok("node-1".to_owned()));
     }
 
     #[test]
@@ -118,7 +139,7 @@ mod tests {
             (user(|user| user.extra = None), "not bound"),
             (TokenReviewStatus { user: None, ..valid() }, "agents are"),
         ] {
-            let refused = node(status, AGENT).unwrap_err();
+            let refused = node(status, Role::Agent, AGENT).unwrap_err();
             assert!(refused.contains(part), "{refused}");
         }
     }
