@@ -53,8 +53,8 @@ pub enum Error {
     /// Nobody would thaw a volume if this process died.
     #[error("no volume is frozen without a watchdog that would thaw it: {0}")]
     NoWatchdog(String),
-    /// The name is taken by a volume of another kind.
-    #[error("the name `{name}` is taken by a volume of {present}, and {asked} is asked for: use another name")]
+    /// The name is taken by something else of its kind.
+    #[error("the name `{name}` is taken by {present}, and {asked} is asked for: use another name")]
     Conflict {
         /// The name asked for.
         name: String,
@@ -89,9 +89,9 @@ pub enum Error {
         /// Where it is in use.
         by: String,
     },
-    /// Another call for the same volume is under way.
-    #[error("another operation on volume {0} is under way: try again")]
-    Busy(VolumeId),
+    /// Another call for the same volume, snapshot or group is under way.
+    #[error("another operation on {0} is under way: try again")]
+    Busy(String),
     /// The volume is not mounted where it is said to be staged.
     #[error("volume {id} is not staged at {}: stage it first", .path.display())]
     NotStaged {
@@ -133,8 +133,8 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The record beside a volume's image cannot be read.
-    #[error("the record {} of a volume is damaged: {reason}", .path.display())]
+    /// The record beside an image cannot be read.
+    #[error("the record {} is damaged: {reason}", .path.display())]
     Damaged {
         /// The record.
         path: PathBuf,

@@ -16,6 +16,8 @@ pub enum Filesystem {
     Xfs,
     /// ext4, which needs `CAP_SYS_RESOURCE` to grow online.
     Ext4,
+    /// btrfs, which grows online everywhere.
+    Btrfs,
 }
 
 impl Filesystem {
@@ -24,15 +26,17 @@ impl Filesystem {
         match self {
             Self::Xfs => "xfs",
             Self::Ext4 => "ext4",
+            Self::Btrfs => "btrfs",
         }
     }
 
     /// The smallest volume of this kind. `mkfs.xfs` makes none below 300 MB; an ext4 below 16 MiB has no room for a
-    /// journal.
+    /// journal, and `mkfs.btrfs` makes none below 109 MiB.
     pub const fn minimum(self) -> Bytes {
         match self {
             Self::Xfs => Bytes(300 << 20),
             Self::Ext4 => Bytes(16 << 20),
+            Self::Btrfs => Bytes(128 << 20),
         }
     }
 
@@ -41,7 +45,7 @@ impl Filesystem {
         let block = BLOCK_SIZE.to_string();
         match self {
             Self::Xfs => {
-                let arguments = [
+                let mut arguments = vec![
                     // No discard: a new image is a hole already. Quiet, and over a leftover of an interrupted run.
                     "-K".to_owned(),
                     "-q".to_owned(),
@@ -52,14 +56,24 @@ impl Filesystem {
                     // The journal lies in the first group, because the second may be too small for it.
                     "-lagnum=0".to_owned(),
                 ];
+                if size > XFS_LOG_CAPPED {
+                    arguments.push(format!("-lsize={}", XFS_LOG.0));
+                }
                 tool::run("mkfs.xfs", &arguments, image, 0)
             }
             Self::Ext4 => {
                 // Nothing to zero in the background, because a new image reads as zeros; and no blocks kept for root,
-                // because a volume has one user.
+                // because a volume has one user. Checksums do not depend on the UUID, so that a clone gets its own at once.
                 const EXTENDED: &str = "nodiscard,lazy_journal_init=1,lazy_itable_init=1,assume_storage_prezeroed=1";
-                tool::run("mkfs.ext4", &["-q", "-F", "-b", &block, "-m", "0", "-E", EXTENDED], image, 0)
+                tool::run(
+                    "mkfs.ext4",
+                    &["-q", "-F", "-b", &block, "-m", "0", "-O", "metadata_csum_seed", "-E", EXTENDED],
+                    image,
+                    0,
+                )
             }
+            // No discard, quiet, and over a leftover, as above.
+            Self::Btrfs => tool::run("mkfs.btrfs", &["-K", "-q", "-f", "-s", &block], image, 0),
         }
     }
 }
@@ -78,10 +92,18 @@ impl FromStr for Filesystem {
         match text {
             "xfs" => Ok(Self::Xfs),
             "ext4" => Ok(Self::Ext4),
-            _ => Err(format!("filesystem `{text}` is not supported: use xfs or ext4")),
+            "btrfs" => Ok(Self::Btrfs),
+            _ => Err(format!("filesystem `{text}` is not supported: use xfs, ext4 or btrfs")),
         }
     }
 }
+
+/// The largest journal of an XFS. A clone gets its own UUID, which is in each record of the journal, so that it is written
+/// anew: that must not take longer for a large volume.
+const XFS_LOG: Bytes = Bytes(128 << 20);
+
+/// Beyond this, `mkfs.xfs` would make a larger one: it takes 1/2048 of the volume.
+const XFS_LOG_CAPPED: Bytes = Bytes(XFS_LOG.0 * 2048);
 
 /// The size of an XFS allocation group for a volume that is born with `size`.
 ///

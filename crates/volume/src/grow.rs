@@ -8,7 +8,7 @@ use orlop_api::Bytes;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{
-    Content, Error, Filesystem, LocalVolumes, Result, SIZE_INCREMENT, Step, VolumeId,
+    Content, Error, Filesystem, LocalVolumes, Provisioning, Result, SIZE_INCREMENT, Step, VolumeId,
     loops::{self, Device},
     mounts::Table,
     record::Record,
@@ -20,7 +20,7 @@ impl LocalVolumes {
         let (mut record, mut size) = self.load(id)?;
         let wanted = wanted.round_up(SIZE_INCREMENT);
         if wanted > size {
-            self.lengthen(id, size, wanted)?;
+            self.lengthen(id, record.provisioning, size, wanted)?;
             size = wanted;
             self.reached(Step::GrowImage);
         }
@@ -31,15 +31,18 @@ impl LocalVolumes {
     }
 
     /// Promises the new size, durably.
-    fn lengthen(&self, id: &VolumeId, from: Bytes, to: Bytes) -> Result<()> {
+    fn lengthen(&self, id: &VolumeId, provisioning: Provisioning, from: Bytes, to: Bytes) -> Result<()> {
         assert!(to > from, "a volume is never shrunk");
         let path = self.pool.image(id);
-        self.pool.promise(Bytes(to.0 - from.0), || {
-            OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .and_then(|image| image.set_len(to.0).and_then(|()| image.sync_all()))
-                .map_err(Error::io("lengthen", path.display()))
+        let fail = || Error::io("lengthen", path.display());
+        self.pool.promise(Bytes(to.0 - from.0), provisioning, || {
+            let image = OpenOptions::new().write(true).open(&path).map_err(fail())?;
+            if let Err(error) = self.pool.allocate(&image, to, provisioning) {
+                // What was allocated beyond the end goes back.
+                image.set_len(from.0).map_err(fail())?;
+                return Err(error);
+            }
+            image.set_len(to.0).and_then(|()| image.sync_all()).map_err(fail())
         })
     }
 
@@ -52,9 +55,10 @@ impl LocalVolumes {
         self.reached(Step::GrowDevice);
         let table = Table::read()?;
         // One that is mounted read-only grows when it is staged for writing.
-        let Some(mount) = table.of(device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
         let Content::Filesystem(filesystem) = record.content else { return Ok(()) };
+        let Some(mount) = table.of(device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
         match filesystem {
+            Filesystem::Btrfs => tool::run("btrfs", &["-q", "filesystem", "resize", "max"], &mount.path, 0)?,
             Filesystem::Xfs => tool::run("xfs_growfs", &["-d"], &mount.path, 0)?,
             Filesystem::Ext4 if grows_ext4_online()? => tool::run("resize2fs", &["-f"], &device.path, 0)?,
             Filesystem::Ext4 => return Err(Error::GrowsWhenStaged(id.clone())),

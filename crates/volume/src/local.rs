@@ -2,36 +2,65 @@
 
 use std::{
     fs::{self, OpenOptions},
+    io,
     path::{Path, PathBuf},
 };
 
 use orlop_api::Bytes;
 
 use crate::{
-    Content, Error, MountOptions, NewVolume, NodeTag, Observer, Pool, Result, Step, Usage, Volume, VolumeId, Volumes,
-    locks::Locks, loops, mounts::Table, pool, record::Record,
+    Content, Error, MountOptions, NewVolume, NodeTag, Observer, PodCgroups, Pool, Result, Step, Usage, Volume,
+    VolumeId, Volumes, block,
+    freeze::Freezer,
+    limits::Limiter,
+    locks::Locks,
+    loops,
+    mounts::Table,
+    pause::Pause,
+    pool::{self, NewFolder},
+    record::Record,
+    shelf::Shelf,
 };
 
 /// The volumes in a pool of this node.
 pub struct LocalVolumes {
     pub(crate) pool: Pool,
+    pub(crate) snapshots: Shelf,
+    pub(crate) groups: Shelf,
     pub(crate) locks: Locks,
-    tag: NodeTag,
+    pub(crate) freezer: Freezer,
+    pub(crate) limiter: Limiter,
+    pub(crate) pause: Pause,
+    pub(crate) tag: NodeTag,
     observer: Observer,
 }
 
 impl LocalVolumes {
-    /// Takes over a pool: removes what interrupted calls left behind, and detaches images that nobody has mounted.
-    pub fn open(pool: Pool, tag: NodeTag, observer: Observer) -> Result<Self> {
-        let volumes = Self { pool, locks: Locks::default(), tag, observer };
-        volumes.pool.sweep()?;
+    /// Takes over a pool: removes what interrupted calls left behind, detaches images that nobody has mounted, and thaws
+    /// what is frozen. Without the socket of a watchdog, no volume that is mounted can be copied.
+    pub fn open(pool: Pool, tag: NodeTag, observer: Observer, watchdog: Option<PathBuf>) -> Result<Self> {
+        pool.sweep()?;
+        let snapshots = Shelf::open(pool.path().with_file_name("snapshots"))?;
+        let groups = Shelf::open(pool.path().with_file_name("groups"))?;
+        let volumes = Self {
+            pool,
+            snapshots,
+            groups,
+            locks: Locks::default(),
+            freezer: Freezer::new(watchdog),
+            limiter: Limiter::new(PodCgroups::default()),
+            pause: Pause::default(),
+            tag,
+            observer,
+        };
         let mounts = Table::read()?;
         for id in volumes.pool.ids()? {
-            if let Some(device) = loops::find(&volumes.pool.image(&id))?
-                && mounts.of(&device).next().is_none()
-            {
+            let Some(device) = loops::find(&volumes.pool.image(&id))? else { continue };
+            if mounts.of(&device).next().is_none() {
                 tracing::info!(%id, device = %device.path.display(), "detaching an image that is not mounted");
                 device.detach()?;
+            } else if let Some(filesystem) = volumes.writable(&id)? {
+                filesystem.thaw_what_was_left()?;
             }
         }
         Ok(volumes)
@@ -43,6 +72,7 @@ impl LocalVolumes {
 
     /// The record of a volume, and its size; [`Error::NotFound`] if it is not there.
     pub(crate) fn load(&self, id: &VolumeId) -> Result<(Record, Bytes)> {
+        self.pool.check()?;
         let record = Record::read(&self.pool.record(id))?.ok_or_else(|| Error::NotFound(id.clone()))?;
         let image = self.pool.image(id);
         let size = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?.len();
@@ -50,14 +80,22 @@ impl LocalVolumes {
     }
 
     fn make(&self, id: &VolumeId, new: &NewVolume) -> Result<()> {
+        let (folder, filesystem_size) = match &new.source {
+            None => (self.make_empty(id, new)?, new.size()),
+            Some(source) => self.make_from(source, id, new)?,
+        };
+        Record::new(new, filesystem_size).write(&folder.record)?;
+        self.reached(Step::CreateRecorded);
+        self.pool.complete(&folder, id)?;
+        self.reached(Step::CreateNamed);
+        Ok(())
+    }
+
+    fn make_empty(&self, id: &VolumeId, new: &NewVolume) -> Result<NewFolder> {
         let size = new.size();
-        let folder = self.pool.promise(size, || {
+        let folder = self.pool.promise(size, new.provisioning, || {
             let folder = self.pool.begin(id)?;
-            OpenOptions::new()
-                .write(true)
-                .open(&folder.image)
-                .and_then(|image| image.set_len(size.0))
-                .map_err(Error::io("make the image", folder.image.display()))?;
+            self.lengthen_new(&folder, new)?;
             Ok(folder)
         })?;
         self.reached(Step::CreateReserved);
@@ -65,11 +103,15 @@ impl LocalVolumes {
             filesystem.format(&folder.image, size)?;
         }
         self.reached(Step::CreateFormatted);
-        Record::new(new, size).write(&folder.record)?;
-        self.reached(Step::CreateRecorded);
-        self.pool.complete(&folder, id)?;
-        self.reached(Step::CreateNamed);
-        Ok(())
+        Ok(folder)
+    }
+
+    /// Gives a new image its size, and if it is thick its bytes.
+    pub(crate) fn lengthen_new(&self, folder: &NewFolder, new: &NewVolume) -> Result<()> {
+        let fail = || Error::io("make the image", folder.image.display());
+        let image = OpenOptions::new().write(true).open(&folder.image).map_err(fail())?;
+        self.pool.allocate(&image, new.size(), new.provisioning)?;
+        image.set_len(new.size().0).map_err(fail())
     }
 }
 
@@ -93,6 +135,7 @@ impl Volumes for LocalVolumes {
 
     fn delete(&self, id: &VolumeId) -> Result<()> {
         let _turn = self.locks.take(id)?;
+        self.pool.check()?;
         let image = self.pool.image(id);
         if !image.try_exists().map_err(Error::io("look for", image.display()))? {
             return Ok(());
@@ -142,7 +185,10 @@ impl Volumes for LocalVolumes {
     fn unstage(&self, id: &VolumeId, at: &Path) -> Result<()> {
         let _turn = self.locks.take(id)?;
         self.unmount(id, at)?;
+        self.unbind_staged(id, at)?;
         self.reached(Step::UnstageUnmounted);
+        self.detach_block(id)?;
+        self.reached(Step::UnstageDetached);
         Ok(())
     }
 
@@ -155,12 +201,7 @@ impl Volumes for LocalVolumes {
         let _turn = self.locks.take(id)?;
         self.unmount(id, target)?;
         self.reached(Step::UnpublishUnmounted);
-        match fs::remove_dir(target) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", target.display())(error))
-            }
-            _ => Ok(()),
-        }
+        remove_target(target)
     }
 
     fn expand(&self, id: &VolumeId, size: Bytes) -> Result<Bytes> {
@@ -171,10 +212,24 @@ impl Volumes for LocalVolumes {
     fn paths(&self, id: &VolumeId) -> Result<Vec<PathBuf>> {
         self.load(id)?;
         let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(Vec::new()) };
-        Ok(Table::read()?.of(&device).map(|mount| mount.path.clone()).collect())
+        let table = Table::read()?;
+        Ok(table.of(&device).filter(|mount| !block::is_staged(mount)).map(|mount| mount.path.clone()).collect())
     }
 
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage> {
         self.measure(id, at)
+    }
+}
+
+/// Removes what `publish` made for a volume: a directory, or a file that a block device was bound to.
+fn remove_target(target: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(target) {
+        Ok(found) if found.is_dir() => fs::remove_dir(target),
+        Ok(_) => fs::remove_file(target),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", target.display())(error)),
+        _ => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! Loop devices: attaching an image with direct I/O in one step, finding the device of an image, detaching.
 
 use std::{
+    ffi::c_int,
     fs::{self, File, OpenOptions},
     io,
     os::{
@@ -52,10 +53,18 @@ impl Inode {
     }
 }
 
+/// When a device lets go of its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detach {
+    /// When nobody uses it any more, whatever becomes of us.
+    WhenUnused,
+    /// When it is asked to: between staging a block volume and a pod's opening it nobody does.
+    WhenAsked,
+}
+
 /// Attaches an image to a free device: with direct I/O, so that pages are cached once and a full pool is an error at
-/// the write that meets it; with autoclear, so that the device is gone with its last user, whatever becomes of us; and
-/// in one step, so that nobody ever sees it half configured.
-pub(crate) fn attach(image: &Path) -> Result<Device> {
+/// the write that meets it; and in one step, so that nobody ever sees it half configured.
+pub(crate) fn attach(image: &Path, detach: Detach) -> Result<Device> {
     let backing =
         OpenOptions::new().read(true).write(true).open(image).map_err(Error::io("open the image", image.display()))?;
     let control = OpenOptions::new()
@@ -66,10 +75,12 @@ pub(crate) fn attach(image: &Path) -> Result<Device> {
     for _ in 0..ATTEMPTS {
         let path = PathBuf::from(format!("/dev/loop{}", free(&control)?));
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", path.display()))?;
-        match configure(&file, &backing) {
+        match configure(&file, &backing, detach) {
             Ok(()) => {
                 let device = Device::new(path, file)?;
                 device.require_direct_io(image)?;
+                // A device keeps that from its former use.
+                device.set_read_only(false)?;
                 return Ok(device);
             }
             Err(Errno::BUSY) => {}
@@ -160,6 +171,32 @@ impl Device {
         Ok(())
     }
 
+    /// Has the device pass discards on to its image, or refuse them, by which a thick image would lose its bytes. A device
+    /// keeps that from its former use.
+    pub(crate) fn allow_discards(&self, allowed: bool) -> Result<()> {
+        /// What is discarded at a time; each block size divides it.
+        const MOST: &str = "1073741824";
+        let (major, minor) = self.number;
+        let path = format!("/sys/dev/block/{major}:{minor}/queue/discard_max_bytes");
+        fs::write(&path, if allowed { MOST } else { "0" }).map_err(Error::io("turn discards on or off by", path))
+    }
+
+    /// Is it on its way out: will it let go of its image when nobody uses it any more?
+    pub(crate) fn detaches_when_unused(&self) -> Result<bool> {
+        let (_, flags) = backing(&self.file).map_err(Error::io("ask for the state of", self.path.display()))?;
+        Ok(flags & kernel::LO_FLAGS_AUTOCLEAR as u32 != 0)
+    }
+
+    /// Makes the device refuse writes, or accept them.
+    #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
+    pub(crate) fn set_read_only(&self, read_only: bool) -> Result<()> {
+        /// From `linux/fs.h`.
+        const BLKROSET: Opcode = ioctl::opcode::none(0x12, 93);
+        // SAFETY: BLKROSET reads a C `int`, which outlives the call.
+        unsafe { ioctl::ioctl(&self.file, Setter::<BLKROSET, c_int>::new(c_int::from(read_only))) }
+            .map_err(Error::io("make read-only or writable", self.path.display()))
+    }
+
     /// Makes the device as large as its image, also while it is mounted.
     #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
     pub(crate) fn refresh_size(&self) -> Result<()> {
@@ -204,12 +241,15 @@ fn free(control: &File) -> Result<u32> {
 
 /// Attaches `backing` to `device` with everything set at once.
 #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
-fn configure(device: &File, backing: &File) -> rustix::io::Result<()> {
+fn configure(device: &File, backing: &File, detach: Detach) -> rustix::io::Result<()> {
     // SAFETY: the structure holds integers only, for which zero is a value.
     let mut config: kernel::loop_config = unsafe { std::mem::zeroed() };
     config.fd = backing.as_raw_fd().cast_unsigned();
     config.block_size = BLOCK_SIZE;
-    config.info.lo_flags = kernel::LO_FLAGS_DIRECT_IO as u32 | kernel::LO_FLAGS_AUTOCLEAR as u32;
+    config.info.lo_flags = kernel::LO_FLAGS_DIRECT_IO as u32;
+    if detach == Detach::WhenUnused {
+        config.info.lo_flags |= kernel::LO_FLAGS_AUTOCLEAR as u32;
+    }
     // SAFETY: LOOP_CONFIGURE reads a `loop_config`, which outlives the call.
     unsafe { ioctl::ioctl(device, Setter::<{ kernel::LOOP_CONFIGURE as Opcode }, _>::new(config)) }
 }

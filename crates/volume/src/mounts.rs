@@ -2,14 +2,16 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
-    os::unix::ffi::OsStringExt as _,
+    fs::{self, File},
+    io,
+    os::{fd::AsFd as _, unix::ffi::OsStringExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::{
+    fs::{AtFlags, StatxFlags, statx},
     io::Errno,
-    mount::{self, MountFlags, UnmountFlags},
+    mount::{self, FsOpenFlags, MountFlags, UnmountFlags},
 };
 
 use crate::{Error, Filesystem, MountOptions, Result, loops::Device, options};
@@ -17,15 +19,57 @@ use crate::{Error, Filesystem, MountOptions, Result, loops::Device, options};
 /// One line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mount {
+    /// Tells it from all other mounts, as statx(2) does.
+    pub id: u64,
     /// The number of the filesystem's device.
     pub device: (u32, u32),
+    /// What of the filesystem is mounted: `/`, or the directory or file that was bound.
+    root: PathBuf,
     pub path: PathBuf,
     pub flags: MountFlags,
+    filesystem: String,
+    /// What was mounted, for most filesystems the path of a device.
+    pub source: PathBuf,
+    /// The filesystem refuses writes that this mount would allow: it has met an error.
+    pub has_failed: bool,
 }
 
 impl Mount {
+    /// The filesystem of the devices' nodes.
+    const NODES: &str = "devtmpfs";
+
+    /// Is it the filesystem on that device, or the node of the device itself?
+    pub(crate) fn is_of(&self, device: &Device) -> bool {
+        match self.filesystem.as_str() {
+            // A btrfs has a number of its own here, because it could be on several devices.
+            "btrfs" => self.source == device.path,
+            Self::NODES => {
+                self.root.parent() == Some(Path::new("/")) && self.root.file_name() == device.path.file_name()
+            }
+            _ => self.device == device.number,
+        }
+    }
+
+    /// Is it a device's node rather than a filesystem?
+    pub(crate) fn is_node(&self) -> bool {
+        self.filesystem == Self::NODES
+    }
+
     pub(crate) fn is_read_only(&self) -> bool {
         self.flags.contains(MountFlags::RDONLY)
+    }
+
+    /// Opens the directory that is mounted. What is found at the path must be this very mount: something else may be
+    /// mounted over it, and to freeze that would stop somebody else.
+    pub(crate) fn open(&self) -> Result<File> {
+        let directory = File::open(&self.path).map_err(Error::io("open", self.path.display()))?;
+        let found = statx(&directory, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+            .map_err(Error::io("look at", self.path.display()))?;
+        if found.stx_mnt_id != self.id {
+            let hidden = io::Error::other("another mount hides it: unmount that first");
+            return Err(Error::io("reach what is mounted at", self.path.display())(hidden));
+        }
+        Ok(directory)
     }
 }
 
@@ -49,24 +93,31 @@ impl Table {
         self.0.iter().rev().find(|mount| mount.path == path)
     }
 
-    /// Where the device is mounted.
-    pub(crate) fn of<'a>(&'a self, device: &Device) -> impl Iterator<Item = &'a Mount> {
-        let number = device.number;
-        self.0.iter().filter(move |mount| mount.device == number)
+    /// Where the device's filesystem is mounted, or the device itself bound.
+    pub(crate) fn of<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a Mount> {
+        self.0.iter().filter(|mount| mount.is_of(device))
     }
 }
 
 /// Reads a line of `/proc/self/mountinfo`, as `proc_pid_mountinfo(5)` describes it.
 fn parse(line: &[u8]) -> Option<Mount> {
+    let text = |field| std::str::from_utf8(field).ok();
+    let path = |field| PathBuf::from(OsString::from_vec(unescape(field)));
     let mut fields = line.split(|byte| *byte == b' ');
-    let number = std::str::from_utf8(fields.nth(2)?).ok()?;
-    let (major, minor) = number.split_once(':')?;
-    let path = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
-    let flags = options::flags_of(std::str::from_utf8(fields.next()?).ok()?);
+    let id = text(fields.next()?)?.parse().ok()?;
+    let (major, minor) = text(fields.nth(1)?)?.split_once(':')?;
+    let device = (major.parse().ok()?, minor.parse().ok()?);
+    let (root, at) = (path(fields.next()?), path(fields.next()?));
+    let flags = options::flags_of(text(fields.next()?)?);
     // Optional fields end with a dash; then come the type, the source, and the options of the filesystem itself.
-    let mut rest = fields.skip_while(|field| *field != b"-").skip(3);
-    let shared = options::flags_of(&String::from_utf8_lossy(rest.next()?)) & MountFlags::RDONLY;
-    Some(Mount { device: (major.parse().ok()?, minor.parse().ok()?), path, flags: flags | shared })
+    let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
+    let (filesystem, source) = (text(rest.next()?)?.to_owned(), path(rest.next()?));
+    let options = String::from_utf8_lossy(rest.next()?);
+    let shared = options::flags_of(&options) & MountFlags::RDONLY;
+    // btrfs goes read-only by itself, and ext4 has words of its own for that.
+    let has_failed = shared.difference(flags).contains(MountFlags::RDONLY)
+        || options.split(',').any(|option| ["emergency_ro", "shutdown"].contains(&option));
+    Some(Mount { id, device, root, path: at, flags: flags | shared, filesystem, source, has_failed })
 }
 
 /// Undoes the kernel's escapes: a backslash and three octal digits.
@@ -91,8 +142,23 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 
 /// Mounts a device.
 pub(crate) fn mount(device: &Device, at: &Path, filesystem: Filesystem, options: &MountOptions) -> Result<()> {
-    mount::mount(&device.path, at, filesystem.name(), options.flags, options.data.as_c_str())
+    mount::mount(&device.path, at, filesystem.name(), options.flags, options.data_for(filesystem).as_c_str())
         .map_err(Error::io("mount", format!("{} as {filesystem} at {}", device.path.display(), at.display())))
+}
+
+/// Replays the journal of the filesystem on a device, by having the kernel mount it without showing it anywhere: nothing
+/// is left of that, whatever becomes of this process.
+pub(crate) fn replay(device: &Device, filesystem: Filesystem) -> Result<()> {
+    let context = mount::fsopen(filesystem.name(), FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(Error::io("replay the journal of", device.path.display()))?;
+    mount::fsconfig_set_string(context.as_fd(), "source", &device.path)
+        .and_then(|()| match filesystem {
+            // It may be a copy of what is mounted elsewhere, which has the same identity.
+            Filesystem::Xfs => mount::fsconfig_set_flag(context.as_fd(), "nouuid"),
+            Filesystem::Ext4 | Filesystem::Btrfs => Ok(()),
+        })
+        .and_then(|()| mount::fsconfig_create(context.as_fd()))
+        .map_err(Error::io("replay the journal of", format!("the {filesystem} on {}", device.path.display())))
 }
 
 /// Makes the filesystem that is mounted at `from` appear at `to` too.

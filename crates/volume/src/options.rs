@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use rustix::mount::MountFlags;
 
-use crate::{Error, Result};
+use crate::{Error, Filesystem, Result};
 
 /// Options of a mount that were checked.
 #[derive(Debug, Clone)]
@@ -67,6 +67,32 @@ impl MountOptions {
         // No option has a NUL, because each has only the characters that are allowed above.
         let data = CString::new(data.join(",")).unwrap_or_default();
         Ok(Self { flags, data })
+    }
+
+    /// An error if that option is among those that the filesystem is told.
+    pub(crate) fn refuse(&self, option: &str, why: &'static str) -> Result<()> {
+        let told = self.data.to_string_lossy();
+        if told
+            .split(',')
+            .any(|told| told == option || told.strip_prefix(option).is_some_and(|rest| rest.starts_with('=')))
+        {
+            return Err(Error::MountOption(option.to_owned(), why));
+        }
+        Ok(())
+    }
+}
+
+impl MountOptions {
+    /// What a filesystem is told. Discarding is the pool's to schedule, and btrfs does it unless told otherwise.
+    pub(crate) fn data_for(&self, filesystem: Filesystem) -> CString {
+        match filesystem {
+            Filesystem::Btrfs => {
+                let data = [b"nodiscard".as_slice(), self.data.as_bytes()].join(&b',');
+                // Neither half has a NUL. A comma at the end is no option.
+                CString::new(data).unwrap_or_default()
+            }
+            Filesystem::Xfs | Filesystem::Ext4 => self.data.clone(),
+        }
     }
 }
 

@@ -1,13 +1,14 @@
-//! What is written beside a volume's image. The image's length is the volume's size, and the only place that says so.
+//! What is written beside the image of a volume or a snapshot. The image's length is its size, and the only place that
+//! says so.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, time::SystemTime};
 
 use orlop_api::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Content, Error, Limits, NewVolume, Provisioning, Result, Source, durable};
+use crate::{Content, Error, GroupId, Limits, NewVolume, Provisioning, Result, Source, VolumeId, durable};
 
-/// The present version of the record. A reader refuses a later one.
+/// The present version of the records. A reader refuses a later one.
 const FORMAT: u32 = 1;
 
 /// A volume's record.
@@ -30,6 +31,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Of a new volume, in which the filesystem has that size.
     pub(crate) fn new(new: &NewVolume, filesystem_size: Bytes) -> Self {
         let NewVolume { name, content, provisioning, source, limits, .. } = new.clone();
         Self { format: FORMAT, name, content, provisioning, source, limits, filesystem_size }
@@ -37,23 +39,104 @@ impl Record {
 
     /// The record at `path`, or `None` if there is no such file.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        let damaged = |reason| Error::Damaged { path: path.to_owned(), reason };
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", path.display())(error)),
-        };
-        let record: Self = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        if record.format > FORMAT {
-            return Err(damaged(format!("it has format {}, which a later release of Orlop wrote", record.format)));
-        }
-        Ok(Some(record))
+        read(path)
     }
 
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_vec_pretty(self).map_err(Error::io("encode", path.display()))?;
-        durable::replace(path, &text).map_err(Error::io("write", path.display()))
+        write(path, self)
     }
+}
+
+/// A snapshot's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SnapshotRecord {
+    format: u32,
+    /// The name that the snapshot was asked for by.
+    pub name: String,
+    pub volume: VolumeId,
+    pub content: Content,
+    /// As in the volume's record at that moment.
+    pub filesystem_size: Bytes,
+    pub taken: SystemTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+}
+
+impl SnapshotRecord {
+    /// Of a snapshot that is being taken.
+    pub(crate) fn new(name: &str, volume: &VolumeId, of: &Record, group: Option<GroupId>) -> Self {
+        Self {
+            format: FORMAT,
+            name: name.to_owned(),
+            volume: volume.clone(),
+            content: of.content,
+            filesystem_size: of.filesystem_size,
+            taken: SystemTime::now(),
+            group,
+        }
+    }
+
+    /// The record at `path`, or `None` if there is no such file.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
+        read(path)
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        write(path, self)
+    }
+}
+
+/// A group's record. Its snapshots have records of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct GroupRecord {
+    format: u32,
+    /// The name that the group was asked for by.
+    pub name: String,
+    pub taken: SystemTime,
+}
+
+impl GroupRecord {
+    /// Of a group that is being taken.
+    pub(crate) fn new(name: &str) -> Self {
+        Self { format: FORMAT, name: name.to_owned(), taken: SystemTime::now() }
+    }
+
+    /// The record at `path`, or `None` if there is no such file.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
+        read(path)
+    }
+
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        write(path, self)
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    /// What all records, also later ones, have.
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+
+    let damaged = |reason| Error::Damaged { path: path.to_owned(), reason };
+    let invalid = |error: serde_json::Error| damaged(error.to_string());
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path.display())(error)),
+    };
+    let Head { format } = serde_json::from_slice(&text).map_err(invalid)?;
+    if format > FORMAT {
+        return Err(damaged(format!("it has format {format}, which a later release of Orlop wrote")));
+    }
+    serde_json::from_slice(&text).map(Some).map_err(invalid)
+}
+
+fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    let text = serde_json::to_vec_pretty(record).map_err(Error::io("encode", path.display()))?;
+    durable::replace(path, &text).map_err(Error::io("write", path.display()))
 }
 
 #[cfg(test)]

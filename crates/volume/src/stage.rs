@@ -7,10 +7,10 @@ use std::{
 };
 
 use orlop_api::Bytes;
-use rustix::fs::statvfs;
+use rustix::{fs::statvfs, mount::MountFlags};
 
 use crate::{
-    Content, Error, LocalVolumes, MountOptions, Result, Step, Usage, VolumeId, loops,
+    Content, Error, LocalVolumes, MountOptions, Result, Step, Usage, VolumeId, block, loops,
     loops::Device,
     mounts::{self, Table},
 };
@@ -20,25 +20,35 @@ impl LocalVolumes {
         let (mut record, size) = self.load(id)?;
         let at = fs::canonicalize(at).map_err(Error::io("find the staging directory", at.display()))?;
         let image = self.pool.image(id);
-        let device = match loops::find(&image)? {
-            Some(device) => device,
-            None => loops::attach(&image)?,
+        let device = match (record.content, loops::find(&image)?) {
+            (Content::Block, _) => block::attach(id, &image)?,
+            (Content::Filesystem(_), Some(device)) => device,
+            (Content::Filesystem(_), None) => loops::attach(&image, loops::Detach::WhenUnused)?,
         };
+        self.prepare(&record, &device, options)?;
         self.reached(Step::StageAttached);
         let table = Table::read()?;
-        match table.at(&at) {
-            Some(mount) if mount.device == device.number => {}
+        // No volume is mounted over another one, of either kind.
+        match table.at(&at).or_else(|| table.at(&block::node(&at))) {
+            Some(mount) if mount.is_of(&device) => {}
             Some(_) => return Err(Error::Occupied { id: id.clone(), path: at }),
-            None => {
-                if table.of(&device).next().is_none() {
-                    self.grow_unmounted(id, &mut record, size, &device)?;
-                }
-                if let Content::Filesystem(filesystem) = record.content {
+            None => match record.content {
+                Content::Filesystem(filesystem) => {
+                    if table.of(&device).next().is_none() {
+                        self.grow_unmounted(id, &mut record, size, &device)?;
+                    }
                     mounts::mount(&device, &at, filesystem, options)?;
                 }
-            }
+                Content::Block => mounts::bind(&device.path, &block::make_file(&block::node(&at))?)?,
+            },
         }
         self.reached(Step::StageMounted);
+        if record.content == Content::Block {
+            if options.flags.contains(MountFlags::RDONLY) {
+                self.restrict(id, &block::node(&at))?;
+            }
+            block::follow_flags(&device)?;
+        }
         match self.grow_mounted(id, &mut record, size, &device) {
             // The volume is usable as it is, and whoever asked for the growth is told when they ask again.
             Err(error @ Error::GrowsWhenStaged(_)) => {
@@ -51,24 +61,38 @@ impl LocalVolumes {
 
     pub(crate) fn bind(&self, id: &VolumeId, staged: &Path, target: &Path, read_only: bool) -> Result<()> {
         let not_staged = || Error::NotStaged { id: id.clone(), path: staged.to_owned() };
-        self.load(id)?;
+        let (record, _) = self.load(id)?;
         let device = loops::find(&self.pool.image(id))?.ok_or_else(not_staged)?;
         let staged = canonical(staged)?.ok_or_else(not_staged)?;
-        if Table::read()?.at(&staged).is_none_or(|mount| mount.device != device.number) {
+        let (seen, bound) = match record.content {
+            Content::Filesystem(_) => (staged.clone(), staged.as_path()),
+            Content::Block => (block::node(&staged), device.path.as_path()),
+        };
+        if Table::read()?.at(&seen).is_none_or(|mount| !mount.is_of(&device)) {
             return Err(not_staged());
         }
-        let target = make_directory(target)?;
+        let target = match record.content {
+            Content::Filesystem(_) => make_directory(target)?,
+            Content::Block => block::make_file(target)?,
+        };
         match Table::read()?.at(&target) {
-            None => mounts::bind(&staged, &target)?,
-            Some(mount) if mount.device == device.number => {}
+            None => mounts::bind(bound, &target)?,
+            Some(mount) if mount.is_of(&device) => {}
             Some(_) => return Err(Error::Occupied { id: id.clone(), path: target }),
         }
         self.reached(Step::PublishBound);
-        match Table::read()?.at(&target) {
-            // A volume that is read-only where it is staged is so everywhere.
-            Some(mount) if read_only && !mount.is_read_only() => mounts::set_read_only(mount, true),
-            Some(_) => Ok(()),
-            None => Err(Error::NotMounted { id: id.clone(), path: target }),
+        if read_only {
+            self.restrict(id, &target)?;
+        }
+        if record.content == Content::Block { block::follow_flags(&device) } else { Ok(()) }
+    }
+
+    /// Makes the mount of the volume at `path` read-only. A volume that is read-only where it is staged is so everywhere.
+    fn restrict(&self, id: &VolumeId, path: &Path) -> Result<()> {
+        match Table::read()?.at(path) {
+            Some(mount) if mount.is_read_only() => Ok(()),
+            Some(mount) => mounts::set_read_only(mount, true),
+            None => Err(Error::NotMounted { id: id.clone(), path: path.to_owned() }),
         }
     }
 
@@ -81,9 +105,10 @@ impl LocalVolumes {
         for _ in 0..LAYERS {
             let table = Table::read()?;
             let Some(mount) = table.at(&path) else { return Ok(()) };
-            if device.as_ref().is_none_or(|device| mount.device != device.number) {
+            if device.as_ref().is_none_or(|device| !mount.is_of(device)) {
                 return Err(Error::Occupied { id: id.clone(), path });
             }
+            self.let_go(id, mount);
             mounts::unmount(&path)?;
         }
         Err(Error::Occupied { id: id.clone(), path })
@@ -94,7 +119,7 @@ impl LocalVolumes {
         let not_mounted = || Error::NotMounted { id: id.clone(), path: at.to_owned() };
         let path = canonical(at)?.ok_or_else(not_mounted)?;
         let device = self.device(id)?.ok_or_else(not_mounted)?;
-        if Table::read()?.at(&path).is_none_or(|mount| mount.device != device.number) {
+        if Table::read()?.at(&path).is_none_or(|mount| mount.is_node() || !mount.is_of(&device)) {
             return Err(not_mounted());
         }
         let stat = statvfs(&path).map_err(Error::io("measure", path.display()))?;
@@ -109,7 +134,7 @@ impl LocalVolumes {
     }
 
     /// The device that the volume is attached to, if any.
-    fn device(&self, id: &VolumeId) -> Result<Option<Device>> {
+    pub(crate) fn device(&self, id: &VolumeId) -> Result<Option<Device>> {
         let image = self.pool.image(id);
         if image.try_exists().map_err(Error::io("look for", image.display()))? { loops::find(&image) } else { Ok(None) }
     }

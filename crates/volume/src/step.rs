@@ -8,6 +8,12 @@ use std::{fmt, str::FromStr};
 pub enum Step {
     /// The image is there, in a directory under a temporary name.
     CreateReserved,
+    /// The volume from which a clone is made is frozen.
+    CloneFrozen,
+    /// The source's image is copied; its volume is still frozen, if it is a volume in use.
+    CloneCopied,
+    /// The clone has its own identity.
+    CloneIdentified,
     /// The image is formatted.
     CreateFormatted,
     /// The record is beside the image.
@@ -16,13 +22,15 @@ pub enum Step {
     CreateNamed,
     /// The image is attached to a loop device.
     StageAttached,
-    /// The filesystem is mounted.
+    /// The filesystem is mounted, or the block device bound.
     StageMounted,
-    /// The filesystem is unmounted from where it was staged.
+    /// The volume is unmounted from where it was staged.
     UnstageUnmounted,
-    /// The filesystem is bound to the target, and not yet made read-only there.
+    /// The block volume is detached.
+    UnstageDetached,
+    /// The volume is bound to the target, and not yet made read-only there.
     PublishBound,
-    /// The filesystem is unmounted from the target, whose directory is still there.
+    /// The volume is unmounted from the target, of which the directory or file is still there.
     UnpublishUnmounted,
     /// The image has its new size.
     GrowImage,
@@ -36,18 +44,54 @@ pub enum Step {
     DeleteRenamed,
     /// The volume's directory is gone.
     DeleteRemoved,
+    /// The snapshot's directory is there under a temporary name, with its record.
+    SnapshotIntended,
+    /// The volume is frozen.
+    SnapshotFrozen,
+    /// The volume's image is copied, and the volume is still frozen.
+    SnapshotCloned,
+    /// The volume is thawed.
+    SnapshotThawed,
+    /// The copy is durable.
+    SnapshotSynced,
+    /// The snapshot has its name.
+    SnapshotNamed,
+    /// The snapshot's directory has a temporary name.
+    SnapshotDeleteRenamed,
+    /// The snapshot's directory is gone.
+    SnapshotDeleteRemoved,
+    /// The group's directory is there under a temporary name, with all records.
+    GroupIntended,
+    /// All its volumes are frozen.
+    GroupFrozen,
+    /// All images are copied, and the volumes are still frozen.
+    GroupCloned,
+    /// All volumes are thawed.
+    GroupThawed,
+    /// All copies are durable.
+    GroupSynced,
+    /// The group has its name, and all its snapshots are there.
+    GroupNamed,
+    /// The group's directory has a temporary name, and none of its snapshots is there.
+    GroupDeleteRenamed,
+    /// The group's directory is gone.
+    GroupDeleteRemoved,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 35] = [
         Self::CreateReserved,
+        Self::CloneFrozen,
+        Self::CloneCopied,
+        Self::CloneIdentified,
         Self::CreateFormatted,
         Self::CreateRecorded,
         Self::CreateNamed,
         Self::StageAttached,
         Self::StageMounted,
         Self::UnstageUnmounted,
+        Self::UnstageDetached,
         Self::PublishBound,
         Self::UnpublishUnmounted,
         Self::GrowImage,
@@ -56,6 +100,22 @@ impl Step {
         Self::GrowRecorded,
         Self::DeleteRenamed,
         Self::DeleteRemoved,
+        Self::SnapshotIntended,
+        Self::SnapshotFrozen,
+        Self::SnapshotCloned,
+        Self::SnapshotThawed,
+        Self::SnapshotSynced,
+        Self::SnapshotNamed,
+        Self::SnapshotDeleteRenamed,
+        Self::SnapshotDeleteRemoved,
+        Self::GroupIntended,
+        Self::GroupFrozen,
+        Self::GroupCloned,
+        Self::GroupThawed,
+        Self::GroupSynced,
+        Self::GroupNamed,
+        Self::GroupDeleteRenamed,
+        Self::GroupDeleteRemoved,
     ];
 }
 

@@ -125,3 +125,6 @@ fn require_members(group: &Group, snapshot_ids: &[String]) -> Result<(), Refusal
         )))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,9 @@ use std::{
 };
 
 use orlop_api::Bytes;
-use orlop_volume::{Content, Filesystem, Limits, NewVolume, Provisioning, Step, Storage, Volume, VolumeId, unobserved};
+use orlop_volume::{
+    Content, Filesystem, Limits, NewVolume, Provisioning, Step, Storage, Volume, VolumeId, Volumes as _, unobserved,
+};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::world::{self, Folder, attached_below, mounts_below, new, options};

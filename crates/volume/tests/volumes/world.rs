@@ -8,7 +8,7 @@ use std::{
 use orlop_api::Bytes;
 use orlop_volume::{
     Content, FakeVolumes, Filesystem, Limits, LocalVolumes, MountOptions, NewVolume, NodeTag, Observer, Overcommit,
-    Pool, PoolFile, Provisioning, Storage, Volume, Volumes, unobserved,
+    Pool, PoolFile, Provisioning, Storage, Volume, unobserved,
 };
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
