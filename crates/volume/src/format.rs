@@ -65,7 +65,12 @@ impl Filesystem {
                 // Nothing to zero in the background, because a new image reads as zeros; and no blocks kept for root,
                 // because a volume has one user. Checksums do not depend on the UUID, so that a clone gets its own at once.
                 const EXTENDED: &str = "nodiscard,lazy_journal_init=1,lazy_itable_init=1,assume_storage_prezeroed=1";
-                tool::run("mkfs.ext4", &["-q", "-F", "-b", &block, "-m", "0", "-O", "metadata_csum_seed", "-E", EXTENDED], image, 0)
+                tool::run(
+                    "mkfs.ext4",
+                    &["-q", "-F", "-b", &block, "-m", "0", "-O", "metadata_csum_seed", "-E", EXTENDED],
+                    image,
+                    0,
+                )
             }
             // No discard, quiet, and over a leftover, as above.
             Self::Btrfs => tool::run("mkfs.btrfs", &["-K", "-q", "-f", "-s", &block], image, 0),

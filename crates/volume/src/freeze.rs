@@ -106,7 +106,10 @@ impl<'a> Frozen<'a> {
         let mut result = Ok(());
         for (Writable { id, directory }, start) in self.filesystems.drain(..) {
             let thawed = match thaw(directory) {
-                Ok(true) => Ok(remember(self.times, start.elapsed())),
+                Ok(true) => {
+                    remember(self.times, start.elapsed());
+                    Ok(())
+                }
                 Ok(false) => Err(Error::ThawedEarly(id.clone())),
                 Err(error) => Err(Error::io("thaw", id)(error)),
             };

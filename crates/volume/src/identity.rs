@@ -44,11 +44,7 @@ pub(crate) fn renew(filesystem: Filesystem, image: &Path) -> Result<()> {
 /// Replays the journal of the filesystem in an image.
 fn replay(filesystem: Filesystem, image: &Path) -> Result<()> {
     mounts::replay(&loops::attach(image, loops::Detach::WhenUnused)?, filesystem)?;
-    if loops::is_released(image)? {
-        Ok(())
-    } else {
-        Err(Error::io("detach", image.display())(rustix::io::Errno::BUSY))
-    }
+    if loops::is_released(image)? { Ok(()) } else { Err(Error::io("detach", image.display())(rustix::io::Errno::BUSY)) }
 }
 
 /// The bytes of an image at an offset.

@@ -147,7 +147,11 @@ impl NewVolume {
         };
         crate::Error::Conflict {
             name: self.name.clone(),
-            present: format!("a volume of {} of {}", described(with.provisioning, with.content, &with.source), with.size),
+            present: format!(
+                "a volume of {} of {}",
+                described(with.provisioning, with.content, &with.source),
+                with.size
+            ),
             asked: format!("{} of {sizes}", described(self.provisioning, self.content, &self.source)),
         }
     }

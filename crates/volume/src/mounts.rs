@@ -41,7 +41,9 @@ impl Mount {
         match self.filesystem.as_str() {
             // A btrfs has a number of its own here, because it could be on several devices.
             "btrfs" => self.source == device.path,
-            Self::NODES => self.root.parent() == Some(Path::new("/")) && self.root.file_name() == device.path.file_name(),
+            Self::NODES => {
+                self.root.parent() == Some(Path::new("/")) && self.root.file_name() == device.path.file_name()
+            }
             _ => self.device == device.number,
         }
     }

@@ -6,9 +6,7 @@ use std::{fs, io, path::Path, time::SystemTime};
 use orlop_api::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{
-    Content, Error, GroupId, Limits, NewVolume, Provisioning, Result, Source, VolumeId, durable,
-};
+use crate::{Content, Error, GroupId, Limits, NewVolume, Provisioning, Result, Source, VolumeId, durable};
 
 /// The present version of the records. A reader refuses a later one.
 const FORMAT: u32 = 1;

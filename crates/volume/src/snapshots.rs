@@ -12,7 +12,8 @@ use std::{
 use orlop_api::Bytes;
 
 use crate::{
-    Content, Error, Extent, Group, GroupId, LocalVolumes, Provisioning, Result, Snapshot, SnapshotId, Snapshots, Step, VolumeId,
+    Content, Error, Extent, Group, GroupId, LocalVolumes, Provisioning, Result, Snapshot, SnapshotId, Snapshots, Step,
+    VolumeId,
     clones::share,
     durable,
     freeze::Writable,
@@ -219,7 +220,8 @@ impl Snapshots for LocalVolumes {
     }
 
     fn get_snapshot(&self, id: &SnapshotId) -> Result<Snapshot> {
-        let Stored { record: SnapshotRecord { name, volume, content, taken, group, .. }, size, .. } = self.stored(id)?;
+        let Stored { record: SnapshotRecord { name, volume, content, taken, group, .. }, size, .. } =
+            self.stored(id)?;
         Ok(Snapshot { id: id.clone(), name, volume, size, content, taken, group })
     }
 
@@ -246,7 +248,7 @@ impl Snapshots for LocalVolumes {
         let _turn = self.locks.take(&id)?;
         let volumes: BTreeSet<_> = volumes.iter().cloned().collect();
         match self.get_group(&id) {
-            Ok(present) => return present.is_of(&volumes),
+            Ok(present) => return present.require(&volumes),
             Err(Error::NoGroup(_)) => {}
             Err(error) => return Err(error),
         }
@@ -297,7 +299,7 @@ impl Snapshots for LocalVolumes {
 
 impl Group {
     /// The group itself, if it is one of these volumes.
-    fn is_of(self, volumes: &BTreeSet<VolumeId>) -> Result<Self> {
+    fn require(self, volumes: &BTreeSet<VolumeId>) -> Result<Self> {
         let present: BTreeSet<_> = self.snapshots.iter().map(|snapshot| snapshot.volume.clone()).collect();
         if present == *volumes {
             return Ok(self);
