@@ -37,8 +37,11 @@ impl LocalVolumes {
         let fail = || Error::io("lengthen", path.display());
         self.pool.promise(Bytes(to.0 - from.0), provisioning, || {
             let image = OpenOptions::new().write(true).open(&path).map_err(fail())?;
-            // Before the length, which is the promise.
-            self.pool.allocate(&image, to, provisioning)?;
+            if let Err(error) = self.pool.allocate(&image, to, provisioning) {
+                // What was allocated beyond the end goes back.
+                image.set_len(from.0).map_err(fail())?;
+                return Err(error);
+            }
             image.set_len(to.0).and_then(|()| image.sync_all()).map_err(fail())
         })
     }

@@ -3,21 +3,27 @@
 //! implement. Nothing here knows of Kubernetes or of CSI, and nothing is asynchronous.
 
 mod block;
+mod cgroups;
 mod clones;
 mod durable;
 mod error;
+mod extents;
 mod fake;
+mod fiemap;
 mod format;
 mod freeze;
 mod grow;
+mod health;
 mod id;
 mod identity;
+mod limits;
 mod local;
 mod locks;
 mod loops;
 mod model;
 mod mounts;
 mod options;
+mod pause;
 mod pool;
 mod record;
 mod shelf;
@@ -25,6 +31,7 @@ mod snapshots;
 mod stage;
 mod step;
 mod tool;
+mod trim;
 mod upkeep;
 pub mod watchdog;
 
@@ -32,6 +39,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_api::Bytes;
 
+pub use cgroups::PodCgroups;
 pub use error::Error;
 pub use fake::FakeVolumes;
 pub use format::Filesystem;
@@ -42,7 +50,7 @@ pub use model::{
     Usage, Volume,
 };
 pub use options::MountOptions;
-pub use pool::{InvalidOvercommit, Overcommit, Pool, PoolFile};
+pub use pool::{InvalidOvercommit, Overcommit, Pool, PoolDevice, PoolFile};
 pub use step::{Observer, Step, UnknownStep, unobserved};
 
 /// The sizes of volumes are multiples of this: one MiB, which every block size and every filesystem divides.

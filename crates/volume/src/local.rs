@@ -9,12 +9,14 @@ use std::{
 use orlop_api::Bytes;
 
 use crate::{
-    Content, Error, MountOptions, NewVolume, NodeTag, Observer, Pool, Result, Step, Usage, Volume, VolumeId, Volumes,
-    block,
+    Content, Error, MountOptions, NewVolume, NodeTag, Observer, PodCgroups, Pool, Result, Step, Usage, Volume,
+    VolumeId, Volumes, block,
     freeze::Freezer,
+    limits::Limiter,
     locks::Locks,
     loops,
     mounts::Table,
+    pause::Pause,
     pool::{self, NewFolder},
     record::Record,
     shelf::Shelf,
@@ -27,6 +29,8 @@ pub struct LocalVolumes {
     pub(crate) groups: Shelf,
     pub(crate) locks: Locks,
     pub(crate) freezer: Freezer,
+    pub(crate) limiter: Limiter,
+    pub(crate) pause: Pause,
     pub(crate) tag: NodeTag,
     observer: Observer,
 }
@@ -38,16 +42,26 @@ impl LocalVolumes {
         pool.sweep()?;
         let snapshots = Shelf::open(pool.path().with_file_name("snapshots"))?;
         let groups = Shelf::open(pool.path().with_file_name("groups"))?;
-        let freezer = Freezer::new(watchdog);
-        let volumes = Self { pool, snapshots, groups, locks: Locks::default(), freezer, tag, observer };
+        let volumes = Self {
+            pool,
+            snapshots,
+            groups,
+            locks: Locks::default(),
+            freezer: Freezer::new(watchdog),
+            limiter: Limiter::new(PodCgroups::default()),
+            pause: Pause::default(),
+            tag,
+            observer,
+        };
         let mounts = Table::read()?;
         for id in volumes.pool.ids()? {
             let Some(device) = loops::find(&volumes.pool.image(&id))? else { continue };
             if mounts.of(&device).next().is_none() {
                 tracing::info!(%id, device = %device.path.display(), "detaching an image that is not mounted");
                 device.detach()?;
-            } else if let Some(filesystem) = volumes.writable(&id)? {
-                filesystem.thaw_what_was_left()?;
+            } else if let Err(error) = volumes.thaw_what_was_left(&id) {
+                // One that has shut down, for example, which must not keep the others from being served.
+                tracing::error!(%id, %error, "a volume may be frozen, and cannot be thawed");
             }
         }
         Ok(volumes)
@@ -59,6 +73,7 @@ impl LocalVolumes {
 
     /// The record of a volume, and its size; [`Error::NotFound`] if it is not there.
     pub(crate) fn load(&self, id: &VolumeId) -> Result<(Record, Bytes)> {
+        self.pool.check()?;
         let record = Record::read(&self.pool.record(id))?.ok_or_else(|| Error::NotFound(id.clone()))?;
         let image = self.pool.image(id);
         let size = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?.len();
@@ -121,6 +136,7 @@ impl Volumes for LocalVolumes {
 
     fn delete(&self, id: &VolumeId) -> Result<()> {
         let _turn = self.locks.take(id)?;
+        self.pool.check()?;
         let image = self.pool.image(id);
         if !image.try_exists().map_err(Error::io("look for", image.display()))? {
             return Ok(());

@@ -29,7 +29,9 @@ pub(crate) struct Mount {
     pub flags: MountFlags,
     filesystem: String,
     /// What was mounted, for most filesystems the path of a device.
-    source: PathBuf,
+    pub source: PathBuf,
+    /// The filesystem refuses writes that this mount would allow: it has met an error.
+    pub has_failed: bool,
 }
 
 impl Mount {
@@ -110,8 +112,12 @@ fn parse(line: &[u8]) -> Option<Mount> {
     // Optional fields end with a dash; then come the type, the source, and the options of the filesystem itself.
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let (filesystem, source) = (text(rest.next()?)?.to_owned(), path(rest.next()?));
-    let shared = options::flags_of(&String::from_utf8_lossy(rest.next()?)) & MountFlags::RDONLY;
-    Some(Mount { id, device, root, path: at, flags: flags | shared, filesystem, source })
+    let options = String::from_utf8_lossy(rest.next()?);
+    let shared = options::flags_of(&options) & MountFlags::RDONLY;
+    // btrfs goes read-only by itself, and ext4 has words of its own for that.
+    let has_failed = shared.difference(flags).contains(MountFlags::RDONLY)
+        || options.split(',').any(|option| ["emergency_ro", "shutdown"].contains(&option));
+    Some(Mount { id, device, root, path: at, flags: flags | shared, filesystem, source, has_failed })
 }
 
 /// Undoes the kernel's escapes: a backslash and three octal digits.

@@ -68,6 +68,18 @@ impl MountOptions {
         let data = CString::new(data.join(",")).unwrap_or_default();
         Ok(Self { flags, data })
     }
+
+    /// An error if that option is among those that the filesystem is told.
+    pub(crate) fn refuse(&self, option: &str, why: &'static str) -> Result<()> {
+        let told = self.data.to_string_lossy();
+        if told
+            .split(',')
+            .any(|told| told == option || told.strip_prefix(option).is_some_and(|rest| rest.starts_with('=')))
+        {
+            return Err(Error::MountOption(option.to_owned(), why));
+        }
+        Ok(())
+    }
 }
 
 impl MountOptions {

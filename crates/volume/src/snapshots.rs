@@ -15,7 +15,7 @@ use crate::{
     Content, Error, Extent, Group, GroupId, LocalVolumes, Provisioning, Result, Snapshot, SnapshotId, Snapshots, Step,
     VolumeId,
     clones::share,
-    durable,
+    durable, extents,
     freeze::Writable,
     loops,
     mounts::Table,
@@ -109,6 +109,15 @@ impl LocalVolumes {
         let mounts = table.of(&device).filter(|mount| !mount.is_node() && !mount.is_read_only());
         // Any of them does, if it can be reached.
         mounts.map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
+    }
+
+    /// Thaws a volume that a driver left frozen that is no more.
+    pub(crate) fn thaw_what_was_left(&self, id: &VolumeId) -> Result<()> {
+        let Some(filesystem) = self.writable(id)? else { return Ok(()) };
+        if filesystem.thaw()? {
+            tracing::warn!(%id, "thawed what was frozen");
+        }
+        Ok(())
     }
 
     /// Is the volume in use in a way that nobody can hold up: by the writers of a block device, or in a mount namespace
@@ -215,6 +224,7 @@ impl Snapshots for LocalVolumes {
         };
         self.reached(Step::SnapshotDeleteRenamed);
         remove(&left)?;
+        self.pool.shares_less();
         self.reached(Step::SnapshotDeleteRemoved);
         Ok(())
     }
@@ -274,6 +284,7 @@ impl Snapshots for LocalVolumes {
         let Some(left) = self.groups.abandon(id)? else { return Ok(()) };
         self.reached(Step::GroupDeleteRenamed);
         remove(&left)?;
+        self.pool.shares_less();
         self.reached(Step::GroupDeleteRemoved);
         Ok(())
     }
@@ -288,12 +299,16 @@ impl Snapshots for LocalVolumes {
         Ok(Group { id: id.clone(), name, snapshots, taken })
     }
 
-    fn allocated(&self, _: &SnapshotId, _: u64, _: usize) -> Result<Vec<Extent>> {
-        Err(Error::Busy("not built yet".into()))
+    fn allocated(&self, id: &SnapshotId, from: u64, count: usize) -> Result<Vec<Extent>> {
+        extents::allocated(&self.stored(id)?.image, from, count)
     }
 
-    fn changed(&self, _: &SnapshotId, _: &SnapshotId, _: u64, _: usize) -> Result<Vec<Extent>> {
-        Err(Error::Busy("not built yet".into()))
+    fn changed(&self, base: &SnapshotId, target: &SnapshotId, from: u64, count: usize) -> Result<Vec<Extent>> {
+        let (one, other) = (self.stored(base)?, self.stored(target)?);
+        if one.record.volume != other.record.volume {
+            return Err(Error::Unrelated(base.clone(), target.clone()));
+        }
+        extents::changed(&one.image, &other.image, from, count)
     }
 }
 

@@ -25,6 +25,7 @@ impl LocalVolumes {
             (Content::Filesystem(_), Some(device)) => device,
             (Content::Filesystem(_), None) => loops::attach(&image, loops::Detach::WhenUnused)?,
         };
+        self.prepare(&record, &device, options)?;
         self.reached(Step::StageAttached);
         let table = Table::read()?;
         // No volume is mounted over another one, of either kind.
@@ -98,6 +99,7 @@ impl LocalVolumes {
             if device.as_ref().is_none_or(|device| !mount.is_of(device)) {
                 return Err(Error::Occupied { id: id.clone(), path });
             }
+            self.let_go(id, mount);
             mounts::unmount(&path)?;
         }
         Err(Error::Occupied { id: id.clone(), path })

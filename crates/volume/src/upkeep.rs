@@ -1,27 +1,154 @@
-//! Upkeep.
+//! [`Upkeep`] on a real pool.
 
-use crate::*;
+use std::{fs, time::Duration};
+
+use orlop_api::Bytes;
+
+use crate::{
+    Activity, Ailment, Content, Error, Limits, LocalVolumes, MountOptions, PodCgroups, PoolState, Provisioning, Result,
+    Upkeep, VolumeId,
+    limits::Limiter,
+    loops::{self, Device},
+    mounts::Table,
+    pool::{Measure, Pressure},
+    record::Record,
+    trim,
+};
+
+impl LocalVolumes {
+    /// Limits what volumes do by the cgroups of this node's pods, also of volumes that are attached already.
+    #[must_use]
+    pub fn limited_in(mut self, pods: PodCgroups) -> Self {
+        self.limiter = Limiter::new(pods);
+        self.limiter.forget_detached();
+        for id in self.pool.ids().unwrap_or_default() {
+            let attached = || match self.load(&id)? {
+                (record, _) if record.limits == Limits::default() => Ok(None),
+                (record, _) => Ok(loops::find(&self.pool.image(&id))?.map(|device| (record.limits, device))),
+            };
+            let limited = attached().and_then(|found: Option<(Limits, Device)>| {
+                found.map_or(Ok(()), |(limits, device)| self.limiter.set(device.number, &limits))
+            });
+            if let Err(error) = limited {
+                tracing::error!(%id, %error, "a volume that is in use goes on without its limits");
+            }
+        }
+        self
+    }
+
+    /// Makes a device that has just been attached what its volume is to be: limited, and without discards if it is to keep
+    /// its bytes.
+    pub(crate) fn prepare(&self, record: &Record, device: &Device, options: &MountOptions) -> Result<()> {
+        if record.provisioning == Provisioning::Thick {
+            options.refuse("discard", "a thick volume keeps its bytes, whatever is deleted in it")?;
+        }
+        device.allow_discards(record.provisioning == Provisioning::Thin)?;
+        self.limiter.set(device.number, &record.limits)
+    }
+
+    /// What is allocated to the volume's image.
+    fn allocated(&self, id: &VolumeId) -> Result<Bytes> {
+        use std::os::unix::fs::MetadataExt as _;
+        let image = self.pool.image(id);
+        let metadata = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?;
+        Ok(Bytes(metadata.blocks().saturating_mul(512)))
+    }
+
+    /// Does what the pool's room asks for, one thing after another until nothing more is to be done.
+    fn relieve(&self) -> Result<()> {
+        /// More never follow from one look.
+        const MEASURES: u32 = 3;
+        for _ in 0..MEASURES {
+            let (_, free) = self.pool.measure()?;
+            let (ballast, held) = self.pool.ballast();
+            let pressure = Pressure { free, ballast, held, paused: self.pause.is_on() };
+            let Some(measure) = pressure.measure() else { break };
+            tracing::warn!(?measure, free = free.0, "the room in the pool has changed");
+            match measure {
+                Measure::GiveUpBallast => self.pool.give_up_ballast()?,
+                Measure::MakeBallast => self.pool.make_ballast()?,
+                Measure::Pause => self.pause.switch(true),
+                Measure::Resume => self.pause.switch(false),
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Upkeep for LocalVolumes {
-    fn limit(&self, _id: &VolumeId, _limits: &Limits) -> Result<()> {
-        Err(Error::Busy("not built yet".into()))
+    fn limit(&self, id: &VolumeId, limits: &Limits) -> Result<()> {
+        let _turn = self.locks.take(id)?;
+        let (mut record, _) = self.load(id)?;
+        record.limits = *limits;
+        record.write(&self.pool.record(id))?;
+        match loops::find(&self.pool.image(id))? {
+            Some(device) => self.limiter.set(device.number, limits),
+            None => Ok(()),
+        }
     }
-    fn activity(&self, _id: &VolumeId) -> Result<Option<Activity>> {
-        Err(Error::Busy("not built yet".into()))
+
+    fn activity(&self, id: &VolumeId) -> Result<Option<Activity>> {
+        self.load(id)?;
+        loops::find(&self.pool.image(id))?.map(|device| activity_of(device.number)).transpose()
     }
-    fn health(&self, _id: &VolumeId) -> Result<Vec<Ailment>> {
-        Err(Error::Busy("not built yet".into()))
+
+    fn health(&self, id: &VolumeId) -> Result<Vec<Ailment>> {
+        self.examine(id)
     }
+
     fn pool(&self) -> Result<PoolState> {
-        Err(Error::Busy("not built yet".into()))
+        self.state_of_pool()
     }
+
     fn watch_pool(&self) -> Result<()> {
-        Err(Error::Busy("not built yet".into()))
+        self.relieve().and_then(|()| self.hold_up()).and(self.limiter.sweep())
     }
-    fn trim(&self, _id: &VolumeId) -> Result<Bytes> {
-        Err(Error::Busy("not built yet".into()))
+
+    fn trim(&self, id: &VolumeId) -> Result<Bytes> {
+        let _turn = self.locks.take(id)?;
+        let (record, _) = self.load(id)?;
+        if record.provisioning == Provisioning::Thick || record.content == Content::Block || self.pause.is_on() {
+            return Ok(Bytes(0));
+        }
+        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(Bytes(0)) };
+        let table = Table::read()?;
+        let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(Bytes(0)) };
+        let before = self.allocated(id)?;
+        trim::trim(&mount.path)?;
+        Ok(Bytes(before.0.saturating_sub(self.allocated(id)?.0)))
     }
-    fn frozen_times(&self) -> Vec<std::time::Duration> {
+
+    fn frozen_times(&self) -> Vec<Duration> {
         self.freezer.take_times()
+    }
+}
+
+/// What a device has done, as `Documentation/block/stat.rst` of the kernel describes the file.
+fn activity_of((major, minor): (u32, u32)) -> Result<Activity> {
+    let path = format!("/sys/dev/block/{major}:{minor}/stat");
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    parse(&text).ok_or_else(|| Error::io("read", &path)(std::io::Error::from(std::io::ErrorKind::InvalidData)))
+}
+
+fn parse(stat: &str) -> Option<Activity> {
+    /// The unit of the file, whatever the device's blocks are.
+    const SECTOR: u64 = 512;
+    let fields: Vec<u64> = stat.split_whitespace().map_while(|field| field.parse().ok()).collect();
+    let [reads, _, read_sectors, read_ms, writes, _, written_sectors, write_ms, ..] = fields[..] else { return None };
+    let (read_bytes, written_bytes) = (read_sectors * SECTOR, written_sectors * SECTOR);
+    Some(Activity { reads, writes, read_bytes, written_bytes, read_ms, write_ms })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counters_of_a_device_are_read_in_their_order() {
+        let stat = "       9       1       80        4       20       2      400       7        0       30      11\n";
+        let expected =
+            Activity { reads: 9, writes: 20, read_bytes: 40_960, written_bytes: 204_800, read_ms: 4, write_ms: 7 };
+        assert_eq!(parse(stat), Some(expected));
+        assert_eq!(parse("9 1 80"), None);
     }
 }

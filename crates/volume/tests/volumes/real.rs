@@ -224,7 +224,7 @@ fn a_damaged_record_is_an_error_of_that_volume_alone() {
 fn a_pool_filled_by_others_has_less_to_promise() {
     let world = world::real();
     let before = world.volumes.pool().map(|pool| pool.available_thin).unwrap();
-    let file = File::create(world.folder.path().join("pool/ballast")).unwrap();
+    let file = File::create(world.folder.path().join("pool/other")).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1 << 30).unwrap();
     let after = world.volumes.pool().map(|pool| pool.available_thin).unwrap();
     let difference = before.0 - after.0;
