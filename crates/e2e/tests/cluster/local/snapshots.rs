@@ -1,7 +1,6 @@
 //! Snapshots of volumes in use, what is made of them, clones, and snapshots of several volumes at one moment.
 
 use anyhow::{Context as _, ensure};
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -250,7 +249,6 @@ pub(crate) async fn a_snapshot_that_was_brought_from_outside_finds_its_node(site
     namespace.ready("again").await?;
     let read = namespace.run("again", "cat /again/file").await?;
     ensure!(read == "brought", "it holds {read:?}");
-    let _: Option<Pod> = namespace.pods().get_opt("user").await?;
     namespace.remove().await?;
     site.kubectl(&["delete", "volumesnapshotcontent", "e2e-brought", "--ignore-not-found", "--timeout=60s"], "")
         .await?;
