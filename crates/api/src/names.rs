@@ -20,6 +20,10 @@ pub const GROWTH_ANNOTATION: &str = "orlop.dev/growth";
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
 
+/// On a PersistentVolume of the local driver: since when there has been no Node object of the node that it is on, as a
+/// time in RFC 3339.
+pub const LOST_ANNOTATION: &str = "orlop.dev/node-lost-since";
+
 /// The ConfigMap, in the namespace of the operator, in which the leader publishes where the agents find it.
 pub const AGENTS_CONFIG_MAP: &str = "orlop-agents";
 

@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod invariants;
 mod labels;
 mod ledger;
+pub mod lifecycle;
 mod plan;
 #[cfg(test)]
 mod properties;

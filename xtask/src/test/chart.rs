@@ -15,11 +15,46 @@ use serde_json::Value;
 use crate::{cache, run};
 
 /// Values that the chart's schema must refuse, each with a word of its message.
-const REFUSED: [(&str, &str); 4] = [
-    ("local.overcommit=0.5", "overcommit"),
+const REFUSED: [(&str, &str); 9] = [
     ("nodeGroups[0].name=x", "kubeletDir"),
+    (
+        "nodeGroups[0].name=x,nodeGroups[0].kubeletDir=/k,nodeGroups[0].pool.directory=/p,nodeGroups[0].pool.size=1Gi",
+        "pool",
+    ),
+    (
+        "nodeGroups[0].name=x,nodeGroups[0].kubeletDir=/k,nodeGroups[0].pool.directory=/p,\
+         nodeGroups[0].pool.device=/dev/sdb,nodeGroups[0].pool.file=/f,nodeGroups[0].pool.size=1Gi",
+        "pool",
+    ),
     ("operator.replicas=0", "replicas"),
     ("opertor.replicas=1", "opertor"),
+    ("local.storageClasses[0].name=x,local.storageClasses[0].provisioning=lazy", "provisioning"),
+    ("local.storageClasses[0].name=x,local.storageClasses[0].fsType=zfs", "fsType"),
+    ("local.volumeAttributesClasses[0].name=x", "volumeAttributesClasses"),
+    ("local.volumeAttributesClasses[0].name=x,local.volumeAttributesClasses[0].iops=1", "iops"),
+];
+
+/// What must be among what is rendered with a set of values, and what must not: kinds, and arguments of containers.
+const RENDERED: [(&str, &[&str], &[&str]); 3] = [
+    (
+        "bed-values.yaml",
+        &["VolumeSnapshotClass", "VolumeGroupSnapshotClass", "--local-driver", "--http-address=$(POD_IP):9808"],
+        &["VolumeAttributesClass", "--local-clean-up-after=24h"],
+    ),
+    ("default-values.yaml", &["Deployment"], &["CSIDriver", "StorageClass", "VolumeSnapshotClass", "--local-driver"]),
+    (
+        "local-values.yaml",
+        &[
+            "VolumeAttributesClass",
+            "VolumeSnapshotClass",
+            "--local-clean-up-after=24h",
+            "--http-address=0.0.0.0:9808",
+            "--pool-device=/dev/disk/by-id/nvme-eui.0123456789abcdef",
+            "--cgroup-root=/kubernetes",
+            "--overcommit=1.5",
+        ],
+        &["--pool-device=", "--pool-file="],
+    ),
 ];
 
 pub fn check(root: &Path, orlop: &Path) -> Result<()> {
@@ -32,10 +67,12 @@ pub fn check(root: &Path, orlop: &Path) -> Result<()> {
         let rendered = run::output(&mut template)?;
         // After rendering, whose errors say where they are.
         run::output(helm("lint", &chart)?.arg("--strict").arg("--values").arg(&values))?;
-        for object in objects(&rendered)? {
-            sound(&object, orlop)
+        let objects = objects(&rendered)?;
+        for object in &objects {
+            sound(object, orlop)
                 .with_context(|| format!("{name}: {} {}", object["kind"], object["metadata"]["name"]))?;
         }
+        expected(&name, &objects)?;
     }
     for (value, word) in REFUSED {
         match run::output(helm("template", &chart)?.args(["--set", value])) {
@@ -66,6 +103,31 @@ fn objects(rendered: &str) -> Result<Vec<Value>> {
     Ok(documents.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|document| !document.is_null()).collect())
 }
 
+/// What is rendered with these values is what [`RENDERED`] says.
+fn expected(values: &str, objects: &[Value]) -> Result<()> {
+    let mut there: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+    there.extend(objects.iter().flat_map(containers).flat_map(arguments));
+    let (_, wanted, unwanted) = RENDERED
+        .iter()
+        .find(|(name, ..)| *name == values)
+        .with_context(|| format!("nothing is expected of {values}"))?;
+    for what in *wanted {
+        ensure!(there.contains(what), "{values} renders no {what}");
+    }
+    for what in *unwanted {
+        ensure!(!there.contains(what), "{values} renders {what}");
+    }
+    Ok(())
+}
+
+fn containers(object: &Value) -> impl Iterator<Item = &Value> {
+    list(&object["spec"]["template"]["spec"]["containers"])
+}
+
+fn arguments(container: &Value) -> impl Iterator<Item = &str> {
+    list(&container["args"]).filter_map(Value::as_str)
+}
+
 /// What must hold for every rendered object.
 fn sound(object: &Value, orlop: &Path) -> Result<()> {
     for field in ["apiVersion", "kind"] {
@@ -74,9 +136,11 @@ fn sound(object: &Value, orlop: &Path) -> Result<()> {
     for rule in list(&object["rules"]) {
         least(rule, object["kind"] == "ClusterRole")?;
     }
-    for container in list(&object["spec"]["template"]["spec"]["containers"]) {
+    for container in containers(object) {
         if container["image"].as_str().is_some_and(|image| image.contains("orlop.dev/orlop:")) {
-            understood(&list(&container["args"]).filter_map(Value::as_str).collect::<Vec<_>>(), orlop)?;
+            // As the kubelet puts the environment in.
+            let arguments: Vec<_> = arguments(container).map(|it| it.replace("$(POD_IP)", "192.0.2.1")).collect();
+            understood(&arguments, orlop)?;
         }
     }
     Ok(())
@@ -95,7 +159,7 @@ fn least(rule: &Value, everywhere: bool) -> Result<()> {
 }
 
 /// `orlop` understands these arguments. It reads them all before it comes to `--help`, and does nothing.
-fn understood(arguments: &[&str], orlop: &Path) -> Result<()> {
+fn understood(arguments: &[String], orlop: &Path) -> Result<()> {
     run::output(Command::new(orlop).args(arguments).arg("--help"))?;
     Ok(())
 }

@@ -1,10 +1,14 @@
-//! Black-box tests on a real cluster: a bed of two nodes with Orlop installed from its chart. They run one after the
+//! Black-box tests on a real cluster: a bed of three nodes with Orlop installed from its chart. They run one after the
 //! other, each in a namespace of its own, because several of them end parts that the others need.
 //!
 //! `ORLOP_E2E_KEEP=1` leaves the bed running and uses it again, which is how one works on a test; `ORLOP_E2E_LOGS`
-//! names a folder for the logs of the processes that the tests start.
+//! names a folder for the logs of the processes that the tests start; `ORLOP_E2E_BED` gives the bed another name than
+//! `e2e`, so that two checkouts can be tested side by side.
 
+mod bed;
+mod crashes;
 mod growth;
+mod local;
 mod outages;
 mod refusals;
 
@@ -19,15 +23,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use orlop_e2e::site::Site;
 use tokio::runtime::Runtime;
 
-const BED: &str = "e2e";
-const NODES: u8 = 2;
+const NODES: u8 = 3;
 
 type Test = for<'a> fn(&'a Site) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
 /// A test's name and itself.
 macro_rules! tests {
-    ($($module:ident :: $name:ident),* $(,)?) => {
-        vec![$((stringify!($module::$name), (|site| Box::pin($module::$name(site))) as Test)),*]
+    ($($($part:ident)::+),* $(,)?) => {
+        vec![$((stringify!($($part)::+), (|site| Box::pin($($part)::+(site))) as Test)),*]
     };
 }
 
@@ -48,8 +51,26 @@ fn main() -> ExitCode {
         refusals::a_policy_that_selects_nothing_says_so,
         refusals::two_policies_that_select_one_claim_are_both_told_and_neither_acts,
         refusals::an_invalid_policy_is_rejected_with_what_to_do,
+        local::kinds::every_kind_of_volume_holds_its_data_through_a_restart_of_its_driver_and_growth,
+        local::mounts::mount_options_ownership_read_only_and_sub_paths_are_as_asked_for,
+        local::mounts::a_claim_for_one_pod_admits_no_second_and_a_second_pod_of_a_node_shares_another,
+        local::mounts::ephemeral_volumes_come_and_go_with_their_pod,
+        local::mounts::an_unknown_parameter_is_named_on_the_claim,
+        local::snapshots::a_volume_in_use_is_restored_larger_on_its_node_and_its_snapshot_outlives_it,
+        local::snapshots::a_claim_in_use_is_cloned_and_the_clone_outlives_it,
+        local::snapshots::a_group_of_claims_is_snapshotted_at_one_moment,
+        local::snapshots::a_group_on_two_nodes_is_refused_with_the_reason_and_can_be_deleted,
+        local::snapshots::a_snapshot_that_was_brought_from_outside_finds_its_node,
+        local::limits::the_limits_of_a_running_volume_follow_its_attributes_class,
+        local::room::the_room_that_the_scheduler_knows_of_is_there_and_a_pod_goes_where_it_is,
+        local::nodes::a_volume_whose_node_is_gone_is_reported_until_the_node_is_back,
+        outages::without_agents_the_kubelets_summaries_serve,
+        outages::without_measurements_nothing_is_done_and_that_is_reported,
         outages::an_agent_that_is_killed_comes_back_and_the_volume_grows,
         outages::the_api_server_restarts_and_the_volume_grows,
+        outages::a_driver_killed_during_create_grow_and_delete_finishes_the_work,
+        crashes::an_operator_killed_at_any_call_grows_a_claim_once,
+        bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests
         .into_iter()
@@ -65,12 +86,16 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if site.get().is_some()
         && !kept()
-        && let Err(error) = runtime.block_on(Site::remove(BED))
+        && let Err(error) = runtime.block_on(Site::remove(&bed_name()))
     {
         eprintln!("cannot remove the bed: {error}");
         return ExitCode::FAILURE;
     }
     conclusion.exit_code()
+}
+
+fn bed_name() -> String {
+    std::env::var("ORLOP_E2E_BED").unwrap_or_else(|_| "e2e".to_owned())
 }
 
 fn kept() -> bool {
@@ -79,10 +104,11 @@ fn kept() -> bool {
 
 async fn start() -> anyhow::Result<Site> {
     if !kept() {
-        Site::remove(BED).await?;
+        Site::remove(&bed_name()).await?;
     }
-    let site = Site::start(BED, NODES).await?;
+    let site = Site::start(&bed_name(), NODES).await?;
     site.apply(CLASSES).await?;
+    site.apply(local::CLASSES).await?;
     Ok(site)
 }
 

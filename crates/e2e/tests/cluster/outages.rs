@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
+use kube::Api;
 use orlop::bed::Component;
-use orlop_api::Bytes;
+use orlop_api::{Bytes, StoragePolicy, names::Reason};
 use orlop_e2e::{
+    eventually,
     site::Site,
     volume::{Volume, Wanted},
 };
@@ -19,6 +22,52 @@ async fn governed<'a>(site: &'a Site, namespace: &str) -> anyhow::Result<Volume<
     site.apply(&policy(namespace, "data", "Auto", &json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "2Gi"})))
         .await?;
     Ok(volume)
+}
+
+pub(crate) async fn without_agents_the_kubelets_summaries_serve(site: &Site) -> anyhow::Result<()> {
+    let namespace = "no-agents";
+    let volume = governed(site, namespace).await?;
+    site.switch_daemon_sets("agent", false).await?;
+    let result = async {
+        volume.fill_until_free(Bytes(48 << 20)).await?;
+        // The kubelet measures once a minute at most, and the operator asks it every half minute.
+        volume.grown_to(Bytes(384 << 20), Duration::from_mins(4)).await
+    }
+    .await;
+    site.switch_daemon_sets("agent", true).await?;
+    result?;
+    site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn without_measurements_nothing_is_done_and_that_is_reported(site: &Site) -> anyhow::Result<()> {
+    let namespace = "no-measurements";
+    let volume = governed(site, namespace).await?;
+    // Without agents and with a volume that its pod has let go of, nobody can say how full it is.
+    site.switch_daemon_sets("agent", false).await?;
+    let result = async {
+        volume.fill_until_free(Bytes(60 << 20)).await.ok();
+        site.kubectl(&["-n", namespace, "delete", "pod", "data", "--wait"], "").await?;
+        let before = volume.standing().await?;
+        let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
+        eventually("the policy to say that measurements are missing or stale", Duration::from_mins(5), || async {
+            let status = policies.get("data").await?.status.unwrap_or_default();
+            let told = status.claims.iter().any(|claim| {
+                matches!(claim.reason, Reason::NotInUse | Reason::NoMeasurement | Reason::StaleMeasurement)
+            });
+            Ok(told.then_some(()))
+        })
+        .await?;
+        let after = volume.standing().await?;
+        ensure!(
+            after.requested == before.requested,
+            "the claim was changed on a stale measurement: {before:?} and {after:?}"
+        );
+        anyhow::Ok(())
+    }
+    .await;
+    site.switch_daemon_sets("agent", true).await?;
+    result?;
+    site.remove_namespace(namespace).await
 }
 
 pub(crate) async fn an_agent_that_is_killed_comes_back_and_the_volume_grows(site: &Site) -> anyhow::Result<()> {
@@ -40,4 +89,55 @@ pub(crate) async fn the_api_server_restarts_and_the_volume_grows(site: &Site) ->
         volume.grown_to(Bytes(target << 20), Duration::from_mins(2)).await?;
     }
     site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn a_driver_killed_during_create_grow_and_delete_finishes_the_work(site: &Site) -> anyhow::Result<()> {
+    let namespace = "driver-killed";
+    site.namespace(namespace).await?;
+    site.apply(&policy(namespace, "data", "Auto", &json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "2Gi"})))
+        .await?;
+    // Each round ends the driver at another moment of the work: from at once to well after it is done.
+    for round in 0..6_u64 {
+        let moment = Duration::from_millis(round * 120);
+        let wanted = Wanted { namespace, name: "data", size: "320Mi", class: "orlop-local" };
+        let (volume, killed) = tokio::join!(Volume::create(site, &wanted), kill_drivers_after(site, moment));
+        killed?;
+        let volume = volume?;
+        std::fs::write(volume.mount.join("kept"), "before the growth")?;
+        volume.fill_until_free(Bytes(48 << 20)).await?;
+        kill_drivers_after(site, moment).await?;
+        volume.grown_to(Bytes(384 << 20), Duration::from_mins(2)).await?;
+        ensure!(std::fs::read_to_string(volume.mount.join("kept"))? == "before the growth", "the data has changed");
+        let image = site.bed.pool_dir(site.node(&volume.node)?).join("volumes");
+        let deletion = async {
+            site.kubectl(&["-n", namespace, "delete", "pod/data", "pvc/data", "--wait", "--timeout=120s"], "").await?;
+            eventually("the volume to be deleted", Duration::from_mins(2), || async {
+                let volumes = site.kubectl(&["get", "pv", &volume.volume, "--ignore-not-found"], "").await?;
+                Ok(volumes.is_empty().then_some(()))
+            })
+            .await
+        };
+        let (deleted, killed) = tokio::join!(deletion, kill_drivers_after(site, moment));
+        killed?;
+        deleted?;
+        let left: Vec<_> = std::fs::read_dir(&image)?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+        ensure!(left.is_empty(), "the driver left {left:?} behind");
+    }
+    site.remove_namespace(namespace).await
+}
+
+/// Ends every driver process of the bed at once, after a moment; the kubelets start them again.
+async fn kill_drivers_after(site: &Site, moment: Duration) -> anyhow::Result<()> {
+    tokio::time::sleep(moment).await;
+    for node in site.bed.nodes() {
+        let directory = site.bed.kubelet_dir(node).display().to_string();
+        for pid in orlop_e2e::processes(|arguments| {
+            arguments.get(1).is_some_and(|role| role == "csi")
+                && arguments.iter().any(|argument| argument.contains(&directory))
+        })? {
+            // One that has just ended by itself is as dead as it should be.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    Ok(())
 }

@@ -61,10 +61,11 @@ fn values_of(bed: &Bed) -> Result<Value, Error> {
             "agentsPort": 0,
             "kubeletSource": {"enabled": true, "interval": "10s"},
         },
-        "local": {"enabled": true},
+        "local": {"enabled": true, "capacityPollInterval": "5s", "snapshots": {"enabled": true}},
         "sidecars": {
             "provisioner": {"repository": "orlop.dev/bed/csi-provisioner"},
             "resizer": {"repository": "orlop.dev/bed/csi-resizer"},
+            "snapshotter": {"repository": "orlop.dev/bed/csi-snapshotter"},
         },
     }))
 }
@@ -77,6 +78,7 @@ fn group(bed: &Bed, node: NodeNumber) -> Value {
         "name": node.to_string(),
         "nodeSelector": {"kubernetes.io/hostname": node.to_string()},
         "kubeletDir": bed.kubelet_dir(node),
+        "cgroupRoot": bed.cgroup_root(node),
         "pool": {"directory": pool, "file": file, "size": POOL_SIZE},
     })
 }

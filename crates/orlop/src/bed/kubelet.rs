@@ -61,8 +61,11 @@ fn render(layout: &Layout, node: &NodeLayout, listen: SocketAddrV4) -> Value {
         "containerRuntimeEndpoint": format!("unix://{}", node.containerd_socket().display()),
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": node.cgroup,
+        // A component that a test has ended again and again is to be back in seconds, not after five minutes.
+        "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "failCgroupV1": false,
         "failSwapOn": false,
+        "featureGates": {"KubeletCrashLoopBackOffMax": true},
         "podLogsDir": node.pod_logs_dir(),
         "volumePluginDir": node.kubelet_dir().join("flexvolume"),
         // There are no Services to route, so no rules are needed in the machine's packet filter.

@@ -165,6 +165,11 @@ impl Bed {
         self.layout.node(node).kubelet_dir()
     }
 
+    /// The cgroup above a node's pods, as a path from a hierarchy's root.
+    fn cgroup_root(&self, node: NodeNumber) -> String {
+        self.layout.node(node).cgroup
+    }
+
     fn bundle_dir(&self) -> &std::path::Path {
         &self.state.bundle
     }

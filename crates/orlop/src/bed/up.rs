@@ -29,6 +29,9 @@ const CONTROL_PLANE_DEADLINE: Duration = Duration::from_mins(2);
 /// The version of the snapshot controller in the bundle, its image's tag.
 const SNAPSHOT_CONTROLLER_IMAGE: &str = "orlop.dev/bed/snapshot-controller:v8.7.0";
 
+/// The snapshot controller's right to read nodes.
+const SNAPSHOT_CONTROLLER_NODES: &str = "snapshot-controller-nodes";
+
 /// What all parts of the start need.
 pub(super) struct Context<'a> {
     pub(super) layout: &'a Layout,
@@ -127,7 +130,8 @@ async fn install(context: &Context<'_>, client: &Client) -> Result<(), Error> {
 }
 
 /// The objects that depend on the bed: the API server's right to reach kubelets, and the snapshot controller, which
-/// runs on the host's network because there is no Service that it could find the API server by.
+/// runs on the host's network because there is no Service that it could find the API server by. It labels the snapshots
+/// of local volumes with their nodes, and needs a right for that which is not among those that the bundle has for it.
 fn manifests(api_server: u16) -> serde_json::Value {
     let labels = json!({"app.kubernetes.io/name": "snapshot-controller"});
     json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -147,6 +151,23 @@ fn manifests(api_server: u16) -> serde_json::Value {
             }],
         },
         {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": SNAPSHOT_CONTROLLER_NODES},
+            "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": SNAPSHOT_CONTROLLER_NODES},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": SNAPSHOT_CONTROLLER_NODES,
+            },
+            "subjects": [{"kind": "ServiceAccount", "name": "snapshot-controller", "namespace": "kube-system"}],
+        },
+        {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": "snapshot-controller", "namespace": "kube-system"},
@@ -162,7 +183,13 @@ fn manifests(api_server: u16) -> serde_json::Value {
                         "containers": [{
                             "name": "snapshot-controller",
                             "image": SNAPSHOT_CONTROLLER_IMAGE,
-                            "args": ["--leader-election=false"],
+                            "args": [
+                                "--leader-election=false",
+                                "--enable-distributed-snapshotting=true",
+                                // What fails is mostly waited for by a person: the defaults are a second and 5 minutes.
+                                "--retry-interval-start=200ms",
+                                "--retry-interval-max=30s",
+                            ],
                             "env": [
                                 {"name": "KUBERNETES_SERVICE_HOST", "value": "127.0.0.1"},
                                 {"name": "KUBERNETES_SERVICE_PORT", "value": api_server.to_string()},

@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use orlop_api::Period;
 
 use super::{Failure, Outcome};
-use crate::operator::{self, Config, OperatorError, SourcesConfig};
+use crate::operator::{self, Config, LocalConfig, OperatorError, SourcesConfig};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -36,6 +37,13 @@ pub(super) struct Args {
     /// How often to ask the kubelets of nodes without an agent, such as 30s; left out, they are not asked
     #[arg(long)]
     kubelet_interval: Option<Period>,
+    /// Look after what the local driver's sidecars cannot: snapshots that wait for a node, and volumes whose node is gone
+    #[arg(long)]
+    local_driver: bool,
+    /// How long after a node is gone to delete the volumes that were on it, have no claim and are not to be kept, such as
+    /// 24h; left out, they are only reported
+    #[arg(long, requires = "local_driver")]
+    local_clean_up_after: Option<Period>,
     /// The name of the Lease that the acting operator holds
     #[arg(long, default_value = "orlop-operator")]
     lease_name: String,
@@ -54,6 +62,11 @@ fn service_account(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
+    let local = args.local_driver.then(|| LocalConfig {
+        clean_up_after: args
+            .local_clean_up_after
+            .map(|period| SignedDuration::from_secs(i64::try_from(period.as_secs()).unwrap_or(i64::MAX))),
+    });
     let config = Config {
         namespace: args.namespace,
         identity: args.identity,
@@ -67,6 +80,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             driver_service_account: args.driver_service_account,
             kubelet_interval: args.kubelet_interval.map(|interval| Duration::from_secs(interval.as_secs())),
         },
+        local,
     };
     operator::run(config).await.map_err(|error| {
         let remedy = remedy(&error);

@@ -10,7 +10,9 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, Resource, api::PostParams};
 use orlop_api::{ClusterStoragePolicy, StoragePolicy, names::FIELD_MANAGER};
-use orlop_planner::{Claim, ClaimId, Decision, Governance, GrowthRecord, Outcome, PolicyId, PolicyKind, Uid};
+use orlop_planner::{
+    Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
+};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -46,6 +48,10 @@ pub(super) struct Notice {
 enum About {
     Claim(ClaimId),
     Policy(PolicyId),
+    /// A PersistentVolume, by its name.
+    Volume(String),
+    /// A VolumeGroupSnapshot, by its namespace and name.
+    GroupSnapshot(NamespaceName, String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +134,40 @@ pub(super) fn not_ready(id: &PolicyId, uid: &Uid, generation: Option<i64>, reaso
     }
 }
 
+/// A volume's node is gone. Told of the volume, and of the claim that has it.
+pub(super) fn lost(volume: (&str, &Uid), claim: Option<(ClaimId, Uid)>, node: &str, since: Timestamp) -> Vec<Notice> {
+    let notice = |about, uid| Notice {
+        about,
+        uid,
+        severity: Severity::Warning,
+        reason: "NodeLost".to_owned(),
+        note: format!(
+            "node {node} is gone, and with it the disk that the data of volume {} is on: bring the node back under its \
+             name, or delete the claim and restore it from a backup",
+            volume.0
+        ),
+        occasion: format!("since {since}"),
+    };
+    let claim = claim.map(|(id, uid)| notice(About::Claim(id), uid));
+    [Some(notice(About::Volume(volume.0.to_owned()), volume.1.clone())), claim].into_iter().flatten().collect()
+}
+
+/// The volumes of a group are on several nodes, which have no common moment.
+pub(super) fn spans_nodes(namespace: NamespaceName, name: &str, uid: Uid, nodes: &[String]) -> Notice {
+    Notice {
+        about: About::GroupSnapshot(namespace, name.to_owned()),
+        uid,
+        severity: Severity::Warning,
+        reason: "GroupSpansNodes".to_owned(),
+        note: format!(
+            "the claims of the group are on several nodes ({}), and local volumes can be frozen together on one node \
+             only: select claims of one node",
+            nodes.join(", ")
+        ),
+        occasion: nodes.join(", "),
+    }
+}
+
 fn is_news(at: Timestamp, now: Timestamp) -> bool {
     now.duration_since(at) < NEWS_FOR
 }
@@ -174,22 +214,27 @@ impl Notice {
     fn namespace(&self) -> &str {
         match &self.about {
             About::Claim(id) => &id.namespace.0,
-            About::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. }) => &namespace.0,
-            About::Policy(_) => "default",
+            About::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. })
+            | About::GroupSnapshot(namespace, _) => &namespace.0,
+            About::Policy(_) | About::Volume(_) => "default",
         }
     }
 
     fn regarding(&self) -> ObjectReference {
         let (api_version, kind, name, namespaced) = match &self.about {
-            About::Claim(id) => ("v1".to_owned(), "PersistentVolumeClaim".to_owned(), &id.name, true),
+            About::Claim(id) => ("v1".to_owned(), "PersistentVolumeClaim".to_owned(), &*id.name, true),
+            About::Volume(name) => ("v1".to_owned(), "PersistentVolume".to_owned(), name.as_str(), false),
+            About::GroupSnapshot(_, name) => {
+                ("groupsnapshot.storage.k8s.io/v1".to_owned(), "VolumeGroupSnapshot".to_owned(), name.as_str(), true)
+            }
             About::Policy(PolicyId { kind: PolicyKind::Cluster, name }) => (
                 ClusterStoragePolicy::api_version(&()).into_owned(),
                 ClusterStoragePolicy::kind(&()).into_owned(),
-                name,
+                &**name,
                 false,
             ),
             About::Policy(PolicyId { name, .. }) => {
-                (StoragePolicy::api_version(&()).into_owned(), StoragePolicy::kind(&()).into_owned(), name, true)
+                (StoragePolicy::api_version(&()).into_owned(), StoragePolicy::kind(&()).into_owned(), &**name, true)
             }
         };
         ObjectReference {
@@ -265,7 +310,7 @@ async fn deliver(client: &Client, notice: &Notice, instance: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use orlop_api::{Bytes, Mode, names::Reason};
-    use orlop_planner::{NamespaceName, Resize};
+    use orlop_planner::Resize;
 
     use super::*;
 

@@ -36,6 +36,7 @@ struct Inner {
     samples: Family<SourceLabel, Counter>,
     sampled_at: Family<SourceLabel, Gauge>,
     requests: Family<RequestLabels, Counter>,
+    local_lost: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +89,7 @@ impl Default for Metrics {
             samples: Family::default(),
             sampled_at: Family::default(),
             requests: Family::default(),
+            local_lost: Gauge::default(),
         };
         let to = &mut it.registry;
         to.register("leader", "Does this operator hold the lease", it.leader.clone());
@@ -114,6 +116,7 @@ impl Default for Metrics {
             it.sampled_at.clone(),
         );
         to.register("api_requests", "Requests to the API server, by verb and code", it.requests.clone());
+        to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", it.local_lost.clone());
         Self(Arc::new(it))
     }
 }
@@ -184,6 +187,10 @@ impl Metrics {
         };
         self.0.samples.get_or_create(&label).inc();
         self.0.sampled_at.get_or_create(&label).set(at.as_second());
+    }
+
+    pub(super) fn local_volumes_lost(&self, count: usize) {
+        self.0.local_lost.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(super) fn requested(&self, verb: &http::Method, code: Option<http::StatusCode>) {

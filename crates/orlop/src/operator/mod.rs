@@ -2,7 +2,7 @@
 //!
 //! [`watch`](self::watch), and the sources of [`measure`]ments, say what there is; [`observe`] keeps it; the
 //! [`engine`](self::engine) has it decided by the planner and hands the result to [`act`](self::act) (changes to
-//! claims and pods), to `status` and to `events`. Several operators may run; the one that holds the [`lease`] acts.
+//! claims and pods), to `status` and to `events`. Beside it, [`local`](self::local) looks after the local driver. Several operators may run; the one that holds the [`lease`] acts.
 
 mod act;
 mod agenda;
@@ -15,6 +15,7 @@ mod http;
 pub mod identity;
 pub mod kubelets;
 mod lease;
+mod local;
 pub mod measure;
 pub mod metrics;
 pub mod observe;
@@ -46,7 +47,7 @@ use self::{
     sources::Connections,
     status::Statuses,
 };
-pub use self::{lease::Deposed, sources::SourcesConfig};
+pub use self::{lease::Deposed, local::LocalConfig, sources::SourcesConfig};
 
 /// How many observations wait for the engine at most.
 const OBSERVATIONS_MAX: usize = 1024;
@@ -69,6 +70,8 @@ pub struct Config {
     pub lease_duration: Duration,
     /// Where measurements come from.
     pub sources: SourcesConfig,
+    /// How the local driver is looked after, where it is installed.
+    pub local: Option<LocalConfig>,
 }
 
 /// Why the operator ended.
@@ -129,6 +132,12 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
         },
     );
     let (notices, telling) = events::sender(client.clone(), config.identity, leadership.clone(), metrics.clone());
+    let means = local::Means {
+        client: client.clone(),
+        leadership: leadership.clone(),
+        notices: notices.clone(),
+        metrics: metrics.clone(),
+    };
     let engine = Engine::new(
         leadership.clone(),
         Outputs {
@@ -160,6 +169,12 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             Err(source) => Err(OperatorError::Listen { address, source }),
         }
     });
+    if let Some(local) = config.local {
+        parts.spawn(async move {
+            local::run(local, means).await;
+            Err(OperatorError::Ended("care for the local driver"))
+        });
+    }
     parts.spawn(told_to_end());
 
     let ended = tokio::select! {

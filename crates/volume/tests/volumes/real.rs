@@ -99,7 +99,7 @@ fn a_small_volume_grows_far_with_few_allocation_groups() {
     // Thin, to have room for a large volume.
     orlop_volume::PoolFile { path: folder.path().join("pool.img"), size: world::POOL }.mount(&root).unwrap();
     let pool = Pool::open(&root, "100".parse::<Overcommit>().unwrap()).unwrap();
-    let volumes = orlop_volume::LocalVolumes::open(pool, world::tag(), unobserved()).unwrap();
+    let volumes = orlop_volume::LocalVolumes::open(pool, world::tag(), unobserved(), None).unwrap();
     let volume = volumes.create(&new("v", Bytes(512 * MIB), Filesystem::Xfs)).unwrap();
     let staged = folder.path().join("staged");
     fs::create_dir(&staged).unwrap();

@@ -1,0 +1,3 @@
+//! What becomes of volumes that their cluster has lost.
+
+pub mod lost;
