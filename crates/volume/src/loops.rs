@@ -8,7 +8,7 @@ use std::{
         fd::AsRawFd as _,
         unix::fs::{FileTypeExt as _, MetadataExt as _},
     },
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     thread,
     time::Duration,
 };
@@ -73,7 +73,12 @@ pub(crate) fn attach(image: &Path, detach: Detach) -> Result<Device> {
         .open("/dev/loop-control")
         .map_err(Error::io("open", "/dev/loop-control"))?;
     for _ in 0..ATTEMPTS {
-        let path = PathBuf::from(format!("/dev/loop{}", free(&control)?));
+        let number = free(&control)?;
+        if refuses_discards(number) {
+            renew(&control, number)?;
+            continue;
+        }
+        let path = PathBuf::from(format!("/dev/loop{number}"));
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", path.display()))?;
         match configure(&file, &backing, detach) {
             Ok(()) => {
@@ -94,10 +99,7 @@ pub(crate) fn attach(image: &Path, detach: Detach) -> Result<Device> {
 /// another, and change.
 pub(crate) fn find(image: &Path) -> Result<Option<Device>> {
     let wanted = Inode::of(image)?;
-    // The last name is the same in every namespace; even its directory is not in the name where that is what was mounted.
-    // It spares opening the devices of others.
-    let file_name = image.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    for name in attached(&file_name)? {
+    for name in attached(image)? {
         let path = Path::new("/dev").join(name);
         // Read-only, because closing a device that was open for writing makes udev look at it once more.
         let file = match File::open(&path) {
@@ -131,8 +133,8 @@ pub(crate) fn is_released(image: &Path) -> Result<bool> {
     Ok(find(image)?.is_none())
 }
 
-/// The names of the devices whose backing file's name contains `part`.
-fn attached(part: &str) -> Result<Vec<String>> {
+/// The names of the devices that may have this image attached, so that those of others need not be opened.
+fn attached(image: &Path) -> Result<Vec<String>> {
     let blocks = Path::new("/sys/block");
     let entries = fs::read_dir(blocks).map_err(Error::io("list", blocks.display()))?;
     Ok(entries
@@ -140,9 +142,20 @@ fn attached(part: &str) -> Result<Vec<String>> {
         .filter(|name| name.starts_with("loop"))
         .filter(|name| {
             // The file is there while the device is attached.
-            fs::read_to_string(blocks.join(name).join("loop/backing_file")).is_ok_and(|file| file.contains(part))
+            fs::read_to_string(blocks.join(name).join("loop/backing_file"))
+                .is_ok_and(|file| ends_alike(Path::new(file.trim_end().trim_end_matches(" (deleted)")), image))
         })
         .collect())
+}
+
+/// Do both paths end in the same name, in a directory of the same name? What comes before differs from one mount
+/// namespace to another, and even the directory is not shown where that is what was mounted.
+fn ends_alike(shown: &Path, path: &Path) -> bool {
+    let names = |path: &Path| {
+        let names = path.components().rev().filter(|part| matches!(part, Component::Normal(_)));
+        names.take(2).map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>()
+    };
+    names(shown).iter().zip(names(path)).all(|(one, other)| *one == other)
 }
 
 fn gone(error: &io::Error) -> bool {
@@ -171,14 +184,11 @@ impl Device {
         Ok(())
     }
 
-    /// Has the device pass discards on to its image, or refuse them, by which a thick image would lose its bytes. A device
-    /// keeps that from its former use.
-    pub(crate) fn allow_discards(&self, allowed: bool) -> Result<()> {
-        /// What is discarded at a time; each block size divides it.
-        const MOST: &str = "1073741824";
+    /// Has the device refuse discards, by which a thick image would lose its bytes.
+    pub(crate) fn refuse_discards(&self) -> Result<()> {
         let (major, minor) = self.number;
         let path = format!("/sys/dev/block/{major}:{minor}/queue/discard_max_bytes");
-        fs::write(&path, if allowed { MOST } else { "0" }).map_err(Error::io("turn discards on or off by", path))
+        fs::write(&path, "0").map_err(Error::io("turn off discards by", path))
     }
 
     /// Is it on its way out: will it let go of its image when nobody uses it any more?
@@ -239,6 +249,25 @@ fn free(control: &File) -> Result<u32> {
     u32::try_from(number).map_err(|_| Error::io("find", "a free loop device")(Errno::NODEV))
 }
 
+/// Does a free device refuse discards from its former use? It can never be told otherwise: the kernel checks what is
+/// written against the granularity of the discards that it does not do.
+fn refuses_discards(number: u32) -> bool {
+    let path = format!("/sys/block/loop{number}/queue/discard_max_bytes");
+    fs::read_to_string(path).is_ok_and(|most| most.trim() == "0")
+}
+
+/// Removes a free device with all that it kept, whereupon the next one of that number is new.
+#[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
+fn renew(control: &File, number: u32) -> Result<()> {
+    const REMOVE: Opcode = kernel::LOOP_CTL_REMOVE as Opcode;
+    // SAFETY: LOOP_CTL_REMOVE takes a number and touches no memory of this process.
+    match unsafe { ioctl::ioctl(control, ioctl::IntegerSetter::<REMOVE>::new_usize(number as usize)) } {
+        // Somebody was quicker, to remove it or to use it.
+        Ok(()) | Err(Errno::NODEV | Errno::BUSY) => Ok(()),
+        Err(error) => Err(Error::io("remove", format!("/dev/loop{number}"))(error)),
+    }
+}
+
 /// Attaches `backing` to `device` with everything set at once.
 #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
 fn configure(device: &File, backing: &File, detach: Detach) -> rustix::io::Result<()> {
@@ -263,4 +292,20 @@ fn backing(device: &File) -> rustix::io::Result<(Inode, u32)> {
     // The kernel gives the number in the 32-bit encoding of its `huge_encode_dev`, which stat(2) uses as well.
     let device = (major(info.lo_device), minor(info.lo_device));
     Ok((Inode { device, inode: info.lo_inode }, info.lo_flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_images_of_two_volumes_are_told_apart_by_their_directories() {
+        let image = Path::new("/var/lib/orlop/pool/volumes/vol-1/image");
+        for alike in ["/volumes/vol-1/image", "/elsewhere/vol-1/image", "/image"] {
+            assert!(ends_alike(Path::new(alike), image), "{alike}");
+        }
+        for other in ["/volumes/vol-2/image", "/volumes/vol-1/volume.json"] {
+            assert!(!ends_alike(Path::new(other), image), "{other}");
+        }
+    }
 }

@@ -41,8 +41,8 @@ impl LocalVolumes {
     pub(crate) fn prepare(&self, record: &Record, device: &Device, options: &MountOptions) -> Result<()> {
         if record.provisioning == Provisioning::Thick {
             options.refuse("discard", "a thick volume keeps its bytes, whatever is deleted in it")?;
+            device.refuse_discards()?;
         }
-        device.allow_discards(record.provisioning == Provisioning::Thin)?;
         self.limiter.set(device.number, &record.limits)
     }
 

@@ -2,8 +2,10 @@
 //! and without the tool that a test needs, the test is reported as ignored.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod counter;
 mod driver;
 mod life;
+mod rounds;
 mod sanity;
 
 use std::{os::unix::process::CommandExt as _, process::Command};
@@ -24,6 +26,7 @@ fn main() {
     }
     let mut trials = vec![trial("csi-sanity passes", privileged && tool.is_some(), sanity::passes)];
     trials.extend(life::TESTS.iter().map(|(name, test)| trial(name, privileged, *test)));
+    trials.extend(rounds::TESTS.iter().map(|(name, test)| trial(name, privileged, *test)));
     libtest_mimic::run(&arguments, trials).exit();
 }
 

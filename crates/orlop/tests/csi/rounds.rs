@@ -26,11 +26,11 @@ use orlop::rpc::csi_v1::{
 };
 use orlop_volume::Step;
 use rustix::process::Signal;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{
     counter::{self, Counter},
-    driver::{Driver, Node, connect},
+    driver::{Node, connect},
 };
 
 pub const TESTS: &[(&str, fn())] =
@@ -141,10 +141,8 @@ fn rounds() {
     let seed = number("ORLOP_SEED").unwrap_or_else(|| now.as_secs() % 1_000_000);
     let rounds = number("ORLOP_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap());
     eprintln!("{rounds} rounds of seed {seed}");
-    let node = Node::new();
-    let _watchdog = node.start_watchdog();
     let mut world = World {
-        node,
+        node: Node::new(),
         rng: Rng::with_seed(seed),
         named: 0,
         volumes: Vec::new(),
@@ -208,11 +206,14 @@ impl World {
         let steps = deed.steps();
         let step = steps[self.rng.usize(..steps.len())].clone();
         let context = format!("round {round}: {order:?}, killed at {step}");
+        eprintln!("{context} {:?}", self.volumes.iter().map(|v| (&v.name, v.kind)).collect::<Vec<_>>());
         // A copy may hold whatever was on stable storage before it was first asked for.
         let floors: Vec<u64> = self.volumes.iter().map(Volume::last).collect();
         self.prepare(&order);
         let mut fatal = self.node.start_to_crash_at(&step);
-        if run(self.ask(&order)).is_err() {
+        if let Err(refused) = run(self.ask(&order)) {
+            // The connection breaks when it dies; whatever else it says is wrong.
+            assert!(refused.code() == Code::Unavailable || refused.code() == Code::Unknown, "{context}: {refused}");
             let status = fatal.ended();
             assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{context}: {}", self.node.log());
             *self.deaths.entry(step).or_default() += 1;
@@ -258,9 +259,9 @@ impl World {
             Deed::Stage => Order::Stage(is_in(volume)?),
             Deed::Unstage => Order::Unstage(is_out(volume)?),
             // The kernel does not let everybody grow an ext4 that is mounted.
-            Deed::Grow => Order::Grow(is_out(volume).filter(|of| {
-                self.volumes[*of].kind != "ext4" && self.volumes[*of].size < 2 * SIZE
-            })?),
+            Deed::Grow => Order::Grow(
+                is_out(volume).filter(|of| self.volumes[*of].kind != "ext4" && self.volumes[*of].size < 2 * SIZE)?,
+            ),
             Deed::Delete => Order::Delete(is_in(volume)?),
             Deed::Snapshot if self.snapshots.len() < SNAPSHOTS_MAX => {
                 Order::Snapshot { name: self.name("snapshot"), of: volume? }
@@ -353,8 +354,7 @@ impl World {
                 self.node.node().await.node_expand_volume(request).await.map(|_| Vec::new())
             }
             Order::Delete(of) => {
-                let request =
-                    DeleteVolumeRequest { volume_id: self.volumes[*of].id.clone(), ..Default::default() };
+                let request = DeleteVolumeRequest { volume_id: self.volumes[*of].id.clone(), ..Default::default() };
                 self.node.controller().await.delete_volume(request).await.map(|_| Vec::new())
             }
             Order::Snapshot { name, of } => {

@@ -42,9 +42,9 @@ fn write() -> String {
 
 /// Reads every volume past the page cache, and prints the checksum of each.
 fn read() -> String {
-    let files = FILESYSTEMS.iter().map(|(name, ..)| {
-        format!("dd if=/{name}/data iflag=nocache count=0 status=none; sha256sum < /{name}/data; ")
-    });
+    let files = FILESYSTEMS
+        .iter()
+        .map(|(name, ..)| format!("dd if=/{name}/data iflag=nocache count=0 status=none; sha256sum < /{name}/data; "));
     let devices = DEVICES
         .iter()
         .map(|(name, ..)| format!("dd if=/dev/{name} bs=1M count=24 iflag=direct status=none | sha256sum; "));
