@@ -1,6 +1,6 @@
 //! The CSI project's own conformance tests, run against the driver.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, fs, path::PathBuf, process::Command};
 
 use crate::driver::Node;
 
@@ -15,10 +15,14 @@ pub fn tool() -> Option<PathBuf> {
 pub fn passes() {
     let node = Node::new();
     let driver = node.start();
+    let limits = node.path("limits.yaml");
+    fs::write(&limits, "readIOPS: \"1000\"\nwriteBandwidth: 100Mi\n").unwrap();
     let output = Command::new(tool().expect("the test is ignored without it"))
         .args(["--ginkgo.no-color", "--csi.testvolumesize=536870912", "--csi.testvolumeexpandsize=1073741824"])
         .arg("--csi.endpoint")
         .arg(node.socket())
+        .arg("--csi.testvolumemutableparameters")
+        .arg(limits)
         .arg("--csi.stagingdir")
         .arg(node.path("staging"))
         .arg("--csi.mountdir")
