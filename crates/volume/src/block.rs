@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The file in the staging directory.
-const NODE: &str = "orlop-device";
+pub(crate) const NODE: &str = "orlop-device";
 
 /// Where a block volume's device is bound that is staged at `at`.
 pub(crate) fn node(at: &Path) -> PathBuf {

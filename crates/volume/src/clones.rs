@@ -50,12 +50,12 @@ impl LocalVolumes {
     /// Finds what a new volume is to start with, and sees that it fits.
     fn origin(&self, source: &Source, new: &NewVolume) -> Result<Origin<'_>> {
         match source {
-            Source::Snapshot(id) => self.from_snapshot(id, new),
-            Source::Volume(id) => self.from_volume(id, new),
+            Source::Snapshot(id) => self.snapshot_origin(id, new),
+            Source::Volume(id) => self.volume_origin(id, new),
         }
     }
 
-    fn from_snapshot(&self, id: &SnapshotId, new: &NewVolume) -> Result<Origin<'_>> {
+    fn snapshot_origin(&self, id: &SnapshotId, new: &NewVolume) -> Result<Origin<'_>> {
         let missing = |error| match error {
             Error::NoSnapshot(_) => Error::SourceMissing(id.to_string()),
             error => error,
@@ -67,7 +67,7 @@ impl LocalVolumes {
         Ok(Origin { image, filesystem_size: stored.record.filesystem_size, frozen: Vec::new(), _turn: None })
     }
 
-    fn from_volume(&self, id: &VolumeId, new: &NewVolume) -> Result<Origin<'_>> {
+    fn volume_origin(&self, id: &VolumeId, new: &NewVolume) -> Result<Origin<'_>> {
         let missing = |error| match error {
             Error::NotFound(_) => Error::SourceMissing(id.to_string()),
             error => error,

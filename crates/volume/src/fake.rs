@@ -15,7 +15,7 @@ use orlop_api::Bytes;
 
 use crate::{
     Ailment, Content, Error, Group, GroupId, MountOptions, NewVolume, NodeTag, Result, SIZE_INCREMENT, Snapshot,
-    SnapshotId, Source, Usage, Volume, VolumeId, Volumes,
+    SnapshotId, Source, Usage, Volume, VolumeId, Volumes, block,
 };
 
 /// Volumes that are only remembered.
@@ -73,6 +73,16 @@ impl FakeVolumes {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Volume {
+    /// Where it is mounted when it is staged at `at`, as on a real pool.
+    fn staged(&self, at: &Path) -> PathBuf {
+        match self.content {
+            Content::Filesystem(_) => at.to_owned(),
+            Content::Block => block::node(at),
+        }
     }
 }
 
@@ -144,7 +154,11 @@ impl Volumes for FakeVolumes {
             return Err(Error::TooSmall { asked: new.at_least, content: new.content.to_string(), minimum });
         }
         let data = match &new.source {
-            Some(source) => state.copy(source, new)?,
+            Some(source) => {
+                let data = state.copy(source, new)?;
+                state.freeze(source);
+                data
+            }
             None => Data::new(),
         };
         state.reserve(size, self.capacity)?;
@@ -175,19 +189,22 @@ impl Volumes for FakeVolumes {
 
     fn stage(&self, id: &VolumeId, at: &Path, _: &MountOptions) -> Result<()> {
         let mut state = self.state();
-        match state.get(id)?.content {
-            Content::Filesystem(_) => state.mount(id, at),
-            Content::Block => Ok(()),
+        let point = state.get(id)?.staged(at);
+        for point in [at.to_owned(), block::node(at)] {
+            state.is_at(id, &point)?;
         }
+        state.mount(id, &point)
     }
 
     fn unstage(&self, id: &VolumeId, at: &Path) -> Result<()> {
-        self.state().unmount(id, at)
+        let mut state = self.state();
+        state.unmount(id, at)?;
+        state.unmount(id, &block::node(at))
     }
 
     fn publish(&self, id: &VolumeId, staged: &Path, target: &Path, _: bool) -> Result<()> {
         let mut state = self.state();
-        if state.get(id)?.content != Content::Block && state.mounts.get(staged) != Some(id) {
+        if state.mounts.get(&state.get(id)?.staged(staged)) != Some(id) {
             return Err(Error::NotStaged { id: id.clone(), path: staged.to_owned() });
         }
         state.mount(id, target)
@@ -213,7 +230,8 @@ impl Volumes for FakeVolumes {
     fn paths(&self, id: &VolumeId) -> Result<Vec<PathBuf>> {
         let state = self.state();
         state.get(id)?;
-        Ok(state.mounts.iter().filter(|(_, mounted)| *mounted == id).map(|(path, _)| path.clone()).collect())
+        let paths = state.mounts.iter().filter(|(path, mounted)| *mounted == id && !path.ends_with(block::NODE));
+        Ok(paths.map(|(path, _)| path.clone()).collect())
     }
 
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage> {
@@ -222,7 +240,7 @@ impl Volumes for FakeVolumes {
 
         let state = self.state();
         let total = state.get(id)?.size;
-        if state.mounts.get(at) != Some(id) {
+        if state.mounts.get(at) != Some(id) || state.get(id)?.content == Content::Block {
             return Err(Error::NotMounted { id: id.clone(), path: at.to_owned() });
         }
         let inodes = total.0 / BYTES_PER_INODE;

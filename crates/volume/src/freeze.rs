@@ -34,12 +34,9 @@ impl Writable {
         Ok(Self { id: id.clone(), directory: mount.open()? })
     }
 
-    /// Thaws what a driver left frozen that is no more.
-    pub(crate) fn thaw_what_was_left(&self) -> Result<()> {
-        if thaw(&self.directory).map_err(Error::io("thaw", &self.id))? {
-            tracing::warn!(id = %self.id, "thawed what was frozen");
-        }
-        Ok(())
+    /// Thaws it. Was it frozen?
+    pub(crate) fn thaw(&self) -> Result<bool> {
+        thaw(&self.directory).map_err(Error::io("thaw", &self.id))
     }
 
     /// Writes back what is dirty, so that there is little left of that to do while writers are held up.
@@ -96,7 +93,11 @@ struct Frozen<'a> {
 impl<'a> Frozen<'a> {
     fn add(&mut self, filesystem: &'a Writable) -> Result<()> {
         let start = Instant::now();
-        freeze(&filesystem.directory).map_err(Error::io("freeze", &filesystem.id))?;
+        freeze(&filesystem.directory).map_err(|error| match error {
+            // By an administrator, or because the pool is full.
+            Errno::BUSY => Error::Busy(format!("{}, which is frozen by somebody else,", filesystem.id)),
+            error => Error::io("freeze", &filesystem.id)(error),
+        })?;
         self.filesystems.push((filesystem, start));
         Ok(())
     }
@@ -106,7 +107,10 @@ impl<'a> Frozen<'a> {
         let mut result = Ok(());
         for (Writable { id, directory }, start) in self.filesystems.drain(..) {
             let thawed = match thaw(directory) {
-                Ok(true) => Ok(remember(self.times, start.elapsed())),
+                Ok(true) => {
+                    remember(self.times, start.elapsed());
+                    Ok(())
+                }
                 Ok(false) => Err(Error::ThawedEarly(id.clone())),
                 Err(error) => Err(Error::io("thaw", id)(error)),
             };

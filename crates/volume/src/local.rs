@@ -59,8 +59,9 @@ impl LocalVolumes {
             if mounts.of(&device).next().is_none() {
                 tracing::info!(%id, device = %device.path.display(), "detaching an image that is not mounted");
                 device.detach()?;
-            } else if let Some(filesystem) = volumes.writable(&id)? {
-                filesystem.thaw_what_was_left()?;
+            } else if let Err(error) = volumes.thaw_what_was_left(&id) {
+                // One that has shut down, for example, which must not keep the others from being served.
+                tracing::error!(%id, %error, "a volume may be frozen, and cannot be thawed");
             }
         }
         Ok(volumes)

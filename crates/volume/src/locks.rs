@@ -20,7 +20,7 @@ pub(crate) struct Turn<'a> {
 
 impl Locks {
     /// Takes the object's turn, or fails at once: whoever asked twice asks again later, and no thread waits meanwhile.
-    pub(crate) fn take(&self, id: impl ToString) -> Result<Turn<'_>> {
+    pub(crate) fn take(&self, id: &impl ToString) -> Result<Turn<'_>> {
         let id = id.to_string();
         let mut busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if busy.insert(id.clone()) { Ok(Turn { locks: self, id }) } else { Err(Error::Busy(id)) }

@@ -111,6 +111,15 @@ impl LocalVolumes {
         mounts.map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
     }
 
+    /// Thaws a volume that a driver left frozen that is no more.
+    pub(crate) fn thaw_what_was_left(&self, id: &VolumeId) -> Result<()> {
+        let Some(filesystem) = self.writable(id)? else { return Ok(()) };
+        if filesystem.thaw()? {
+            tracing::warn!(%id, "thawed what was frozen");
+        }
+        Ok(())
+    }
+
     /// Is the volume in use in a way that nobody can hold up: by the writers of a block device, or in a mount namespace
     /// that this process does not see?
     fn is_beyond_reach(&self, id: &VolumeId, content: Content) -> Result<bool> {
@@ -249,7 +258,7 @@ impl Snapshots for LocalVolumes {
         let _turn = self.locks.take(&id)?;
         let volumes: BTreeSet<_> = volumes.iter().cloned().collect();
         match self.get_group(&id) {
-            Ok(present) => return present.is_of(&volumes),
+            Ok(present) => return present.require(&volumes),
             Err(Error::NoGroup(_)) => {}
             Err(error) => return Err(error),
         }
@@ -305,7 +314,7 @@ impl Snapshots for LocalVolumes {
 
 impl Group {
     /// The group itself, if it is one of these volumes.
-    fn is_of(self, volumes: &BTreeSet<VolumeId>) -> Result<Self> {
+    fn require(self, volumes: &BTreeSet<VolumeId>) -> Result<Self> {
         let present: BTreeSet<_> = self.snapshots.iter().map(|snapshot| snapshot.volume.clone()).collect();
         if present == *volumes {
             return Ok(self);

@@ -45,7 +45,7 @@ impl LocalVolumes {
         self.reached(Step::StageMounted);
         if record.content == Content::Block {
             if options.flags.contains(MountFlags::RDONLY) {
-                self.restrict(id, &block::node(&at))?;
+                restrict(id, &block::node(&at))?;
             }
             block::follow_flags(&device)?;
         }
@@ -82,18 +82,9 @@ impl LocalVolumes {
         }
         self.reached(Step::PublishBound);
         if read_only {
-            self.restrict(id, &target)?;
+            restrict(id, &target)?;
         }
         if record.content == Content::Block { block::follow_flags(&device) } else { Ok(()) }
-    }
-
-    /// Makes the mount of the volume at `path` read-only. A volume that is read-only where it is staged is so everywhere.
-    fn restrict(&self, id: &VolumeId, path: &Path) -> Result<()> {
-        match Table::read()?.at(path) {
-            Some(mount) if mount.is_read_only() => Ok(()),
-            Some(mount) => mounts::set_read_only(mount, true),
-            None => Err(Error::NotMounted { id: id.clone(), path: path.to_owned() }),
-        }
     }
 
     /// Unmounts the volume from `path`, however often it is mounted there. What else may be there is left alone.
@@ -156,5 +147,14 @@ fn make_directory(path: &Path) -> Result<PathBuf> {
             Err(Error::io("make the directory", path.display())(error))
         }
         _ => fs::canonicalize(path).map_err(Error::io("find", path.display())),
+    }
+}
+
+/// Makes the mount of the volume at `path` read-only. A volume that is read-only where it is staged is so everywhere.
+fn restrict(id: &VolumeId, path: &Path) -> Result<()> {
+    match Table::read()?.at(path) {
+        Some(mount) if mount.is_read_only() => Ok(()),
+        Some(mount) => mounts::set_read_only(mount, true),
+        None => Err(Error::NotMounted { id: id.clone(), path: path.to_owned() }),
     }
 }

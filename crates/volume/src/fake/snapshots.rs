@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{BLOCK, Data, FakeVolumes, State};
-use crate::{Error, Extent, Group, GroupId, NodeTag, Result, Snapshot, SnapshotId, Snapshots, VolumeId};
+use crate::{
+    Content, Error, Extent, Group, GroupId, NodeTag, Result, Snapshot, SnapshotId, Snapshots, Source, VolumeId,
+};
 
 /// How long a volume in use is said to be frozen.
 const FROZEN: Duration = Duration::from_millis(1);
@@ -42,7 +44,10 @@ impl Snapshots for FakeVolumes {
             return if of == volumes { Ok(present.clone()) } else { Err(conflict(name, of.len(), volumes.len())) };
         }
         for volume in &volumes {
-            state.get(volume)?;
+            let is_used = state.mounts.values().any(|mounted| mounted == *volume);
+            if state.get(volume)?.content == Content::Block && is_used {
+                return Err(Error::CannotFreeze((*volume).clone()));
+            }
         }
         let mut snapshots = Vec::new();
         for volume in volumes {
@@ -99,13 +104,20 @@ impl State {
             taken: SystemTime::now(),
             group,
         };
-        if self.mounts.values().any(|mounted| mounted == volume) {
-            self.frozen.push(FROZEN);
-        }
+        self.freeze(&Source::Volume(volume.clone()));
         let data = self.data.get(volume.as_str()).cloned().unwrap_or_default();
         self.data.insert(id.to_string(), data);
         self.snapshots.insert(id, snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// Remembers that a volume is frozen while it is copied, if it is a filesystem in use.
+    pub(super) fn freeze(&mut self, source: &Source) {
+        let Source::Volume(id) = source else { return };
+        let is_raw = self.volumes.get(id).is_some_and(|volume| volume.content == Content::Block);
+        if !is_raw && self.mounts.values().any(|mounted| mounted == id) {
+            self.frozen.push(FROZEN);
+        }
     }
 
     fn forget(&mut self, id: &SnapshotId) {

@@ -2,10 +2,13 @@
 //! the fake; the rest is for the real ones alone, which need root, and are reported as ignored without it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod block;
 mod conformance;
+mod copies;
 mod crash;
 mod real;
 mod world;
+mod writer;
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
@@ -19,6 +22,7 @@ fn main() {
     let privileged = rustix::process::geteuid().is_root();
     if privileged {
         enter_own_namespace();
+        world::start_watchdog();
     } else {
         eprintln!("not root: whatever needs loop devices and mounts is ignored");
     }
@@ -30,11 +34,15 @@ fn main() {
         }));
         trials.push(real_trial(format!("real: {name}"), privileged, move || test(&world::real())));
     }
-    for (name, test) in real::TESTS {
+    for (name, test) in real::TESTS.iter().chain(copies::TESTS).chain(block::TESTS) {
         trials.push(real_trial((*name).to_owned(), privileged, *test));
     }
     trials.extend(crash::tests().into_iter().map(|(name, test)| real_trial(name, privileged, test)));
-    libtest_mimic::run(&arguments, trials).exit();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if privileged {
+        let _ = std::fs::remove_file(world::watchdog());
+    }
+    conclusion.exit();
 }
 
 /// Goes on in a mount namespace of its own: no process that happens to start meanwhile, such as a container, takes a copy

@@ -1,14 +1,19 @@
 //! Where a test runs: volumes, and a temporary directory that is left without a mount, however the test ends.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
+    process::{self, Command},
+    thread,
+    time::Duration,
 };
 
 use orlop_api::Bytes;
 use orlop_volume::{
     Content, FakeVolumes, Filesystem, Limits, LocalVolumes, MountOptions, NewVolume, NodeTag, Observer, Overcommit,
-    Pool, PoolFile, Provisioning, Storage, Volume, unobserved,
+    Pool, PoolFile, Provisioning, Source, Storage, Volume, unobserved,
 };
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
@@ -38,9 +43,12 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         for mount in mounts_below(self.path()).iter().rev() {
+            if *mount == self.path().join("pool") {
+                detach_below(self.path());
+            }
             // Lazily only as a last resort, so that a mount that something still uses is noticed.
-            if let Err(error) = unmount(mount, UnmountFlags::empty()) {
-                eprintln!("cannot unmount {}: {error}", mount.display());
+            if !soon(|| unmount(mount, UnmountFlags::empty()).is_ok()) {
+                eprintln!("something still uses {}", mount.display());
                 let _ = unmount(mount, UnmountFlags::DETACH);
             }
         }
@@ -54,12 +62,40 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     paths.map(PathBuf::from).filter(|path| path.starts_with(folder)).collect()
 }
 
-/// How many loop devices have a file below that directory attached.
-pub fn attached_below(folder: &Path) -> usize {
+/// Sees that so many loop devices have a file below that directory attached.
+pub fn attached_below(folder: &Path, expected: usize, which: &str) {
+    // A process that another test has just started has copies of all open files until it runs its program.
+    let settled = || devices_below(folder).len() == expected;
+    assert!(soon(settled), "{:?} are attached, and not {which}", devices_below(folder));
+}
+
+/// Is it so within a moment?
+fn soon(mut is_so: impl FnMut() -> bool) -> bool {
+    (0..100).any(|_| {
+        let so = is_so();
+        if !so {
+            thread::sleep(Duration::from_millis(20));
+        }
+        so
+    })
+}
+
+fn devices_below(folder: &Path) -> Vec<OsString> {
     let devices = fs::read_dir("/sys/block").unwrap().filter_map(Result::ok);
-    let files = devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
-    // Seen from another mount, the name of a file has less of a prefix, and the directory of the test has it all.
-    files.filter(|file| file.contains(&*folder.file_name().unwrap().to_string_lossy())).count()
+    let attached = devices.filter(|device| {
+        let file = fs::read_to_string(device.path().join("loop/backing_file"));
+        // Seen from another mount, the name of a file has less of a prefix, and the directory of the test has it all.
+        file.is_ok_and(|file| file.contains(&*folder.file_name().unwrap().to_string_lossy()))
+    });
+    attached.map(|device| device.file_name()).collect()
+}
+
+/// Detaches what a test left attached: block volumes are not detached by themselves.
+fn detach_below(folder: &Path) {
+    for device in devices_below(folder) {
+        // That of the pool goes when it is unmounted.
+        let _ = Command::new("losetup").arg("--detach").arg(Path::new("/dev").join(device)).status();
+    }
 }
 
 pub fn tag() -> NodeTag {
@@ -79,15 +115,37 @@ pub fn real() -> World {
 pub fn open(folder: &Path, observer: Observer) -> LocalVolumes {
     let root = folder.join("pool");
     PoolFile { path: folder.join("pool.img"), size: POOL }.mount(&root).unwrap();
-    LocalVolumes::open(Pool::open(&root, Overcommit::default()).unwrap(), tag(), observer).unwrap()
+    let pool = Pool::open(&root, Overcommit::default()).unwrap();
+    LocalVolumes::open(pool, tag(), observer, Some(watchdog())).unwrap()
+}
+
+/// Where a driver that is a process of its own finds the socket of the watchdog.
+pub const WATCHDOG: &str = "ORLOP_TEST_WATCHDOG";
+
+/// The socket of the watchdog.
+pub fn watchdog() -> PathBuf {
+    let own = || env::temp_dir().join(format!("orlop-volume-{}.sock", process::id()));
+    env::var_os(WATCHDOG).map_or_else(own, PathBuf::from)
+}
+
+/// Starts the watchdog for all tests, in this process, which outlives the drivers that are killed.
+pub fn start_watchdog() {
+    thread::spawn(|| panic!("{:?}", orlop_volume::watchdog::serve(&watchdog())));
+    while !watchdog().exists() {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub fn new(name: &str, size: Bytes, filesystem: Filesystem) -> NewVolume {
+    holding(name, size, Content::Filesystem(filesystem))
+}
+
+pub fn holding(name: &str, size: Bytes, content: Content) -> NewVolume {
     NewVolume {
         name: name.to_owned(),
         at_least: size,
         at_most: None,
-        content: Content::Filesystem(filesystem),
+        content,
         provisioning: Provisioning::Thin,
         source: None,
         limits: Limits::default(),
@@ -98,6 +156,12 @@ impl World {
     /// A new XFS volume of 512 MiB.
     pub fn volume(&self, name: &str) -> Volume {
         self.volumes.create(&new(name, Bytes(512 << 20), Filesystem::Xfs)).unwrap()
+    }
+
+    /// A new volume that starts with what `source` holds.
+    pub fn from(&self, source: Source, name: &str, content: Content) -> Volume {
+        let wanted = NewVolume { source: Some(source), ..holding(name, Bytes(512 << 20), content) };
+        self.volumes.create(&wanted).unwrap()
     }
 
     pub fn directory(&self, name: &str) -> PathBuf {
