@@ -225,7 +225,8 @@ fn a_snapshot_outlives_the_driver_and_its_volume() {
     run(async {
         let list = ListSnapshotsRequest::default();
         let listed = node.controller().await.list_snapshots(list).await.unwrap().into_inner().entries;
-        assert_eq!(listed.into_iter().map(|entry| entry.snapshot.unwrap()).collect::<Vec<_>>(), [snapshot.clone()]);
+        let [entry] = listed.as_slice() else { panic!("there is one: {listed:?}") };
+        assert_eq!(entry.snapshot.as_ref(), Some(&snapshot));
         let restore = CreateVolumeRequest {
             volume_content_source: Some(from_snapshot(&snapshot.snapshot_id)),
             ..request("w", filesystem(""))

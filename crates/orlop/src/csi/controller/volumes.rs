@@ -1,7 +1,7 @@
 //! What the Controller service does with volumes.
 
 use orlop_api::Bytes;
-use orlop_volume::{Content, NewVolume, PoolState, Provisioning, SIZE_INCREMENT, Source, Volume, VolumeId};
+use orlop_volume::{Content, Limits, NewVolume, PoolState, Provisioning, SIZE_INCREMENT, Source, Volume, VolumeId};
 use tonic::Status;
 
 use crate::{
@@ -33,7 +33,7 @@ impl Driver {
         ephemeral::refuse_name(&name)?;
         let wanted = Usage::read_all(&request.volume_capabilities)?;
         let provisioning = parameters::provisioning(&request.parameters)?;
-        let limits = NewLimits::read(&request.mutable_parameters)?.applied_to(Default::default());
+        let limits = NewLimits::read(&request.mutable_parameters)?.applied_to(Limits::default());
         // First, because a range that is none stays none on every node.
         Sizes::read(request.capacity_range.as_ref())?;
         self.require_here(request.accessibility_requirements.as_ref())?;
