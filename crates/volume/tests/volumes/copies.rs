@@ -293,7 +293,8 @@ fn a_pool_may_be_a_btrfs() {
     fs::create_dir(&root).unwrap();
     File::create(&file).unwrap().set_len(world::POOL.0).unwrap();
     let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
-        assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program} {arguments:?}");
+        let output = Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     };
     run("mkfs.btrfs", &["-q".as_ref(), file.as_ref()]);
     run("mount", &["-o".as_ref(), "loop,noatime".as_ref(), file.as_ref(), root.as_ref()]);
