@@ -178,16 +178,6 @@ impl Device {
         Ok(())
     }
 
-    /// Has the device pass discards on to its image, or refuse them, by which a thick image would lose its bytes. A device
-    /// keeps that from its former use.
-    pub(crate) fn allow_discards(&self, allowed: bool) -> Result<()> {
-        /// What is discarded at a time; each block size divides it.
-        const MOST: &str = "1073741824";
-        let (major, minor) = self.number;
-        let path = format!("/sys/dev/block/{major}:{minor}/queue/discard_max_bytes");
-        fs::write(&path, if allowed { MOST } else { "0" }).map_err(Error::io("turn discards on or off by", path))
-    }
-
     /// Is it on its way out: will it let go of its image when nobody uses it any more?
     pub(crate) fn detaches_when_unused(&self) -> Result<bool> {
         let (_, flags) = backing(&self.file).map_err(Error::io("ask for the state of", self.path.display()))?;
