@@ -4,7 +4,8 @@
 
 use std::{
     fmt::Display,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, OpenOptions},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     str::FromStr,
@@ -86,7 +87,7 @@ impl Shelf {
         let (folder, left) = (self.folder(&id), self.0.join(format!("{}{id}", Self::DELETING)));
         remove(&left)?;
         match fs::rename(&folder, &left) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             result => result
                 .and_then(|()| durable::sync_directory(&self.0))
                 .map(|()| Some(left))
@@ -121,10 +122,24 @@ pub(crate) fn make(directory: &Path) -> Result<()> {
         .map_err(Error::io("make the directory", directory.display()))
 }
 
-/// Removes a directory with what is in it; one that is not there is no error.
+/// Removes a directory with what is in it; one that is not there is no error. Files are emptied first: of a file that is
+/// only removed, XFS gives the room back some time later, and until then the pool is said to be fuller than it is.
 pub(crate) fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder.display())(error)),
+    match empty(folder).and_then(|()| fs::remove_dir_all(folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", folder.display())(error)),
         _ => Ok(()),
     }
+}
+
+/// Empties the files in a directory and in those below it.
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            empty(&entry.path())?;
+        } else {
+            OpenOptions::new().write(true).open(entry.path())?.set_len(0)?;
+        }
+    }
+    Ok(())
 }
