@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A node: the directories of its kubelet and of its pool, and the watchdog, which outlives drivers.
 pub struct Node {
     folder: TempDir,
+    pool_file: PathBuf,
     _watchdog: Driver,
 }
 
@@ -38,7 +39,12 @@ impl Node {
         let watchdog = Command::new(program).arg("csi-watchdog").arg("--socket").arg(&socket).spawn().unwrap();
         let watchdog = Driver(watchdog);
         wait_for(&socket);
-        Self { folder, _watchdog: watchdog }
+        Self { pool_file: folder.path().join("pool.img"), folder, _watchdog: watchdog }
+    }
+
+    /// Has drivers that are started from now on use another file as the pool.
+    pub fn set_pool_file(&mut self, file: PathBuf) {
+        self.pool_file = file;
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -83,7 +89,7 @@ impl Node {
             .arg("--pool")
             .arg(self.path("pool"))
             .arg("--pool-file")
-            .arg(self.path("pool.img"))
+            .arg(&self.pool_file)
             .arg("--watchdog")
             .arg(self.path("watchdog.sock"))
             .args(arguments)

@@ -8,6 +8,7 @@ mod counter;
 mod driver;
 mod inline;
 mod life;
+mod power;
 mod rounds;
 mod sanity;
 
@@ -28,7 +29,7 @@ fn main() {
         eprintln!("{} does not name csi-sanity: its tests are ignored", sanity::VARIABLE);
     }
     let mut trials = vec![trial("csi-sanity passes", privileged && tool.is_some(), sanity::passes)];
-    let tests = [life::TESTS, copies::TESTS, inline::TESTS, rounds::TESTS].concat();
+    let tests = [life::TESTS, copies::TESTS, inline::TESTS, rounds::TESTS, power::TESTS].concat();
     trials.extend(tests.into_iter().map(|(name, test)| trial(name, privileged, test)));
     libtest_mimic::run(&arguments, trials).exit();
 }
