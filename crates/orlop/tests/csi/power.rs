@@ -148,7 +148,9 @@ fn every_moment() {
         failing.join().unwrap()
     });
 
-    counters.into_iter().for_each(|counter| drop(counter.stop()));
+    for counter in counters {
+        counter.stop();
+    }
     volumes.iter().zip(KINDS).for_each(|(id, kind)| unmount_from(id, kind));
     drop(driver);
     let pool = node.path("pool");
