@@ -178,6 +178,14 @@ impl Device {
         Ok(())
     }
 
+    /// Has the device refuse discards, by which a thick image would lose its bytes. The kernel does not take that back: a
+    /// device that is attached later is made anew first.
+    pub(crate) fn refuse_discards(&self) -> Result<()> {
+        let (major, minor) = self.number;
+        let path = format!("/sys/dev/block/{major}:{minor}/queue/discard_max_bytes");
+        fs::write(&path, "0").map_err(Error::io("turn off discards by", path))
+    }
+
     /// Is it on its way out: will it let go of its image when nobody uses it any more?
     pub(crate) fn detaches_when_unused(&self) -> Result<bool> {
         let (_, flags) = backing(&self.file).map_err(Error::io("ask for the state of", self.path.display()))?;
