@@ -33,6 +33,9 @@ pub(super) struct Args {
     /// The name of this node
     #[arg(long, env = "NODE_NAME")]
     node_name: String,
+    /// The zone of this node; StorageClasses may then choose zones by topology.local.orlop.dev/zone
+    #[arg(long, env = "NODE_ZONE")]
+    zone: Option<String>,
     /// The kubelet's directory; the driver must see it at the same path as the node
     #[arg(long, default_value = "/var/lib/kubelet")]
     kubelet_dir: PathBuf,
@@ -111,6 +114,10 @@ pub(super) async fn run(args: Args) -> Outcome {
     let volumes: Arc<dyn Storage> = Arc::new(volumes);
     let ephemeral_dir = endpoints.csi.with_file_name("ephemeral");
     let mut driver = Driver::new(args.node_name.clone(), Arc::clone(&volumes), ephemeral_dir);
+    // A node without a zone has an empty label in its pods' environment.
+    if let Some(zone) = args.zone.filter(|zone| !zone.is_empty()) {
+        driver = driver.in_zone(zone);
+    }
     if let Err(error) = driver.remove_orphans(&args.kubelet_dir) {
         tracing::warn!(%error, "cannot look for the volumes of pods that are gone");
     }
