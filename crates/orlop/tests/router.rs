@@ -24,9 +24,7 @@ use orlop::{
     rpc::router_v1::Change,
 };
 use orlop_api::Bytes;
-use orlop_volume::{
-    Content, FakeVolumes, Limits, NewVolume, NodeTag, Provisioning, VolumeId, Volumes as _,
-};
+use orlop_volume::{Content, FakeVolumes, Limits, NewVolume, NodeTag, Provisioning, VolumeId, Volumes as _};
 use tokio::{
     net::TcpListener,
     sync::mpsc,

@@ -8,7 +8,7 @@ use rustix::fs::ioctl_ficlone;
 
 use crate::{
     Content, Error, LocalVolumes, NewVolume, Result, SnapshotId, Source, Step, VolumeId, freeze::Writable, identity,
-    locks::Turn, pool::NewFolder,
+    locks::Turn, pool::NewVolumeFolder,
 };
 
 /// What a new volume starts with.
@@ -24,7 +24,12 @@ struct Origin<'a> {
 impl LocalVolumes {
     /// Makes the image of a new volume from what another or a snapshot holds, and returns it with the size of the
     /// filesystem in it, which is to be grown when the volume is staged.
-    pub(crate) fn make_from(&self, source: &Source, id: &VolumeId, new: &NewVolume) -> Result<(NewFolder, Bytes)> {
+    pub(crate) fn make_from(
+        &self,
+        source: &Source,
+        id: &VolumeId,
+        new: &NewVolume,
+    ) -> Result<(NewVolumeFolder, Bytes)> {
         let origin = self.origin(source, new)?;
         let filesystem_size = origin.filesystem_size;
         let shares = match source {

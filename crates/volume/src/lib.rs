@@ -3,6 +3,7 @@
 //! implement. Nothing here knows of Kubernetes or of CSI, and nothing is asynchronous.
 
 mod block;
+mod capture;
 mod cgroups;
 mod clones;
 mod durable;

@@ -17,9 +17,9 @@ use crate::{
     loops,
     mounts::Table,
     pause::Pause,
-    pool::{self, NewFolder},
+    pool::NewVolumeFolder,
     record::Record,
-    shelf::Shelf,
+    shelf::{self, Shelf},
 };
 
 /// The volumes in a pool of this node.
@@ -39,7 +39,6 @@ impl LocalVolumes {
     /// Takes over a pool: removes what interrupted calls left behind, detaches images that nobody has mounted, and thaws
     /// what is frozen. Without the socket of a watchdog, no volume that is mounted can be copied.
     pub fn open(pool: Pool, tag: NodeTag, observer: Observer, watchdog: Option<PathBuf>) -> Result<Self> {
-        pool.sweep()?;
         let snapshots = Shelf::open(pool.path().with_file_name("snapshots"))?;
         let groups = Shelf::open(pool.path().with_file_name("groups"))?;
         let volumes = Self {
@@ -67,6 +66,12 @@ impl LocalVolumes {
         Ok(volumes)
     }
 
+    /// With the place where the cgroups of this node's pods are, if it is not the usual one.
+    #[must_use]
+    pub fn with_pods(self, pods: PodCgroups) -> Self {
+        Self { limiter: Limiter::new(pods), ..self }
+    }
+
     pub(crate) fn reached(&self, step: Step) {
         (self.observer)(step);
     }
@@ -92,7 +97,7 @@ impl LocalVolumes {
         Ok(())
     }
 
-    fn make_empty(&self, id: &VolumeId, new: &NewVolume) -> Result<NewFolder> {
+    fn make_empty(&self, id: &VolumeId, new: &NewVolume) -> Result<NewVolumeFolder> {
         let size = new.size();
         let folder = self.pool.promise(size, new.provisioning, || {
             let folder = self.pool.begin(id)?;
@@ -108,7 +113,7 @@ impl LocalVolumes {
     }
 
     /// Gives a new image its size, and if it is thick its bytes.
-    pub(crate) fn lengthen_new(&self, folder: &NewFolder, new: &NewVolume) -> Result<()> {
+    pub(crate) fn lengthen_new(&self, folder: &NewVolumeFolder, new: &NewVolume) -> Result<()> {
         let fail = || Error::io("make the image", folder.image.display());
         let image = OpenOptions::new().write(true).open(&folder.image).map_err(fail())?;
         self.pool.allocate(&image, new.size(), new.provisioning)?;
@@ -152,9 +157,9 @@ impl Volumes for LocalVolumes {
                 return Err(Error::InUse { id: id.clone(), by });
             }
         }
-        let left = self.pool.abandon(id)?;
+        let Some(left) = self.pool.abandon(id)? else { return Ok(()) };
         self.reached(Step::DeleteRenamed);
-        pool::remove(&left)?;
+        shelf::remove(&left)?;
         self.reached(Step::DeleteRemoved);
         Ok(())
     }

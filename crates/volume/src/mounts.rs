@@ -6,6 +6,8 @@ use std::{
     io,
     os::{fd::AsFd as _, unix::ffi::OsStringExt as _},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use rustix::{
@@ -173,9 +175,20 @@ pub(crate) fn set_read_only(mount: &Mount, read_only: bool) -> Result<()> {
     mount::mount_remount(&mount.path, flags, c"").map_err(Error::io("remount", mount.path.display()))
 }
 
-/// Unmounts the latest mount at `path`.
+/// Unmounts the latest mount at `path`. A process that was just started, to run a tool, has copies of all files that are
+/// open in this one until it runs the tool: so this waits a moment for a mount that is in use.
 pub(crate) fn unmount(path: &Path) -> Result<()> {
-    mount::unmount(path, UnmountFlags::NOFOLLOW).map_err(Error::io("unmount", path.display()))
+    const POLLS: u32 = 20;
+    const INTERVAL: Duration = Duration::from_millis(25);
+    let mut result = mount::unmount(path, UnmountFlags::NOFOLLOW);
+    for _ in 0..POLLS {
+        if result != Err(Errno::BUSY) {
+            break;
+        }
+        thread::sleep(INTERVAL);
+        result = mount::unmount(path, UnmountFlags::NOFOLLOW);
+    }
+    result.map_err(Error::io("unmount", path.display()))
 }
 
 #[cfg(test)]

@@ -99,8 +99,8 @@ pub(crate) struct GroupRecord {
 
 impl GroupRecord {
     /// Of a group that is being taken.
-    pub(crate) fn new(name: &str) -> Self {
-        Self { format: FORMAT, name: name.to_owned(), taken: SystemTime::now() }
+    pub(crate) fn new(name: &str, taken: SystemTime) -> Self {
+        Self { format: FORMAT, name: name.to_owned(), taken }
     }
 
     /// The record at `path`, or `None` if there is no such file.

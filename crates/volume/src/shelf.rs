@@ -1,16 +1,17 @@
-//! A directory of directories, one for each object: snapshots, and groups of them. An object is made under a temporary
+//! A directory of directories, one for each object: volumes, snapshots, or groups of them. An object is made under a temporary
 //! name, and is there when it has its own; it is removed in the reverse order. So it is whole or not there, whenever this
 //! process is killed and whenever the power fails.
 
 use std::{
     fmt::Display,
-    fs::{self, DirBuilder},
+    fs::{self, DirBuilder, OpenOptions},
+    io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
-use crate::{Error, Result, durable, pool::remove};
+use crate::{Error, Result, durable};
 
 /// The directory.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ impl Drop for NewFolder {
 
 impl Shelf {
     const CREATING: &str = ".creating-";
-    const DELETING: &str = ".deleting-";
+    /// What the temporary name of an object that is being removed starts with.
+    pub(crate) const DELETING: &str = ".deleting-";
 
     /// Opens the directory, which is made if it is not there, and removes what interrupted calls left in it.
     pub(crate) fn open(directory: PathBuf) -> Result<Self> {
@@ -51,6 +53,11 @@ impl Shelf {
             }
         }
         Ok(shelf)
+    }
+
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Where the object is, if it is there.
@@ -80,7 +87,7 @@ impl Shelf {
         let (folder, left) = (self.folder(&id), self.0.join(format!("{}{id}", Self::DELETING)));
         remove(&left)?;
         match fs::rename(&folder, &left) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             result => result
                 .and_then(|()| durable::sync_directory(&self.0))
                 .map(|()| Some(left))
@@ -95,7 +102,8 @@ impl Shelf {
         Ok(ids)
     }
 
-    fn entries(&self) -> Result<Vec<String>> {
+    /// The names of all that is there, also of what is being made or removed.
+    pub(crate) fn entries(&self) -> Result<Vec<String>> {
         let fail = || Error::io("list", self.0.display());
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.0).map_err(fail())? {
@@ -112,4 +120,26 @@ pub(crate) fn make(directory: &Path) -> Result<()> {
         .mode(0o700)
         .create(directory)
         .map_err(Error::io("make the directory", directory.display()))
+}
+
+/// Removes a directory with what is in it; one that is not there is no error. Files are emptied first: of a file that is
+/// only removed, XFS gives the room back some time later, and until then the pool is said to be fuller than it is.
+pub(crate) fn remove(folder: &Path) -> Result<()> {
+    match empty(folder).and_then(|()| fs::remove_dir_all(folder)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", folder.display())(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Empties the files in a directory and in those below it.
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            empty(&entry.path())?;
+        } else {
+            OpenOptions::new().write(true).open(entry.path())?.set_len(0)?;
+        }
+    }
+    Ok(())
 }

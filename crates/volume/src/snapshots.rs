@@ -12,20 +12,18 @@ use std::{
 use orlop_api::Bytes;
 
 use crate::{
-    Content, Error, Extent, Group, GroupId, LocalVolumes, Provisioning, Result, Snapshot, SnapshotId, Snapshots, Step,
-    VolumeId,
-    clones::share,
-    durable, extents,
-    freeze::Writable,
-    loops,
-    mounts::Table,
-    pool::remove,
+    Error, Extent, Group, GroupId, LocalVolumes, Result, Snapshot, SnapshotId, Snapshots, Step, VolumeId,
+    capture::{ALONE, GROUPED},
+    extents,
     record::{GroupRecord, SnapshotRecord},
-    shelf::{self, NewFolder, Shelf},
+    shelf::{self, NewFolder},
 };
 
-const IMAGE: &str = "image";
-const RECORD: &str = "snapshot.json";
+/// The name of a snapshot's image.
+pub(crate) const IMAGE: &str = "image";
+/// The name of its record.
+pub(crate) const RECORD: &str = "snapshot.json";
+/// The name of a group's record.
 const GROUP_RECORD: &str = "group.json";
 
 /// A snapshot as it is stored.
@@ -43,46 +41,12 @@ impl Stored {
     }
 }
 
-/// A volume of which a snapshot is being taken, and what becomes of it.
-struct Subject {
-    image: PathBuf,
-    /// Below the directory that is being made.
-    place: PathBuf,
-    record: SnapshotRecord,
-}
-
-/// What is reached when.
-struct Steps {
-    intended: Step,
-    frozen: Step,
-    cloned: Step,
-    thawed: Step,
-    synced: Step,
-    named: Step,
-}
-
-const ALONE: Steps = Steps {
-    intended: Step::SnapshotIntended,
-    frozen: Step::SnapshotFrozen,
-    cloned: Step::SnapshotCloned,
-    thawed: Step::SnapshotThawed,
-    synced: Step::SnapshotSynced,
-    named: Step::SnapshotNamed,
-};
-
-const GROUPED: Steps = Steps {
-    intended: Step::GroupIntended,
-    frozen: Step::GroupFrozen,
-    cloned: Step::GroupCloned,
-    thawed: Step::GroupThawed,
-    synced: Step::GroupSynced,
-    named: Step::GroupNamed,
-};
-
 impl LocalVolumes {
     /// A snapshot, alone or in a group; [`Error::NoSnapshot`] if it is not there.
     pub(crate) fn stored(&self, id: &SnapshotId) -> Result<Stored> {
+        self.pool.check()?;
         let none = || Error::NoSnapshot(id.clone());
+        self.pool.check()?;
         let alone = self.snapshots.folder(id);
         let folder = if exists(&alone)? { alone } else { self.grouped(id)?.ok_or_else(none)?.1 };
         let record = SnapshotRecord::read(&folder.join(RECORD))?.ok_or_else(none)?;
@@ -101,98 +65,6 @@ impl LocalVolumes {
         }
         Ok(None)
     }
-
-    /// Where a volume is mounted for writing, if it is.
-    pub(crate) fn writable(&self, id: &VolumeId) -> Result<Option<Writable>> {
-        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(None) };
-        let table = Table::read()?;
-        let mounts = table.of(&device).filter(|mount| !mount.is_node() && !mount.is_read_only());
-        // Any of them does, if it can be reached.
-        mounts.map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
-    }
-
-    /// Thaws a volume that a driver left frozen that is no more.
-    pub(crate) fn thaw_what_was_left(&self, id: &VolumeId) -> Result<()> {
-        let Some(filesystem) = self.writable(id)? else { return Ok(()) };
-        if filesystem.thaw()? {
-            tracing::warn!(%id, "thawed what was frozen");
-        }
-        Ok(())
-    }
-
-    /// Is the volume in use in a way that nobody can hold up: by the writers of a block device, or in a mount namespace
-    /// that this process does not see?
-    fn is_beyond_reach(&self, id: &VolumeId, content: Content) -> Result<bool> {
-        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(false) };
-        Ok(content == Content::Block || Table::read()?.of(&device).next().is_none())
-    }
-
-    fn subject(&self, id: &VolumeId, place: &str, name: &str, group: Option<GroupId>) -> Result<Subject> {
-        let (record, _) = self.load(id)?;
-        let record = SnapshotRecord::new(name, id, &record, group);
-        Ok(Subject { image: self.pool.image(id), place: place.into(), record })
-    }
-
-    /// Takes snapshots at one moment, in what then gets the name `id`. `prepare` puts more into the new directory.
-    fn take(
-        &self,
-        (shelf, id): (&Shelf, &str),
-        subjects: &[Subject],
-        prepare: impl FnOnce(&NewFolder) -> Result<()>,
-        steps: &Steps,
-    ) -> Result<()> {
-        let mut writable = Vec::new();
-        for subject in subjects {
-            writable.extend(self.writable(&subject.record.volume)?);
-        }
-        writable.iter().try_for_each(Writable::write_back)?;
-        let volumes: Vec<_> = subjects.iter().map(|subject| subject.record.volume.clone()).collect();
-        // A snapshot is only read, so that it will never take more than its volume does by being overwritten.
-        let folder = self.pool.promise_copies(&volumes, Bytes(0), Provisioning::Thin, || {
-            let folder = shelf.begin(id)?;
-            prepare(&folder)?;
-            for Subject { place, record, .. } in subjects {
-                let place = folder.path().join(place);
-                shelf::make(&place)?;
-                record.write(&place.join(RECORD))?;
-            }
-            self.reached(steps.intended);
-            self.freezer.hold(&writable, || {
-                self.reached(steps.frozen);
-                for subject in subjects {
-                    subject.copy(&folder)?;
-                }
-                self.reached(steps.cloned);
-                Ok(())
-            })?;
-            Ok(folder)
-        })?;
-        self.reached(steps.thawed);
-        for subject in subjects {
-            subject.make_durable(&folder)?;
-        }
-        self.reached(steps.synced);
-        shelf.complete(&folder, id)?;
-        self.reached(steps.named);
-        Ok(())
-    }
-}
-
-impl Subject {
-    fn copy(&self, folder: &NewFolder) -> Result<()> {
-        let to = folder.path().join(&self.place).join(IMAGE);
-        File::open(&self.image)
-            .and_then(|from| share(&from, &File::create_new(&to)?))
-            .map_err(Error::io("copy the image to", to.display()))
-    }
-
-    fn make_durable(&self, folder: &NewFolder) -> Result<()> {
-        let place = folder.path().join(&self.place);
-        File::open(place.join(IMAGE))
-            .and_then(|image| image.sync_all())
-            .and_then(|()| durable::sync_directory(&place))
-            .map_err(Error::io("write back", place.display()))
-    }
 }
 
 impl Snapshots for LocalVolumes {
@@ -210,12 +82,14 @@ impl Snapshots for LocalVolumes {
         }
         let _turn_of_volume = self.locks.take(volume)?;
         let subject = self.subject(volume, "", name, None)?;
-        self.take((&self.snapshots, id.as_str()), &[subject], |_| Ok(()), &ALONE)?;
+        self.take((&self.snapshots, id.as_str()), vec![subject], |_, _| Ok(()), &ALONE)?;
         self.get_snapshot(&id)
     }
 
     fn delete_snapshot(&self, id: &SnapshotId) -> Result<()> {
+        self.pool.check()?;
         let _turn = self.locks.take(id)?;
+        self.pool.check()?;
         let Some(left) = self.snapshots.abandon(id)? else {
             return match self.grouped(id)? {
                 Some((group, _)) => Err(Error::InGroup { id: id.clone(), group }),
@@ -223,7 +97,7 @@ impl Snapshots for LocalVolumes {
             };
         };
         self.reached(Step::SnapshotDeleteRenamed);
-        remove(&left)?;
+        shelf::remove(&left)?;
         self.pool.shares_less();
         self.reached(Step::SnapshotDeleteRemoved);
         Ok(())
@@ -236,6 +110,8 @@ impl Snapshots for LocalVolumes {
     }
 
     fn list_snapshots(&self) -> Result<Vec<Snapshot>> {
+        self.pool.check()?;
+        self.pool.check()?;
         let mut ids: BTreeSet<SnapshotId> = self.snapshots.ids()?.into_iter().collect();
         for group in self.groups.ids::<GroupId>()? {
             ids.extend(members(&self.groups.folder(group))?);
@@ -273,24 +149,28 @@ impl Snapshots for LocalVolumes {
             }
             subjects.push(subject);
         }
-        let record = GroupRecord::new(name);
-        let prepare = |folder: &NewFolder| record.write(&folder.path().join(GROUP_RECORD));
-        self.take((&self.groups, id.as_str()), &subjects, prepare, &GROUPED)?;
+        let prepare =
+            |folder: &NewFolder, moment| GroupRecord::new(name, moment).write(&folder.path().join(GROUP_RECORD));
+        self.take((&self.groups, id.as_str()), subjects, prepare, &GROUPED)?;
         self.get_group(&id)
     }
 
     fn delete_group(&self, id: &GroupId) -> Result<()> {
+        self.pool.check()?;
         let _turn = self.locks.take(id)?;
+        self.pool.check()?;
         let Some(left) = self.groups.abandon(id)? else { return Ok(()) };
         self.reached(Step::GroupDeleteRenamed);
-        remove(&left)?;
+        shelf::remove(&left)?;
         self.pool.shares_less();
         self.reached(Step::GroupDeleteRemoved);
         Ok(())
     }
 
     fn get_group(&self, id: &GroupId) -> Result<Group> {
+        self.pool.check()?;
         let none = || Error::NoGroup(id.clone());
+        self.pool.check()?;
         let folder = self.groups.folder(id);
         let GroupRecord { name, taken, .. } = GroupRecord::read(&folder.join(GROUP_RECORD))?.ok_or_else(none)?;
         let ids = members(&folder)?;

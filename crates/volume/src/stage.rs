@@ -25,7 +25,7 @@ impl LocalVolumes {
             (Content::Filesystem(_), Some(device)) => device,
             (Content::Filesystem(_), None) => loops::attach(&image, loops::Detach::WhenUnused)?,
         };
-        self.prepare(&record, &device, options)?;
+        self.prepare(id, (&record, size), &device, options)?;
         self.reached(Step::StageAttached);
         let table = Table::read()?;
         // No volume is mounted over another one, of either kind.

@@ -1,6 +1,9 @@
 //! [`Upkeep`] on a real pool.
 
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, OpenOptions},
+    time::Duration,
+};
 
 use orlop_api::Bytes;
 
@@ -36,14 +39,35 @@ impl LocalVolumes {
         self
     }
 
-    /// Makes a device that has just been attached what its volume is to be: limited, and without discards if it is to keep
-    /// its bytes.
-    pub(crate) fn prepare(&self, record: &Record, device: &Device, options: &MountOptions) -> Result<()> {
+    /// Makes a device that has just been attached what its volume is to be: limited, and with all its bytes if it is thick.
+    pub(crate) fn prepare(
+        &self,
+        id: &VolumeId,
+        (record, size): (&Record, Bytes),
+        device: &Device,
+        options: &MountOptions,
+    ) -> Result<()> {
         if record.provisioning == Provisioning::Thick {
             options.refuse("discard", "a thick volume keeps its bytes, whatever is deleted in it")?;
+            self.refill(id, size);
         }
-        device.allow_discards(record.provisioning == Provisioning::Thin)?;
         self.limiter.set(device.number, &record.limits)
+    }
+
+    /// Gives a thick volume the bytes back that somebody has discarded in it: the user of a raw block device, or an `fstrim`
+    /// by hand. The account has kept their room. The device itself cannot be told to refuse discards: the kernel lets a loop
+    /// device that was once told so never discard again, whatever is attached to it.
+    fn refill(&self, id: &VolumeId, size: Bytes) {
+        let image = self.pool.image(id);
+        let filled = OpenOptions::new()
+            .write(true)
+            .open(&image)
+            .map_err(Error::io("open the image", image.display()))
+            .and_then(|file| self.pool.allocate(&file, size, Provisioning::Thick));
+        if let Err(error) = filled {
+            // It can be used all the same, and the room that it lacks is promised to nobody else.
+            tracing::warn!(%id, %error, "a thick volume lacks some of its bytes");
+        }
     }
 
     /// What is allocated to the volume's image.

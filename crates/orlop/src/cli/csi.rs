@@ -1,10 +1,18 @@
 //! `orlop csi`: the local CSI driver of one node.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use kube::Client;
 use orlop_api::{Bytes, Period, names};
-use orlop_volume::{LocalVolumes, NodeTag, Observer, Overcommit, Pool, PoolFile, Step, Storage, unobserved};
+use orlop_volume::{
+    LocalVolumes, NodeTag, Observer, Overcommit, PodCgroups, Pool, PoolDevice, PoolFile, Step, Storage, unobserved,
+    watchdog,
+};
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -43,9 +51,19 @@ pub(super) struct Args {
     /// The size of that file when it is made, such as 100Gi
     #[arg(long, requires = "pool_file")]
     pool_size: Option<Bytes>,
+    /// A block device to be mounted as the pool; formatted as XFS if it holds nothing at all
+    #[arg(long, conflicts_with = "pool_file")]
+    pool_device: Option<PathBuf>,
     /// How much may be promised, as a multiple of what the pool has
     #[arg(long, default_value_t)]
     overcommit: Overcommit,
+    /// The socket of the watchdog, which thaws what this process has frozen and cannot thaw itself; without one, volumes in
+    /// use are not copied [default: `watchdog.sock` beside the driver's socket]
+    #[arg(long)]
+    watchdog: Option<PathBuf>,
+    /// The kubelet's cgroupRoot, below which the limits of volumes are set for all pods
+    #[arg(long, default_value = "/")]
+    cgroup_root: PathBuf,
     /// How often each mounted thin volume gives back to the pool what was deleted in it, such as 24h
     #[arg(long, default_value_t = Period::from_secs(86_400))]
     trim_interval: Period,
@@ -64,16 +82,32 @@ pub(super) struct Args {
     crash_at: Option<Step>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchdogArgs {
+    /// The socket on which the driver says what it is about to freeze
+    #[arg(long)]
+    socket: PathBuf,
+}
+
+/// Thaws what a driver has frozen and does not thaw itself, until this process is told to end by a signal.
+pub(super) fn watch(args: &WatchdogArgs) -> Outcome {
+    let Err(error) = watchdog::serve(&args.socket);
+    Err(Failure::because(format!("the watchdog cannot serve on {}", args.socket.display()), error)
+        .remedy("check that the socket's directory is there, and shared with the driver"))
+}
+
 pub(super) async fn run(args: Args) -> Outcome {
-    let volumes = open(&args).map_err(|error| {
-        Failure::because(format!("cannot open the pool {}", args.pool.display()), error)
-            .remedy("use a directory on XFS (made with reflink=1) or btrfs, or give --pool-file and --pool-size")
-    })?;
     let plugin = || args.kubelet_dir.join("plugins").join(names::LOCAL_DRIVER).join("csi.sock");
     let endpoints = Endpoints {
         csi: args.endpoint.clone().unwrap_or_else(plugin),
         registration: args.registration_dir.clone().unwrap_or_else(|| args.kubelet_dir.join("plugins_registry")),
     };
+    let watchdog = args.watchdog.clone().unwrap_or_else(|| endpoints.csi.with_file_name("watchdog.sock"));
+    let volumes = open(&args, watchdog).map_err(|error| {
+        Failure::because(format!("cannot open the pool {}", args.pool.display()), error).remedy(
+            "use a directory on XFS (made with reflink=1) or btrfs, or give --pool-device, or --pool-file and --pool-size",
+        )
+    })?;
     let volumes: Arc<dyn Storage> = Arc::new(volumes);
     let ephemeral_dir = endpoints.csi.with_file_name("ephemeral");
     let mut driver = Driver::new(args.node_name.clone(), Arc::clone(&volumes), ephemeral_dir);
@@ -123,12 +157,17 @@ async fn client() -> Result<Client, Failure> {
 }
 
 /// Opens the pool. This blocks, which harms nobody: nothing is served before.
-fn open(args: &Args) -> orlop_volume::Result<LocalVolumes> {
+fn open(args: &Args, watchdog: PathBuf) -> orlop_volume::Result<LocalVolumes> {
     if let (Some(path), Some(size)) = (args.pool_file.clone(), args.pool_size) {
         PoolFile { path, size }.mount(&args.pool)?;
     }
+    if let Some(path) = args.pool_device.clone() {
+        PoolDevice { path }.mount(&args.pool)?;
+    }
     let pool = Pool::open(&args.pool, args.overcommit)?;
-    LocalVolumes::open(pool, NodeTag::of(&args.node_name), args.crash_at.map_or_else(unobserved, crash_at))
+    let observer = args.crash_at.map_or_else(unobserved, crash_at);
+    let pods = PodCgroups::new(Path::new("/sys/fs/cgroup"), &args.cgroup_root);
+    Ok(LocalVolumes::open(pool, NodeTag::of(&args.node_name), observer, Some(watchdog))?.with_pods(pods))
 }
 
 /// Kills this process at that step, as the kernel would when it is out of memory: nothing is cleaned up.

@@ -50,6 +50,9 @@ enum Command {
     Agent(agent::Args),
     /// Run the local CSI driver (a role in the cluster)
     Csi(csi::Args),
+    /// Thaw what a local CSI driver has frozen and died over (a role in the cluster, beside the driver)
+    #[command(hide = true)]
+    CsiWatchdog(csi::WatchdogArgs),
     /// Write checksummed data into a directory at a set rate, and verify it
     Writer(writer::Args),
 }
@@ -58,7 +61,8 @@ enum Command {
 /// line that is not understood.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let in_cluster = matches!(cli.command, Command::Operator(_) | Command::Agent(_) | Command::Csi(_));
+    let in_cluster =
+        matches!(cli.command, Command::Operator(_) | Command::Agent(_) | Command::Csi(_) | Command::CsiWatchdog(_));
     // A tool returns its errors and prints them once; the client would log each attempt of a wait beside that.
     let default = if in_cluster { "info" } else { "warn,kube_client=off" };
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
@@ -85,6 +89,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Operator(args) => operator::run(args).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Csi(args) => csi::run(args).await,
+        Command::CsiWatchdog(args) => csi::watch(&args),
         Command::Writer(args) => writer::run(args).await,
     }
 }

@@ -6,7 +6,7 @@ mod volumes;
 
 use tonic::{Request, Response, Status};
 
-use super::{Driver, status::Refusal, wire::signed};
+use super::{Driver, snapshots, status::Refusal, wire::signed};
 use crate::rpc::csi_v1::{
     ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, ControllerGetCapabilitiesRequest,
     ControllerGetCapabilitiesResponse, ControllerGetVolumeHealthRequest, ControllerGetVolumeHealthResponse,
@@ -196,7 +196,7 @@ impl Controller for Driver {
         let id = request.into_inner().snapshot_id;
         self.ask("GetSnapshot", &id.clone(), move |driver| {
             let snapshot = driver.volumes.get_snapshot(&driver.snapshot_id("snapshot_id", &id)?)?;
-            Ok(GetSnapshotResponse { snapshot: Some(driver.described_snapshot(&snapshot)) })
+            Ok(GetSnapshotResponse { snapshot: Some(snapshots::described(&snapshot)) })
         })
         .await
     }

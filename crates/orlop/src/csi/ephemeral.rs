@@ -128,7 +128,7 @@ impl Driver {
             }
             match self.discard(&volume.id) {
                 Ok(()) => {
-                    tracing::info!(id = %volume.id, name = volume.name, "removed the volume of a pod that is gone")
+                    tracing::info!(id = %volume.id, name = volume.name, "removed the volume of a pod that is gone");
                 }
                 Err(error) => tracing::error!(
                     id = %volume.id, name = volume.name, error = &error as &dyn std::error::Error,

@@ -1,11 +1,11 @@
-//! The GroupController service: snapshots of several volumes of this node, taken at one moment.
+//! The `GroupController` service: snapshots of several volumes of this node, taken at one moment.
 
 use std::collections::BTreeSet;
 
 use orlop_volume::{Group, VolumeId};
 use tonic::{Request, Response, Status};
 
-use super::{Driver, parameters, request, status::Refusal, wire::timestamp};
+use super::{Driver, parameters, request, snapshots, status::Refusal, wire::timestamp};
 use crate::rpc::csi_v1::{
     CreateVolumeGroupSnapshotRequest, CreateVolumeGroupSnapshotResponse, DeleteVolumeGroupSnapshotRequest,
     DeleteVolumeGroupSnapshotResponse, GetVolumeGroupSnapshotRequest, GetVolumeGroupSnapshotResponse,
@@ -37,7 +37,7 @@ impl GroupController for Driver {
             parameters::none(&request.parameters)?;
             let volumes = driver.group_members(&request.source_volume_ids)?;
             let group = driver.volumes.snapshot_group(name, &volumes)?;
-            Ok(CreateVolumeGroupSnapshotResponse { group_snapshot: Some(driver.described_group(&group)) })
+            Ok(CreateVolumeGroupSnapshotResponse { group_snapshot: Some(described(&group)) })
         })
         .await
     }
@@ -75,7 +75,7 @@ impl GroupController for Driver {
         self.ask("GetVolumeGroupSnapshot", &id, move |driver| {
             let group = driver.volumes.get_group(&driver.group_id(&request.group_snapshot_id)?)?;
             require_members(&group, &request.snapshot_ids)?;
-            Ok(GetVolumeGroupSnapshotResponse { group_snapshot: Some(driver.described_group(&group)) })
+            Ok(GetVolumeGroupSnapshotResponse { group_snapshot: Some(described(&group)) })
         })
         .await
     }
@@ -99,14 +99,15 @@ impl Driver {
             _ => Err(Refusal::Scattered(ids.join(", "))),
         }
     }
+}
 
-    fn described_group(&self, group: &Group) -> VolumeGroupSnapshot {
-        VolumeGroupSnapshot {
-            group_snapshot_id: group.id.to_string(),
-            snapshots: group.snapshots.iter().map(|snapshot| self.described_snapshot(snapshot)).collect(),
-            creation_time: Some(timestamp(group.taken)),
-            ready_to_use: true,
-        }
+/// A group as callers are told of it.
+fn described(group: &Group) -> VolumeGroupSnapshot {
+    VolumeGroupSnapshot {
+        group_snapshot_id: group.id.to_string(),
+        snapshots: group.snapshots.iter().map(snapshots::described).collect(),
+        creation_time: Some(timestamp(group.taken)),
+        ready_to_use: true,
     }
 }
 

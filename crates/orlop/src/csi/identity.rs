@@ -13,8 +13,7 @@ use crate::rpc::csi_v1::{
         service::{
             self,
             Type::{
-                ControllerService, GroupControllerService, SnapshotAccessibilityConstraints, SnapshotMetadataService,
-                VolumeAccessibilityConstraints,
+                ControllerService, GroupControllerService, SnapshotMetadataService, VolumeAccessibilityConstraints,
             },
         },
         volume_expansion,
@@ -44,7 +43,6 @@ impl Identity for Driver {
             service(GroupControllerService),
             service(SnapshotMetadataService),
             service(VolumeAccessibilityConstraints),
-            service(SnapshotAccessibilityConstraints),
             Type::VolumeExpansion(VolumeExpansion { r#type: volume_expansion::Type::Online.into() }),
         ];
         let capabilities = types.map(|r#type| PluginCapability { r#type: Some(r#type) }).into();

@@ -1,4 +1,4 @@
-//! The SnapshotMetadata service: which ranges of a snapshot hold data, and which differ between two snapshots, so that a
+//! The `SnapshotMetadata` service: which ranges of a snapshot hold data, and which differ between two snapshots, so that a
 //! backup reads only those. The ranges are read and sent a few thousand at a time, whatever the size of the volume.
 
 use orlop_api::Bytes;

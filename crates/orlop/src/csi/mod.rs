@@ -32,7 +32,7 @@ use std::{
 use orlop_volume::{GroupId, NodeTag, SnapshotId, Storage, VolumeId};
 use tonic::{Response, Status};
 
-use crate::rpc::csi_v1::{Topology, TopologyRequirement};
+use crate::rpc::csi_v1::Topology;
 
 use self::peers::Peers;
 pub use self::serve::{Endpoints, ServeError, serve};
@@ -75,18 +75,6 @@ impl Driver {
 
     fn is_here(&self, topology: &Topology) -> bool {
         topology.segments.get(TOPOLOGY_KEY).is_none_or(|node| *node == self.node)
-    }
-
-    /// Refuses what may not be on this node. All nodes that will do are in `requisite`; without one, `preferred` has the
-    /// wishes.
-    fn require_here(&self, requirement: Option<&TopologyRequirement>) -> Result<(), Refusal> {
-        let Some(TopologyRequirement { requisite, preferred }) = requirement else { return Ok(()) };
-        let listed = if requisite.is_empty() { preferred } else { requisite };
-        if listed.is_empty() || listed.iter().any(|topology| self.is_here(topology)) {
-            Ok(())
-        } else {
-            Err(Refusal::Elsewhere { node: self.node.clone() })
-        }
     }
 
     /// The id of a volume of this node. A text that is no id of this driver's names no volume at all.

@@ -1,4 +1,4 @@
-//! What a StorageClass, a VolumeAttributesClass and the attributes of an ephemeral volume may say. A parameter that is
+//! What a StorageClass, a `VolumeAttributesClass` and the attributes of an ephemeral volume may say. A parameter that is
 //! silently ignored is worse than an error, so an unknown one is refused by name.
 
 use std::{collections::BTreeMap, num::NonZeroU64};
@@ -52,19 +52,55 @@ pub(super) fn provisioning(parameters: &BTreeMap<String, String>) -> Result<Prov
     Ok(provisioning)
 }
 
+/// What becomes of one limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Edit {
+    #[default]
+    Keep,
+    Remove,
+    Set(NonZeroU64),
+}
+
+impl Edit {
+    fn applied_to(self, present: Option<NonZeroU64>) -> Option<NonZeroU64> {
+        match self {
+            Self::Keep => present,
+            Self::Remove => None,
+            Self::Set(limit) => Some(limit),
+        }
+    }
+
+    /// As it is sent: absent to keep the limit, 0 to remove it.
+    fn sent(self) -> Option<u64> {
+        match self {
+            Self::Keep => None,
+            Self::Remove => Some(0),
+            Self::Set(limit) => Some(limit.get()),
+        }
+    }
+
+    fn received(sent: Option<u64>) -> Self {
+        match sent.map(NonZeroU64::new) {
+            None => Self::Keep,
+            Some(None) => Self::Remove,
+            Some(Some(limit)) => Self::Set(limit),
+        }
+    }
+}
+
 /// New limits, each of which is left as it is, set, or taken away. Only what a class names is changed, as CSI demands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct NewLimits {
-    read_iops: Option<Option<NonZeroU64>>,
-    write_iops: Option<Option<NonZeroU64>>,
-    read_bandwidth: Option<Option<NonZeroU64>>,
-    write_bandwidth: Option<Option<NonZeroU64>>,
+    read_iops: Edit,
+    write_iops: Edit,
+    read_bandwidth: Edit,
+    write_bandwidth: Edit,
 }
 
 impl NewLimits {
     const NAMES: &str = "readIOPS, writeIOPS, readBandwidth, writeBandwidth";
 
-    /// Reads the parameters of a VolumeAttributesClass.
+    /// Reads the parameters of a `VolumeAttributesClass`.
     pub(super) fn read(parameters: &BTreeMap<String, String>) -> Result<Self, Refusal> {
         let mut new = Self::default();
         for (key, value) in ours(parameters) {
@@ -87,9 +123,9 @@ impl NewLimits {
         let number = || if is_bandwidth { value.parse().map(|Bytes(n)| n).ok() } else { value.parse().ok() };
         let example = if is_bandwidth { "bytes a second, such as 100Mi" } else { "operations a second, such as 500" };
         *limit = match value {
-            NO_LIMIT => Some(None),
+            NO_LIMIT => Edit::Remove,
             _ => match number().and_then(NonZeroU64::new) {
-                Some(number) => Some(Some(number)),
+                Some(number) => Edit::Set(number),
                 None => {
                     return Err(Refusal::Invalid(format!(
                         "parameter `{key}` is `{value}`: write {example}, or `{NO_LIMIT}` to have no limit"
@@ -103,33 +139,31 @@ impl NewLimits {
     /// The limits that a volume has then.
     pub(super) fn applied_to(self, present: Limits) -> Limits {
         Limits {
-            read_iops: self.read_iops.unwrap_or(present.read_iops),
-            write_iops: self.write_iops.unwrap_or(present.write_iops),
-            read_bandwidth: self.read_bandwidth.unwrap_or(present.read_bandwidth),
-            write_bandwidth: self.write_bandwidth.unwrap_or(present.write_bandwidth),
+            read_iops: self.read_iops.applied_to(present.read_iops),
+            write_iops: self.write_iops.applied_to(present.write_iops),
+            read_bandwidth: self.read_bandwidth.applied_to(present.read_bandwidth),
+            write_bandwidth: self.write_bandwidth.applied_to(present.write_bandwidth),
         }
     }
 
     /// As it is sent to the driver of another node.
     pub(super) fn to_change(self, id: &VolumeId) -> Change {
-        let sent = |limit: Option<Option<NonZeroU64>>| limit.map(|limit| limit.map_or(0, NonZeroU64::get));
         Change {
             volume_id: id.to_string(),
-            read_iops: sent(self.read_iops),
-            write_iops: sent(self.write_iops),
-            read_bandwidth: sent(self.read_bandwidth),
-            write_bandwidth: sent(self.write_bandwidth),
+            read_iops: self.read_iops.sent(),
+            write_iops: self.write_iops.sent(),
+            read_bandwidth: self.read_bandwidth.sent(),
+            write_bandwidth: self.write_bandwidth.sent(),
         }
     }
 
     /// As it was sent by the driver of another node.
     pub(super) fn from_change(change: &Change) -> Self {
-        let received = |limit: Option<u64>| limit.map(NonZeroU64::new);
         Self {
-            read_iops: received(change.read_iops),
-            write_iops: received(change.write_iops),
-            read_bandwidth: received(change.read_bandwidth),
-            write_bandwidth: received(change.write_bandwidth),
+            read_iops: Edit::received(change.read_iops),
+            write_iops: Edit::received(change.write_iops),
+            read_bandwidth: Edit::received(change.read_bandwidth),
+            write_bandwidth: Edit::received(change.write_bandwidth),
         }
     }
 }

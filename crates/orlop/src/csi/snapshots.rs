@@ -1,4 +1,8 @@
 //! What the Controller service does with snapshots.
+//!
+//! A snapshot is on its volume's node, and only a volume there can start with it. CSI 1.13 lets a driver say so (in its
+//! alpha capability `SNAPSHOT_ACCESSIBILITY_CONSTRAINTS`), which no sidecar reads yet: this driver says it by the code
+//! with which it refuses a restore on another node, which sends the scheduler on.
 
 use orlop_volume::{Snapshot, SnapshotId, VolumeId};
 
@@ -20,9 +24,8 @@ impl Driver {
         request::given("source_volume_id", &request.source_volume_id)?;
         parameters::none(&request.parameters)?;
         let volume = self.volume_id(&request.source_volume_id)?;
-        self.require_here(request.accessibility_requirements.as_ref())?;
         let snapshot = self.volumes.snapshot(name, &volume)?;
-        Ok(CreateSnapshotResponse { snapshot: Some(self.described_snapshot(&snapshot)) })
+        Ok(CreateSnapshotResponse { snapshot: Some(described(&snapshot)) })
     }
 
     /// Lists what matches the filters. What no driver ever made, and what is on another node, is not in the list.
@@ -37,7 +40,7 @@ impl Driver {
             snapshots.retain(|snapshot| Some(&snapshot.volume) == volume.as_ref());
         }
         let (snapshots, next_token) = page.of(snapshots, |snapshot| &snapshot.id);
-        let entries = snapshots.iter().map(|snapshot| Entry { snapshot: Some(self.described_snapshot(snapshot)) });
+        let entries = snapshots.iter().map(|snapshot| Entry { snapshot: Some(described(snapshot)) });
         Ok(ListSnapshotsResponse { entries: entries.collect(), next_token })
     }
 
@@ -49,16 +52,17 @@ impl Driver {
             Err(error) => Err(error.into()),
         }
     }
+}
 
-    pub(super) fn described_snapshot(&self, snapshot: &Snapshot) -> csi::Snapshot {
-        csi::Snapshot {
-            size_bytes: signed(snapshot.size),
-            snapshot_id: snapshot.id.to_string(),
-            source_volume_id: snapshot.volume.to_string(),
-            creation_time: Some(timestamp(snapshot.taken)),
-            ready_to_use: true,
-            group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
-            accessible_topology: vec![self.topology()],
-        }
+/// A snapshot as callers are told of it.
+pub(super) fn described(snapshot: &Snapshot) -> csi::Snapshot {
+    csi::Snapshot {
+        size_bytes: signed(snapshot.size),
+        snapshot_id: snapshot.id.to_string(),
+        source_volume_id: snapshot.volume.to_string(),
+        creation_time: Some(timestamp(snapshot.taken)),
+        ready_to_use: true,
+        group_snapshot_id: snapshot.group.as_ref().map(ToString::to_string).unwrap_or_default(),
+        accessible_topology: Vec::new(),
     }
 }

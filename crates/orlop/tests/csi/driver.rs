@@ -2,13 +2,17 @@
 
 use std::{
     fs::{self, File},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
-use orlop::rpc::csi_v1::{controller_client::ControllerClient, node_client::NodeClient};
+use orlop::rpc::csi_v1::{
+    controller_client::ControllerClient, group_controller_client::GroupControllerClient, node_client::NodeClient,
+    snapshot_metadata_client::SnapshotMetadataClient,
+};
 use rustix::{
     mount::{UnmountFlags, unmount},
     process::{Pid, Signal, kill_process},
@@ -19,18 +23,26 @@ use tonic::transport::{Channel, Endpoint};
 /// How long the driver may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A node: the directories of its kubelet and of its pool.
-pub struct Node(TempDir);
+/// A node: the directories of its kubelet and of its pool, and the watchdog, which outlives drivers.
+pub struct Node {
+    folder: TempDir,
+    _watchdog: Driver,
+}
 
 impl Node {
     pub fn new() -> Self {
         let folder = TempDir::with_prefix("orlop-csi-").unwrap();
-        fs::create_dir(folder.path().join("kubelet")).unwrap();
-        Self(folder)
+        fs::create_dir_all(folder.path().join("kubelet/pods")).unwrap();
+        let socket = folder.path().join("watchdog.sock");
+        let program = env!("CARGO_BIN_EXE_orlop");
+        let watchdog = Command::new(program).arg("csi-watchdog").arg("--socket").arg(&socket).spawn().unwrap();
+        let watchdog = Driver(watchdog);
+        wait_for(&socket);
+        Self { folder, _watchdog: watchdog }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -51,7 +63,16 @@ impl Node {
         self.start_with(&[("ORLOP_CRASH_AT", step)])
     }
 
+    /// Starts a driver that serves its metrics at that address.
+    pub fn start_with_metrics(&self, address: SocketAddr) -> Driver {
+        self.start_as(&[], &[&format!("--http-address={address}")])
+    }
+
     fn start_with(&self, environment: &[(&str, &str)]) -> Driver {
+        self.start_as(environment, &[])
+    }
+
+    fn start_as(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Driver {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         // The socket of one that was killed is still there.
         let _ = fs::remove_file(self.registration_socket());
@@ -63,6 +84,9 @@ impl Node {
             .arg(self.path("pool"))
             .arg("--pool-file")
             .arg(self.path("pool.img"))
+            .arg("--watchdog")
+            .arg(self.path("watchdog.sock"))
+            .args(arguments)
             .envs(environment.iter().copied())
             .stderr(log)
             .spawn()
@@ -88,6 +112,14 @@ impl Node {
         ControllerClient::new(connect(&self.socket()).await)
     }
 
+    pub async fn groups(&self) -> GroupControllerClient<Channel> {
+        GroupControllerClient::new(connect(&self.socket()).await)
+    }
+
+    pub async fn metadata(&self) -> SnapshotMetadataClient<Channel> {
+        SnapshotMetadataClient::new(connect(&self.socket()).await)
+    }
+
     pub async fn node(&self) -> NodeClient<Channel> {
         NodeClient::new(connect(&self.socket()).await)
     }
@@ -96,7 +128,7 @@ impl Node {
     pub fn mounts(&self) -> Vec<PathBuf> {
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let paths = table.lines().filter_map(|line| line.split(' ').nth(4));
-        paths.map(PathBuf::from).filter(|path| path.starts_with(self.0.path())).collect()
+        paths.map(PathBuf::from).filter(|path| path.starts_with(self.folder.path())).collect()
     }
 }
 
@@ -106,6 +138,14 @@ impl Drop for Node {
             // Lazily, because a driver that was just killed may not be gone altogether.
             let _ = unmount(mount, UnmountFlags::DETACH);
         }
+    }
+}
+
+fn wait_for(socket: &Path) {
+    let start = Instant::now();
+    while !socket.exists() {
+        assert!(start.elapsed() < PATIENCE, "nobody serves on {}", socket.display());
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

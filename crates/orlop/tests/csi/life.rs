@@ -10,18 +10,15 @@ use std::{
 };
 
 use orlop::rpc::{
-    csi_v1::{
-        CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, GetCapacityRequest, ListVolumesRequest,
-        NodeExpandVolumeRequest, NodePublishVolumeRequest, NodeStageVolumeRequest, NodeUnpublishVolumeRequest,
-        NodeUnstageVolumeRequest, VolumeCapability,
-        volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode},
-    },
+    csi_v1::{GetCapacityRequest, ListVolumesRequest},
     registration_v1::{InfoRequest, RegistrationStatus, registration_client::RegistrationClient},
 };
 use rustix::process::Signal;
-use tonic::Status;
 
-use crate::driver::{Node, connect};
+use crate::{
+    calls::{GIB, create, delete, grow, mount, run, unmount},
+    driver::{Node, connect},
+};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("the kubelet is told where the driver is", the_kubelet_is_told_where_the_driver_is),
@@ -30,76 +27,6 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a driver killed during a call completes it when asked again", a_driver_killed_completes_the_call),
     ("volumes are writable while their driver dies again and again", volumes_outlive_their_driver),
 ];
-
-const GIB: i64 = 1 << 30;
-
-fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-fn capability() -> VolumeCapability {
-    VolumeCapability {
-        access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
-        access_type: Some(AccessType::Mount(MountVolume::default())),
-    }
-}
-
-fn at_least(required_bytes: i64) -> CapacityRange {
-    CapacityRange { required_bytes, limit_bytes: 0 }
-}
-
-async fn create(node: &Node) -> Result<String, Status> {
-    let request = CreateVolumeRequest {
-        name: "v".into(),
-        capacity_range: Some(at_least(GIB)),
-        volume_capabilities: vec![capability()],
-        ..Default::default()
-    };
-    Ok(node.controller().await.create_volume(request).await?.into_inner().volume.unwrap().volume_id)
-}
-
-async fn mount(node: &Node, id: &str) -> Result<(), Status> {
-    let [staged, target] = ["staged", "target"].map(|name| node.path(name).display().to_string());
-    fs::create_dir_all(&staged).unwrap();
-    let stage = NodeStageVolumeRequest {
-        volume_id: id.into(),
-        staging_target_path: staged.clone(),
-        volume_capability: Some(capability()),
-        ..Default::default()
-    };
-    node.node().await.node_stage_volume(stage).await?;
-    let publish = NodePublishVolumeRequest {
-        volume_id: id.into(),
-        staging_target_path: staged,
-        target_path: target,
-        volume_capability: Some(capability()),
-        ..Default::default()
-    };
-    node.node().await.node_publish_volume(publish).await.map(drop)
-}
-
-async fn grow(node: &Node, id: &str, to: i64) -> Result<i64, Status> {
-    let request = NodeExpandVolumeRequest {
-        volume_id: id.into(),
-        volume_path: node.path("target").display().to_string(),
-        capacity_range: Some(at_least(to)),
-        ..Default::default()
-    };
-    Ok(node.node().await.node_expand_volume(request).await?.into_inner().capacity_bytes)
-}
-
-async fn unmount(node: &Node, id: &str) -> Result<(), Status> {
-    let [staging_target_path, target_path] = ["staged", "target"].map(|name| node.path(name).display().to_string());
-    let unpublish = NodeUnpublishVolumeRequest { volume_id: id.into(), target_path };
-    node.node().await.node_unpublish_volume(unpublish).await?;
-    let unstage = NodeUnstageVolumeRequest { volume_id: id.into(), staging_target_path };
-    node.node().await.node_unstage_volume(unstage).await.map(drop)
-}
-
-async fn delete(node: &Node, id: &str) -> Result<(), Status> {
-    let request = DeleteVolumeRequest { volume_id: id.into(), ..Default::default() };
-    node.controller().await.delete_volume(request).await.map(drop)
-}
 
 /// The size of the filesystem at a path, in bytes.
 fn filesystem_size(path: &Path) -> u64 {
@@ -143,18 +70,18 @@ fn a_driver_that_stops_leaves_volumes_mounted() {
     let node = Node::new();
     let driver = node.start();
     let id = run(async {
-        let id = create(&node).await.unwrap();
-        mount(&node, &id).await.unwrap();
+        let id = create(&node, "v").await.unwrap();
+        mount(&node, &id, "target").await.unwrap();
         id
     });
     assert!(driver.stop().success());
     fs::write(node.path("target/data"), "kept").unwrap();
     let _driver = node.start();
     run(async {
-        mount(&node, &id).await.unwrap();
+        mount(&node, &id, "target").await.unwrap();
         assert_eq!(fs::read_to_string(node.path("target/data")).unwrap(), "kept");
         assert_eq!(node.mounts().len(), 3, "the pool, and the volume where it is staged and published");
-        unmount(&node, &id).await.unwrap();
+        unmount(&node, &id, "target").await.unwrap();
         delete(&node, &id).await.unwrap();
         assert_eq!(node.mounts(), [node.path("pool")]);
     });
@@ -169,31 +96,31 @@ fn a_driver_killed_completes_the_call() {
         assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "{step}: {status}\n{}", node.log());
     };
     let id = {
-        crash("CreateFormatted", &|| assert!(run(create(&node)).is_err()));
+        crash("CreateFormatted", &|| assert!(run(create(&node, "v")).is_err()));
         let _driver = node.start();
         run(async {
             let free = node.controller().await.get_capacity(GetCapacityRequest::default()).await.unwrap().into_inner();
             assert!(free.available_capacity > 7 * GIB, "what was begun takes no room: {free:?}");
-            create(&node).await.unwrap()
+            create(&node, "v").await.unwrap()
         })
     };
     {
-        crash("StageAttached", &|| assert!(run(mount(&node, &id)).is_err()));
+        crash("StageAttached", &|| assert!(run(mount(&node, &id, "target")).is_err()));
         let _driver = node.start();
-        run(mount(&node, &id)).unwrap();
+        run(mount(&node, &id, "target")).unwrap();
         fs::write(node.path("target/data"), "kept").unwrap();
     }
     for (step, to) in [("GrowImage", 2), ("GrowDevice", 3), ("GrowFilesystem", 4)] {
-        crash(step, &|| assert!(run(grow(&node, &id, to * GIB)).is_err()));
+        crash(step, &|| assert!(run(grow(&node, &id, "target", to * GIB)).is_err()));
         let _driver = node.start();
-        assert_eq!(run(grow(&node, &id, to * GIB)).unwrap(), to * GIB);
+        assert_eq!(run(grow(&node, &id, "target", to * GIB)).unwrap(), to * GIB);
         assert!(filesystem_size(&node.path("target")) > u64::try_from(to * GIB - GIB / 2).unwrap(), "{step}");
         assert_eq!(fs::read_to_string(node.path("target/data")).unwrap(), "kept");
     }
     {
         crash("DeleteRenamed", &|| {
             run(async {
-                unmount(&node, &id).await.unwrap();
+                unmount(&node, &id, "target").await.unwrap();
                 assert!(delete(&node, &id).await.is_err());
             });
         });
@@ -213,8 +140,8 @@ fn volumes_outlive_their_driver() {
     let node = Node::new();
     let driver = node.start();
     let id = run(async {
-        let id = create(&node).await.unwrap();
-        mount(&node, &id).await.unwrap();
+        let id = create(&node, "v").await.unwrap();
+        mount(&node, &id, "target").await.unwrap();
         id
     });
     drop(driver);
@@ -235,12 +162,12 @@ fn volumes_outlive_their_driver() {
                 let to = GIB + round * (GIB / 4);
                 // Killed at some moment of the growth, or after it.
                 let delay = Duration::from_micros(500 * round.cast_unsigned());
-                let _ = tokio::time::timeout(delay, grow(&node, &id, to)).await;
+                let _ = tokio::time::timeout(delay, grow(&node, &id, "target", to)).await;
             });
             drop(driver);
             let _driver = node.start();
             let to = GIB + round * (GIB / 4);
-            assert_eq!(run(grow(&node, &id, to)).unwrap(), to);
+            assert_eq!(run(grow(&node, &id, "target", to)).unwrap(), to);
             rounds_done.fetch_add(1, Ordering::Relaxed);
         }
         writer.join().unwrap()

@@ -2,7 +2,10 @@
 //! and without the tool that a test needs, the test is reported as ignored.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod calls;
+mod copies;
 mod driver;
+mod inline;
 mod life;
 mod sanity;
 
@@ -23,7 +26,8 @@ fn main() {
         eprintln!("{} does not name csi-sanity: its tests are ignored", sanity::VARIABLE);
     }
     let mut trials = vec![trial("csi-sanity passes", privileged && tool.is_some(), sanity::passes)];
-    trials.extend(life::TESTS.iter().map(|(name, test)| trial(name, privileged, *test)));
+    let tests = [life::TESTS, copies::TESTS, inline::TESTS].concat();
+    trials.extend(tests.into_iter().map(|(name, test)| trial(name, privileged, test)));
     libtest_mimic::run(&arguments, trials).exit();
 }
 

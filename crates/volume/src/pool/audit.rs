@@ -15,7 +15,7 @@ use super::{
     Pool,
     account::{Account, Held},
 };
-use crate::{Error, Provisioning, Result, VolumeId, extents, record::Record};
+use crate::{Error, Provisioning, Result, VolumeId, extents, record::Record, shelf::Shelf};
 
 /// How much of each volume is shared, as far as it is known.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Pool {
         let mut account = Account::new(total, free, owed, self.overcommit);
         for name in self.entries()? {
             // What is being deleted takes nothing more.
-            if name.starts_with(Self::DELETING) {
+            if name.starts_with(Shelf::DELETING) {
                 continue;
             }
             if let Some(held) = self.held(&name)? {
@@ -72,7 +72,7 @@ impl Pool {
 
     /// What the volume in that directory holds, or `None` if it is gone or not there yet.
     pub(super) fn held(&self, name: &str) -> Result<Option<Held>> {
-        let folder = self.volumes.join(name);
+        let folder = self.volumes.folder(name);
         let image = folder.join(Self::IMAGE);
         let there = |result: Result<Held>| match result {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),

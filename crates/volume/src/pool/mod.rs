@@ -13,7 +13,7 @@ mod trouble;
 
 use std::{
     fs::{self, File},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -38,12 +38,15 @@ pub(crate) use self::{
     pressure::{Measure, Pressure, low_water},
     trouble::Trouble,
 };
-use crate::{Error, Provisioning, Result, VolumeId, durable};
+use crate::{
+    Error, Provisioning, Result, VolumeId,
+    shelf::{NewFolder, Shelf},
+};
 
 /// A pool that is open. Only one process at a time has it open.
 #[derive(Debug)]
 pub struct Pool {
-    volumes: PathBuf,
+    volumes: Shelf,
     /// The number of the filesystem's device, by which it is known again.
     device: u64,
     overcommit: Overcommit,
@@ -58,25 +61,18 @@ pub struct Pool {
 impl Pool {
     const IMAGE: &str = "image";
     const RECORD: &str = "volume.json";
-    const CREATING: &str = ".creating-";
-    const DELETING: &str = ".deleting-";
 
     /// Opens the pool in `root`, which must be on a filesystem with reflinks. Waits a moment for another process that
-    /// has it open, and then fails.
+    /// has it open, and then fails. Removes what interrupted calls left behind.
     pub fn open(root: &Path, overcommit: Overcommit) -> Result<Self> {
         let root = fs::canonicalize(root).map_err(Error::io("find the pool", root.display()))?;
         let exclusive = open::lock(&root)?;
         open::overwrite_in_place(&root)?;
         open::require_reflinks(&root)?;
-        let volumes = root.join("volumes");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&volumes)
-            .and_then(|()| durable::sync_directory(&root))
-            .map_err(Error::io("make the directory", volumes.display()))?;
-        let device = fs::metadata(&volumes).map_err(Error::io("look at", volumes.display()))?.dev();
-        let (total, _) = size_and_room(&volumes)?;
+        let volumes = Shelf::open(root.join("volumes"))?;
+        let path = volumes.path();
+        let device = fs::metadata(path).map_err(Error::io("look at", path.display()))?.dev();
+        let (total, _) = size_and_room(path)?;
         let ballast = Ballast::find(&root, pressure::ballast_of(total));
         let pool = Self {
             volumes,
@@ -93,18 +89,18 @@ impl Pool {
 
     /// What keeps the pool from being read, if anything.
     pub(crate) fn trouble(&self) -> Option<Trouble> {
-        Trouble::of(&self.volumes, self.device)
+        Trouble::of(self.path(), self.device)
     }
 
     /// Is the pool there? Asked before anything is concluded from a file that is not: below a mount that has vanished,
     /// no volume is to be found, and none is gone.
     pub(crate) fn check(&self) -> Result<()> {
-        self.trouble().map_or(Ok(()), |trouble| Err(trouble.error(&self.volumes)))
+        self.trouble().map_or(Ok(()), |trouble| Err(trouble.error(self.path())))
     }
 
     /// The pool's directory of volumes, by which errors name it.
     pub(crate) fn path(&self) -> &Path {
-        &self.volumes
+        self.volumes.path()
     }
 
     pub(crate) fn image(&self, id: &VolumeId) -> PathBuf {
@@ -116,85 +112,63 @@ impl Pool {
     }
 
     pub(crate) fn folder(&self, id: &VolumeId) -> PathBuf {
-        self.volumes.join(id.as_str())
+        self.volumes.folder(id)
     }
 
     /// Makes a volume's directory under a temporary name, with an empty image in it.
-    pub(crate) fn begin(&self, id: &VolumeId) -> Result<NewFolder> {
-        let folder = self.volumes.join(format!("{}{id}", Self::CREATING));
-        let new = NewFolder { image: folder.join(Self::IMAGE), record: folder.join(Self::RECORD), folder };
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&new.folder)
-            .and_then(|()| File::create_new(&new.image))
-            .map_err(Error::io("make", new.image.display()))?;
-        Ok(new)
+    pub(crate) fn begin(&self, id: &VolumeId) -> Result<NewVolumeFolder> {
+        let folder = self.volumes.begin(id)?;
+        let (image, record) = (folder.path().join(Self::IMAGE), folder.path().join(Self::RECORD));
+        File::create_new(&image).map_err(Error::io("make", image.display()))?;
+        Ok(NewVolumeFolder { folder, image, record })
     }
 
     /// Gives a complete directory its name, whereby the volume is there.
-    pub(crate) fn complete(&self, new: &NewFolder, id: &VolumeId) -> Result<()> {
+    pub(crate) fn complete(&self, new: &NewVolumeFolder, id: &VolumeId) -> Result<()> {
         File::open(&new.image)
             .and_then(|image| image.sync_all())
-            .and_then(|()| durable::sync_directory(&new.folder))
-            .and_then(|()| fs::rename(&new.folder, self.folder(id)))
-            .and_then(|()| durable::sync_directory(&self.volumes))
-            .map_err(Error::io("complete", new.folder.display()))
+            .map_err(Error::io("write back", new.image.display()))?;
+        self.volumes.complete(&new.folder, id)
     }
 
-    /// Takes a volume's name away, whereby it is no longer there. Returns the directory that is left to be removed.
-    pub(crate) fn abandon(&self, id: &VolumeId) -> Result<PathBuf> {
-        let left = self.volumes.join(format!("{}{id}", Self::DELETING));
-        remove(&left)?;
+    /// Takes a volume's name away, whereby it is no longer there. Returns the directory that is left to be removed, or
+    /// `None` if it was not there.
+    pub(crate) fn abandon(&self, id: &VolumeId) -> Result<Option<PathBuf>> {
+        self.check()?;
         self.sharing.forget(id);
         self.shares_less();
-        fs::rename(self.folder(id), &left)
-            .and_then(|()| durable::sync_directory(&self.volumes))
-            .map_err(Error::io("rename", self.folder(id).display()))?;
-        Ok(left)
-    }
-
-    /// Removes what interrupted calls left behind.
-    pub(crate) fn sweep(&self) -> Result<()> {
-        for name in self.entries()? {
-            if name.starts_with(Self::CREATING) || name.starts_with(Self::DELETING) {
-                tracing::info!(name, "removing what an interrupted operation left");
-                remove(&self.volumes.join(name))?;
-            }
-        }
-        Ok(())
+        self.volumes.abandon(id)
     }
 
     /// The volumes, in the order of their ids.
     pub(crate) fn ids(&self) -> Result<Vec<VolumeId>> {
-        let mut ids: Vec<_> = self.entries()?.iter().filter_map(|name| name.parse().ok()).collect();
-        ids.sort();
-        Ok(ids)
+        self.check()?;
+        self.readable(self.volumes.ids())
     }
 
+    /// What is in the directory of volumes: also those that are being made, or deleted.
     fn entries(&self) -> Result<Vec<String>> {
         self.check()?;
-        let fail = || {
-            |error: std::io::Error| match Trouble::is_failure(&error) {
-                true => Trouble::because(error).error(&self.volumes),
-                false => Error::io("list", self.volumes.display())(error),
-            }
-        };
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.volumes).map_err(fail())? {
-            names.extend(entry.map_err(fail())?.file_name().into_string());
-        }
-        Ok(names)
+        self.readable(self.volumes.entries())
+    }
+
+    /// Says of an error what it says of the pool.
+    fn readable<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| match error {
+            Error::Io { source, .. } if Trouble::is_failure(&source) => Trouble::because(source).error(self.path()),
+            error => error,
+        })
     }
 
     /// The size of the pool's filesystem, and what is free in it.
     pub(crate) fn measure(&self) -> Result<(Bytes, Bytes)> {
         self.check()?;
-        size_and_room(&self.volumes)
+        size_and_room(self.path())
     }
 
     /// That nothing can be written in the pool, if so.
     pub(crate) fn read_only(&self) -> Result<Option<Trouble>> {
-        let flags = statvfs(&self.volumes).map_err(Error::io("measure", self.volumes.display()))?.f_flag;
+        let flags = statvfs(self.path()).map_err(Error::io("measure", self.path().display()))?.f_flag;
         Ok(Trouble::of_flags(flags))
     }
 
@@ -248,7 +222,7 @@ impl Pool {
     fn require_room(&self, demand: Demand, provisioning: Provisioning) -> Result<()> {
         self.check()?;
         if let Some(trouble) = self.read_only()? {
-            return Err(trouble.error(&self.volumes));
+            return Err(trouble.error(self.path()));
         }
         let account = self.audit()?;
         if account.has_room_for(demand) {
@@ -276,7 +250,7 @@ impl Pool {
         match fallocate(image, FallocateFlags::empty(), 0, size.0) {
             Ok(()) => Ok(()),
             Err(Errno::NOSPC) => Err(Error::NoRoom { asked: size, available: self.measure()?.1 }),
-            Err(error) => Err(Error::io("allocate an image in", self.volumes.display())(error)),
+            Err(error) => Err(Error::io("allocate an image in", self.path().display())(error)),
         }
     }
 
@@ -318,26 +292,9 @@ fn size_and_room(path: &Path) -> Result<(Bytes, Bytes)> {
     Ok((bytes(pool.f_blocks), bytes(pool.f_bavail)))
 }
 
-/// A volume's directory while it is being made. If it does not get that far it is removed, with the room that it holds.
-pub(crate) struct NewFolder {
-    folder: PathBuf,
+/// A volume's directory while it is being made.
+pub(crate) struct NewVolumeFolder {
+    folder: NewFolder,
     pub image: PathBuf,
     pub record: PathBuf,
-}
-
-impl Drop for NewFolder {
-    fn drop(&mut self) {
-        // One that is complete has another name by now.
-        if let Err(error) = remove(&self.folder) {
-            tracing::error!(%error, "what is left of a creation stays until the driver is started again");
-        }
-    }
-}
-
-/// Removes a directory with what is in it; one that is not there is no error.
-pub(crate) fn remove(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder.display())(error)),
-        _ => Ok(()),
-    }
 }

@@ -38,6 +38,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a new driver thaws what it finds frozen", a_new_driver_thaws_what_it_finds_frozen),
     ("a copy that fails leaves nothing frozen", a_copy_that_fails_leaves_nothing_frozen),
     ("a group is one moment", a_group_is_one_moment),
+    ("a pool may be a btrfs", a_pool_may_be_a_btrfs),
 ];
 
 const MIB: u64 = 1 << 20;
@@ -92,7 +93,7 @@ fn generations(filesystem: Filesystem) {
         identities.push(identity(&world, &last.id));
         last = world.from(Source::Volume(last.id), &generation.to_string(), Content::Filesystem(filesystem));
     }
-    assert_eq!(attached_below(world.folder.path()), 4, "the pool and the volumes that are staged");
+    attached_below(world.folder.path(), 4, "the pool and the volumes that are staged");
     identities.sort();
     identities.dedup();
     assert_eq!(identities.len(), 3, "{identities:?}");
@@ -284,4 +285,30 @@ fn a_group_is_one_moment() {
     let (first, second) = (number(&ids[0]), number(&ids[1]));
     assert!(first > 0 && first - second <= 1, "{first} and {second}");
     assert_eq!(world.volumes.frozen_times().len(), 2);
+}
+
+fn a_pool_may_be_a_btrfs() {
+    let folder = Folder::new();
+    let (root, file) = (folder.path().join("pool"), folder.path().join("pool.img"));
+    fs::create_dir(&root).unwrap();
+    File::create(&file).unwrap().set_len(world::POOL.0).unwrap();
+    let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new(program).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run("mkfs.btrfs", &["-q".as_ref(), file.as_ref()]);
+    run("mount", &["-o".as_ref(), "loop,noatime".as_ref(), file.as_ref(), root.as_ref()]);
+    let pool = Pool::open(&root, Overcommit::default()).unwrap();
+    let volumes = LocalVolumes::open(pool, world::tag(), unobserved(), Some(world::watchdog())).unwrap();
+    let world = World { volumes: Box::new(volumes), folder };
+    for filesystem in [Filesystem::Xfs, Filesystem::Btrfs] {
+        let source = volume(&world, filesystem.name(), filesystem);
+        let staged = world.stage(&source, &format!("{filesystem}-staged"));
+        let writer = Writer::start(&staged.join("log"));
+        let written = writer.written();
+        let snapshot = world.volumes.snapshot(filesystem.name(), &source.id).unwrap();
+        let restored = world.from(Source::Snapshot(snapshot.id), &format!("{filesystem} restored"), source.content);
+        holds(&world.stage(&restored, &format!("{filesystem}-restored")).join("log"), written);
+        writer.goes_on();
+    }
 }

@@ -6,6 +6,9 @@ mod block;
 mod conformance;
 mod copies;
 mod crash;
+mod extents;
+mod limits;
+mod pool;
 mod real;
 mod world;
 mod writer;
@@ -34,7 +37,14 @@ fn main() {
         }));
         trials.push(real_trial(format!("real: {name}"), privileged, move || test(&world::real())));
     }
-    for (name, test) in real::TESTS.iter().chain(copies::TESTS).chain(block::TESTS) {
+    for (name, test) in real::TESTS
+        .iter()
+        .chain(copies::TESTS)
+        .chain(block::TESTS)
+        .chain(pool::TESTS)
+        .chain(limits::TESTS)
+        .chain(extents::TESTS)
+    {
         trials.push(real_trial((*name).to_owned(), privileged, *test));
     }
     trials.extend(crash::tests().into_iter().map(|(name, test)| real_trial(name, privileged, test)));

@@ -47,8 +47,8 @@ impl Drop for Folder {
                 detach_below(self.path());
             }
             // Lazily only as a last resort, so that a mount that something still uses is noticed.
-            if let Err(error) = unmount(mount, UnmountFlags::empty()) {
-                eprintln!("cannot unmount {}: {error}", mount.display());
+            if !soon(|| unmount(mount, UnmountFlags::empty()).is_ok()) {
+                eprintln!("something still uses {}", mount.display());
                 let _ = unmount(mount, UnmountFlags::DETACH);
             }
         }
@@ -62,9 +62,22 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     paths.map(PathBuf::from).filter(|path| path.starts_with(folder)).collect()
 }
 
-/// How many loop devices have a file below that directory attached.
-pub fn attached_below(folder: &Path) -> usize {
-    devices_below(folder).len()
+/// Sees that so many loop devices have a file below that directory attached.
+pub fn attached_below(folder: &Path, expected: usize, which: &str) {
+    // A process that another test has just started has copies of all open files until it runs its program.
+    let settled = || devices_below(folder).len() == expected;
+    assert!(soon(settled), "{:?} are attached, and not {which}", devices_below(folder));
+}
+
+/// Is it so within a moment?
+fn soon(mut is_so: impl FnMut() -> bool) -> bool {
+    (0..100).any(|_| {
+        let so = is_so();
+        if !so {
+            thread::sleep(Duration::from_millis(20));
+        }
+        so
+    })
 }
 
 fn devices_below(folder: &Path) -> Vec<OsString> {

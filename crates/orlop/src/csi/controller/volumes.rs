@@ -1,7 +1,7 @@
 //! What the Controller service does with volumes.
 
 use orlop_api::Bytes;
-use orlop_volume::{Content, NewVolume, PoolState, Provisioning, SIZE_INCREMENT, Source, Volume, VolumeId};
+use orlop_volume::{Content, Limits, NewVolume, PoolState, Provisioning, SIZE_INCREMENT, Source, Volume, VolumeId};
 use tonic::Status;
 
 use crate::{
@@ -17,7 +17,8 @@ use crate::{
         csi_v1::{
             self as csi, ControllerExpandVolumeRequest, ControllerModifyVolumeRequest, CreateVolumeRequest,
             CreateVolumeResponse, GetCapacityRequest, GetCapacityResponse, ListVolumesRequest, ListVolumesResponse,
-            ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, VolumeContentSource,
+            TopologyRequirement, ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse,
+            VolumeContentSource,
             list_volumes_response::Entry,
             validate_volume_capabilities_response::Confirmed,
             volume_content_source::{SnapshotSource, Type as SourceType, VolumeSource},
@@ -32,7 +33,7 @@ impl Driver {
         ephemeral::refuse_name(&name)?;
         let wanted = Usage::read_all(&request.volume_capabilities)?;
         let provisioning = parameters::provisioning(&request.parameters)?;
-        let limits = NewLimits::read(&request.mutable_parameters)?.applied_to(Default::default());
+        let limits = NewLimits::read(&request.mutable_parameters)?.applied_to(Limits::default());
         // First, because a range that is none stays none on every node.
         Sizes::read(request.capacity_range.as_ref())?;
         self.require_here(request.accessibility_requirements.as_ref())?;
@@ -52,6 +53,18 @@ impl Driver {
             limits,
         })?;
         Ok(CreateVolumeResponse { volume: Some(self.described(&volume)) })
+    }
+
+    /// Refuses a volume that may not be on this node. All nodes that will do are in `requisite`; without one, `preferred` has the
+    /// wishes.
+    fn require_here(&self, requirement: Option<&TopologyRequirement>) -> Result<(), Refusal> {
+        let Some(TopologyRequirement { requisite, preferred }) = requirement else { return Ok(()) };
+        let listed = if requisite.is_empty() { preferred } else { requisite };
+        if listed.is_empty() || listed.iter().any(|topology| self.is_here(topology)) {
+            Ok(())
+        } else {
+            Err(Refusal::Elsewhere { node: self.node.clone() })
+        }
     }
 
     /// What a new volume is to start with. What is on another node is left to it.

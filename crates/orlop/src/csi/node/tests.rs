@@ -40,10 +40,14 @@ fn capability(fs_type: &str) -> VolumeCapability {
 }
 
 async fn stage(driver: &Driver, id: &str, at: &str, fs_type: &str) -> Result<(), Status> {
+    stage_as(driver, id, at, capability(fs_type)).await
+}
+
+async fn stage_as(driver: &Driver, id: &str, at: &str, capability: VolumeCapability) -> Result<(), Status> {
     let request = NodeStageVolumeRequest {
         volume_id: id.into(),
         staging_target_path: at.into(),
-        volume_capability: Some(capability(fs_type)),
+        volume_capability: Some(capability),
         ..Default::default()
     };
     driver.node_stage_volume(Request::new(request)).await.map(drop)
@@ -124,6 +128,7 @@ async fn a_block_volume_is_published_and_has_only_a_size() {
     let id = id.to_string();
     let block = VolumeCapability { access_type: Some(AccessType::Block(BlockVolume {})), ..capability("") };
     assert_eq!(stage(&driver, &id, "/staged", "").await.unwrap_err().code(), Code::InvalidArgument);
+    stage_as(&driver, &id, "/staged", block.clone()).await.unwrap();
     assert_eq!(publish(&driver, &id, "/target", capability("")).await.unwrap_err().code(), Code::InvalidArgument);
     publish(&driver, &id, "/target", block).await.unwrap();
     let stats = async |path: &str| {

@@ -1,0 +1,156 @@
+//! Copying the images of volumes at one moment, as snapshots: alone or in a group.
+
+use std::{fs::File, path::PathBuf, time::SystemTime};
+
+use orlop_api::Bytes;
+
+use crate::{
+    Content, Error, GroupId, LocalVolumes, Provisioning, Result, Step, VolumeId,
+    clones::share,
+    durable,
+    freeze::Writable,
+    loops,
+    mounts::Table,
+    record::SnapshotRecord,
+    shelf::{self, NewFolder, Shelf},
+    snapshots::{IMAGE, RECORD},
+};
+
+/// A volume of which a snapshot is being taken, and what becomes of it.
+pub(crate) struct Subject {
+    image: PathBuf,
+    /// Below the directory that is being made.
+    place: PathBuf,
+    pub record: SnapshotRecord,
+}
+
+/// Which steps are reached.
+pub(crate) struct Steps {
+    intended: Step,
+    frozen: Step,
+    cloned: Step,
+    thawed: Step,
+    synced: Step,
+    named: Step,
+}
+
+/// The steps of a snapshot alone.
+pub(crate) const ALONE: Steps = Steps {
+    intended: Step::SnapshotIntended,
+    frozen: Step::SnapshotFrozen,
+    cloned: Step::SnapshotCloned,
+    thawed: Step::SnapshotThawed,
+    synced: Step::SnapshotSynced,
+    named: Step::SnapshotNamed,
+};
+
+/// The steps of a group.
+pub(crate) const GROUPED: Steps = Steps {
+    intended: Step::GroupIntended,
+    frozen: Step::GroupFrozen,
+    cloned: Step::GroupCloned,
+    thawed: Step::GroupThawed,
+    synced: Step::GroupSynced,
+    named: Step::GroupNamed,
+};
+
+impl LocalVolumes {
+    /// Makes ready for a snapshot of a volume, which is to be at `place` below the new directory.
+    pub(crate) fn subject(&self, id: &VolumeId, place: &str, name: &str, group: Option<GroupId>) -> Result<Subject> {
+        let (record, _) = self.load(id)?;
+        Ok(Subject {
+            image: self.pool.image(id),
+            place: place.into(),
+            record: SnapshotRecord::new(name, id, &record, group),
+        })
+    }
+
+    /// Takes snapshots at one moment, in what then gets the name `id`. `prepare` puts more into the new directory, and is
+    /// told when that moment is.
+    pub(crate) fn take(
+        &self,
+        (shelf, id): (&Shelf, &str),
+        mut subjects: Vec<Subject>,
+        prepare: impl FnOnce(&NewFolder, SystemTime) -> Result<()>,
+        steps: &Steps,
+    ) -> Result<()> {
+        let mut writable = Vec::new();
+        for subject in &subjects {
+            writable.extend(self.writable(&subject.record.volume)?);
+        }
+        writable.iter().try_for_each(Writable::write_back)?;
+        let volumes: Vec<_> = subjects.iter().map(|subject| subject.record.volume.clone()).collect();
+        // A snapshot is only read, so that it will never take more than its volume does by being overwritten.
+        let folder = self.pool.promise_copies(&volumes, Bytes(0), Provisioning::Thin, || {
+            let folder = shelf.begin(id)?;
+            let moment = SystemTime::now();
+            prepare(&folder, moment)?;
+            for Subject { place, record, .. } in &mut subjects {
+                record.taken = moment;
+                let place = folder.path().join(place);
+                shelf::make(&place)?;
+                record.write(&place.join(RECORD))?;
+            }
+            self.reached(steps.intended);
+            self.freezer.hold(&writable, || {
+                self.reached(steps.frozen);
+                for subject in &subjects {
+                    subject.copy(&folder)?;
+                }
+                self.reached(steps.cloned);
+                Ok(())
+            })?;
+            Ok(folder)
+        })?;
+        self.reached(steps.thawed);
+        for subject in &subjects {
+            subject.make_durable(&folder)?;
+        }
+        self.reached(steps.synced);
+        shelf.complete(&folder, id)?;
+        self.reached(steps.named);
+        Ok(())
+    }
+
+    /// Where a volume is mounted for writing, if it is.
+    pub(crate) fn writable(&self, id: &VolumeId) -> Result<Option<Writable>> {
+        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(None) };
+        let table = Table::read()?;
+        let mounts = table.of(&device).filter(|mount| !mount.is_node() && !mount.is_read_only());
+        // Any of them does, if it can be reached.
+        mounts.map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
+    }
+
+    /// Thaws a volume that a driver left frozen that is no more.
+    pub(crate) fn thaw_what_was_left(&self, id: &VolumeId) -> Result<()> {
+        let Some(filesystem) = self.writable(id)? else { return Ok(()) };
+        if filesystem.thaw()? {
+            tracing::warn!(%id, "thawed what was frozen");
+        }
+        Ok(())
+    }
+
+    /// Is the volume in use in a way that nobody can hold up: by the writers of a block device, or in a mount namespace
+    /// that this process does not see?
+    pub(crate) fn is_beyond_reach(&self, id: &VolumeId, content: Content) -> Result<bool> {
+        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(false) };
+        Ok(content == Content::Block || Table::read()?.of(&device).next().is_none())
+    }
+}
+
+impl Subject {
+    fn copy(&self, folder: &NewFolder) -> Result<()> {
+        let to = folder.path().join(&self.place).join(IMAGE);
+        File::open(&self.image)
+            .and_then(|from| share(&from, &File::create_new(&to)?))
+            .map_err(Error::io("copy the image to", to.display()))
+    }
+
+    fn make_durable(&self, folder: &NewFolder) -> Result<()> {
+        let place = folder.path().join(&self.place);
+        File::open(place.join(IMAGE))
+            .and_then(|image| image.sync_all())
+            .and_then(|()| durable::sync_directory(&place))
+            .map_err(Error::io("write back", place.display()))
+    }
+}
