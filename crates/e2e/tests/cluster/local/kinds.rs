@@ -10,7 +10,7 @@ use orlop_e2e::{
 };
 use serde_json::Value;
 
-use super::{image, mib};
+use super::{image, mib, unstaged};
 
 const SIZE: &str = "320Mi";
 const GROWN: &str = "448Mi";
@@ -42,9 +42,9 @@ fn write() -> String {
 
 /// Reads every volume past the page cache, and prints the checksum of each.
 fn read() -> String {
-    let files = FILESYSTEMS.iter().map(|(name, ..)| {
-        format!("dd if=/{name}/data iflag=nocache count=0 status=none; sha256sum < /{name}/data; ")
-    });
+    let files = FILESYSTEMS
+        .iter()
+        .map(|(name, ..)| format!("dd if=/{name}/data iflag=nocache count=0 status=none; sha256sum < /{name}/data; "));
     let devices = DEVICES
         .iter()
         .map(|(name, ..)| format!("dd if=/dev/{name} bs=1M count=24 iflag=direct status=none | sha256sum; "));
@@ -103,6 +103,7 @@ pub(crate) async fn every_kind_of_volume_holds_its_data_through_a_restart_of_its
     holds(&namespace, &checksum, "after growth").await?;
 
     namespace.delete_pod("all").await?;
+    unstaged(site, "node-1").await?;
     namespace.apply([pod]).await?;
     namespace.ready("all").await?;
     // The new container has no data of its own to compare with: the checksum does.
