@@ -10,7 +10,7 @@ use orlop_e2e::{
 };
 use serde_json::Value;
 
-use super::{image, mib};
+use super::{image, mib, unstaged};
 
 const SIZE: &str = "320Mi";
 const GROWN: &str = "448Mi";
@@ -103,6 +103,7 @@ pub(crate) async fn every_kind_of_volume_holds_its_data_through_a_restart_of_its
     holds(&namespace, &checksum, "after growth").await?;
 
     namespace.delete_pod("all").await?;
+    unstaged(site, "node-1").await?;
     namespace.apply([pod]).await?;
     namespace.ready("all").await?;
     // The new container has no data of its own to compare with: the checksum does.

@@ -148,8 +148,11 @@ impl Driver {
             [] => Some(Wanted::AnyFilesystem),
             capabilities => Usage::read_all(capabilities).ok(),
         };
-        let (available, minimum) = match (wanted, parameters::provisioning(&request.parameters)) {
-            (Some(wanted), Ok(provisioning)) if here => {
+        // A class with a parameter that is unknown has room like any other: otherwise no pod would be scheduled with it,
+        // nobody would ask for a volume, and nobody would be told which parameter it is.
+        let provisioning = parameters::provisioning(&request.parameters).unwrap_or_default();
+        let (available, minimum) = match wanted {
+            Some(wanted) if here => {
                 (available(&self.volumes.pool()?, provisioning), Some(signed(wanted.choose(None).minimum())))
             }
             _ => (Bytes(0), None),
