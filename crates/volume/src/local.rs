@@ -66,12 +66,6 @@ impl LocalVolumes {
         Ok(volumes)
     }
 
-    /// With the place where the cgroups of this node's pods are, if it is not the usual one.
-    #[must_use]
-    pub fn with_pods(self, pods: PodCgroups) -> Self {
-        Self { limiter: Limiter::new(pods), ..self }
-    }
-
     pub(crate) fn reached(&self, step: Step) {
         (self.observer)(step);
     }

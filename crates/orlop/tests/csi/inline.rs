@@ -7,6 +7,7 @@ use std::{
 };
 
 use orlop::rpc::csi_v1::{ListVolumesRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
+use rustix::mount::UnmountFlags;
 use tonic::Status;
 
 use crate::{
@@ -129,6 +130,10 @@ fn metrics_tell_of_everything() {
         assert!(get(address, "/healthz").ends_with("ok\n"));
         unmount(&node, &id, "v").await.unwrap();
     });
+    // An alarm must not be lost with what it is about.
+    rustix::mount::unmount(node.path("pool"), UnmountFlags::DETACH).unwrap();
+    let text = get(address, "/metrics");
+    assert!(text.contains(r#"severity="inaccessible"} 1"#), "{text}");
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
