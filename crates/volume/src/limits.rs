@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,6 +10,7 @@ use std::{
 use crate::{
     Error, Limits, Result,
     cgroups::{DeviceNumber, Group, PodCgroups},
+    loops::is_attached,
 };
 
 /// The major number of loop devices (`Documentation/admin-guide/devices.txt`).
@@ -105,8 +105,4 @@ impl Limiter {
 /// As the kernel's files have it.
 fn shown((major, minor): DeviceNumber) -> String {
     format!("{major}:{minor}")
-}
-
-fn is_attached(device: DeviceNumber) -> bool {
-    PathBuf::from(format!("/sys/dev/block/{}/loop/backing_file", shown(device))).exists()
 }

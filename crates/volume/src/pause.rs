@@ -12,7 +12,7 @@ use std::{
 use rustix::io::Errno;
 
 use crate::{
-    Content, Error, LocalVolumes, Provisioning, Result, VolumeId, freeze, loops,
+    Content, Error, LocalVolumes, Result, VolumeId, freeze, loops,
     mounts::{Mount, Table},
 };
 
@@ -63,7 +63,7 @@ impl LocalVolumes {
         let known = self.pause.state().frozen.remove(id);
         let directory = match known {
             Some(directory) => directory,
-            None if self.takes_room(id)? => {
+            None if self.has_writers_to_hold(id)? => {
                 let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(()) };
                 let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
                 mount.open()?
@@ -79,15 +79,9 @@ impl LocalVolumes {
         Ok(())
     }
 
-    /// May the volume take more room, and can its writers be held up?
-    fn takes_room(&self, id: &VolumeId) -> Result<bool> {
-        match self.load(id) {
-            Ok((record, _)) if record.content == Content::Block => Ok(false),
-            Ok((record, _)) => Ok(record.provisioning == Provisioning::Thin || self.pool.shares(id)?),
-            // Deleted meanwhile, or with a record that tells nothing.
-            Err(Error::NotFound(_) | Error::Damaged { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Is it a filesystem that may take more room? The writers of a raw block device cannot be held up: they get errors.
+    fn has_writers_to_hold(&self, id: &VolumeId) -> Result<bool> {
+        Ok(self.may_take_room(id)? && !matches!(self.load(id), Ok((record, _)) if record.content == Content::Block))
     }
 
     fn go_on(&self, id: &VolumeId) -> Result<()> {

@@ -42,6 +42,7 @@ fn main() {
         .chain(copies::TESTS)
         .chain(block::TESTS)
         .chain(pool::TESTS)
+        
         .chain(limits::TESTS)
         .chain(extents::TESTS)
     {

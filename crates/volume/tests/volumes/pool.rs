@@ -8,7 +8,7 @@ use std::{
     process::Command,
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use orlop_api::Bytes;
@@ -31,6 +31,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("pool: what was deleted in a thin volume goes back to the pool", what_was_deleted_goes_back_to_the_pool),
     ("pool: the ballast is given up when room is short, and made again", the_ballast_is_given_up_and_made_again),
     ("pool: writers of thin volumes wait until there is room", writers_of_thin_volumes_wait_until_there_is_room),
+    ("pool: a writer that fills the pool through its cache sees no error", a_writer_that_fills_the_pool_sees_no_error),
     ("pool: a volume whose writers wait can be unmounted", a_volume_whose_writers_wait_can_be_unmounted),
     ("pool: a filesystem that has shut down comes back", a_filesystem_that_has_shut_down_comes_back),
     ("pool: nothing is written below a mount that has vanished", nothing_is_written_below_a_mount_that_has_vanished),
@@ -279,6 +280,43 @@ fn writers_of_thin_volumes_wait_until_there_is_room() {
     });
 }
 
+fn a_writer_that_fills_the_pool_sees_no_error() {
+    let world = world::real();
+    for (name, filesystem) in [("x", Filesystem::Xfs), ("e", Filesystem::Ext4), ("b", Filesystem::Btrfs)] {
+        let volume = world.volumes.create(&new(name, Bytes(1024 * MIB), filesystem)).unwrap();
+        let at = world.stage(&volume, name);
+        fill(&world.folder, 200 * MIB);
+        let (told, done) = channel();
+        thread::scope(|scope| {
+            let _thaw = Thaw(at.clone());
+            let mut file = File::create(at.join("data")).unwrap();
+            scope.spawn(move || {
+                let written = (0..600).try_for_each(|_| {
+                    thread::sleep(Duration::from_millis(5));
+                    file.write_all(&[7; 1 << 20])
+                });
+                told.send(written.and_then(|()| file.sync_all())).unwrap();
+            });
+            let watch = |until: bool| {
+                let start = Instant::now();
+                while world.volumes.pool().unwrap().paused != until {
+                    assert!(start.elapsed() < Duration::from_secs(30), "{filesystem}: paused is never {until}");
+                    thread::sleep(world.volumes.watch_pool().unwrap());
+                }
+            };
+            watch(true);
+            assert_eq!(done.recv_timeout(Duration::from_secs(1)).err().map(|_| ()), Some(()), "{filesystem}: it waits");
+            assert!(!reasons(&world).contains(&"FilesystemShutDown"), "{filesystem}");
+            empty(&world.folder);
+            watch(false);
+            done.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+        });
+        world.volumes.unstage(&volume.id, &at).unwrap();
+        world.volumes.delete(&volume.id).unwrap();
+        world.volumes.watch_pool().unwrap();
+    }
+}
+
 fn a_volume_whose_writers_wait_can_be_unmounted() {
     let world = world::real();
     let volume = world.volume("v");
@@ -336,7 +374,7 @@ fn nothing_is_written_below_a_mount_that_has_vanished() {
     told(world.volumes.expand(&volume.id, Bytes(1 << 30)).map(drop));
     told(world.volumes.snapshot("s", &volume.id).map(drop));
     told(world.volumes.list_snapshots().map(drop));
-    told(world.volumes.watch_pool());
+    told(world.volumes.watch_pool().map(drop));
     assert_eq!(reasons(&world), ["PoolGone"]);
     assert!(world.volumes.health(&volume.id).unwrap().iter().any(|ailment| ailment.reason == "PoolGone"));
     // Another filesystem in its place is not it either.
