@@ -42,7 +42,6 @@ fn main() {
         .chain(copies::TESTS)
         .chain(block::TESTS)
         .chain(pool::TESTS)
-        
         .chain(limits::TESTS)
         .chain(extents::TESTS)
     {
