@@ -1,9 +1,10 @@
-//! Bounding what is cached for volumes as their pool fills up. What a guest has accepted into its cache may have no room in
-//! the pool yet, and may be gigabytes; nothing can be done for it once the pool is full. So all caches together hold at most
-//! an eighth of what is free, and in the end so little that it fits into the ballast when writers are held up.
+//! Bounding what is cached for volumes as their pool fills up. What a guest has accepted into its cache may have no
+//! room in the pool yet, and may be gigabytes; nothing can be done for it once the pool is full. So all caches together
+//! hold at most an eighth of what is free, and in the end so little that it fits into the ballast when writers are held
+//! up.
 //!
-//! Measured on a disk that writes 2 GB/s: with 16 MiB of cache buffered writes reached 840 MB/s, with 4 MiB 350 MB/s, and
-//! with 1 MiB 80 MB/s.
+//! Measured on a disk that writes 2 GB/s: with 16 MiB of cache buffered writes reached 840 MB/s, with 4 MiB 350 MB/s,
+//! and with 1 MiB 80 MB/s.
 
 use std::{
     collections::BTreeSet,
@@ -59,8 +60,8 @@ impl LocalVolumes {
         Ok(())
     }
 
-    /// Bounds the caches of a volume that has just been mounted, or lets them go: a device keeps its bound from its former
-    /// use.
+    /// Bounds the caches of a volume that has just been mounted, or lets them go: a device keeps its bound from its
+    /// former use.
     pub(crate) fn bound_cache_of(&self, id: &VolumeId, device: &Device) -> Result<()> {
         if self.may_take_room(id)? {
             let mut state = self.caution.state();
@@ -95,7 +96,8 @@ impl State {
     }
 }
 
-/// An eighth of what is free, rounded down to a power of two so that it changes seldom, and a quarter of the ballast at least.
+/// An eighth of what is free, rounded down to a power of two so that it changes seldom, and a quarter of the ballast at
+/// least.
 fn room_for_caches(free: Bytes, ballast: Bytes) -> Bytes {
     let eighth = (free.0 / 8).checked_ilog2().map_or(0, |exponent| 1 << exponent);
     Bytes(eighth.max(ballast.0 / 4))
@@ -117,8 +119,8 @@ fn bound(device: DeviceNumber, most: Option<Bytes>) {
     }
 }
 
-/// By the files that `Documentation/ABI/testing/sysfs-class-bdi` describes. A kernel before 6.2 does not have them, and then
-/// caches are as they are.
+/// By the files that `Documentation/ABI/testing/sysfs-class-bdi` describes. A kernel before 6.2 does not have them, and
+/// then caches are as they are.
 fn bound_one(cache: &Path, most: Option<Bytes>) -> io::Result<()> {
     let set = |file: &str, value: &str| fs::write(cache.join(file), value);
     match most {

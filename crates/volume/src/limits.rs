@@ -68,7 +68,9 @@ impl Limiter {
         let (kept, gone): (BTreeMap<_, _>, _) =
             std::mem::take(&mut state.limits).into_iter().partition(|(device, _)| is_attached(*device));
         state.limits = kept;
-        gone.keys().for_each(|device| self.clear(*device));
+        for device in gone.keys() {
+            self.clear(*device);
+        }
         let groups = self.cgroups.groups().map_err(Error::io("limit the I/O of", "volumes"))?;
         for group in groups.iter().filter(|group| !state.done.contains(&group.inode)) {
             for (device, limits) in &state.limits {

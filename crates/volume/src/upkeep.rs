@@ -39,7 +39,8 @@ impl LocalVolumes {
         self
     }
 
-    /// Makes a device that has just been attached what its volume is to be: limited, and with all its bytes if it is thick.
+    /// Makes a device that has just been attached what its volume is to be: limited, and with all its bytes if it is
+    /// thick.
     pub(crate) fn prepare(
         &self,
         id: &VolumeId,
@@ -55,8 +56,8 @@ impl LocalVolumes {
         self.limiter.set(device.number, &record.limits)
     }
 
-    /// Gives a thick volume the bytes back that it has lost. Its device refuses discards, and yet a loop device makes holes
-    /// where zeros are written without their bytes, as guest filesystems do. The account has kept the room.
+    /// Gives a thick volume the bytes back that it has lost. Its device refuses discards, and yet a loop device makes
+    /// holes where zeros are written without their bytes, as guest filesystems do. The account has kept the room.
     fn refill(&self, id: &VolumeId, size: Bytes) {
         let image = self.pool.image(id);
         let filled = OpenOptions::new()
@@ -78,8 +79,8 @@ impl LocalVolumes {
         Ok(Bytes(metadata.blocks().saturating_mul(512)))
     }
 
-    /// Does what the pool's room asks for, one thing after another until nothing more is to be done. Returns what is free then, and
-    /// whether that is little.
+    /// Does what the pool's room asks for, one thing after another until nothing more is to be done. Returns what is
+    /// free then, and whether that is little.
     fn relieve(&self) -> Result<(Bytes, bool)> {
         /// More never follow from one look.
         const MEASURES: u32 = 3;
