@@ -27,6 +27,7 @@ mod options;
 mod pause;
 mod pool;
 mod record;
+mod reflink;
 mod shelf;
 mod snapshots;
 mod stage;

@@ -52,6 +52,8 @@ impl Shelf {
                 remove(&shelf.0.join(name))?;
             }
         }
+        // A driver that was killed may have given an object its name and not have made that durable. From here on it is there.
+        durable::sync_directory(&shelf.0).map_err(Error::io("make durable", shelf.0.display()))?;
         Ok(shelf)
     }
 

@@ -44,7 +44,6 @@ impl Stored {
 impl LocalVolumes {
     /// A snapshot, alone or in a group; [`Error::NoSnapshot`] if it is not there.
     pub(crate) fn stored(&self, id: &SnapshotId) -> Result<Stored> {
-        self.pool.check()?;
         let none = || Error::NoSnapshot(id.clone());
         self.pool.check()?;
         let alone = self.snapshots.folder(id);
@@ -87,7 +86,6 @@ impl Snapshots for LocalVolumes {
     }
 
     fn delete_snapshot(&self, id: &SnapshotId) -> Result<()> {
-        self.pool.check()?;
         let _turn = self.locks.take(id)?;
         self.pool.check()?;
         let Some(left) = self.snapshots.abandon(id)? else {
@@ -110,7 +108,6 @@ impl Snapshots for LocalVolumes {
     }
 
     fn list_snapshots(&self) -> Result<Vec<Snapshot>> {
-        self.pool.check()?;
         self.pool.check()?;
         let mut ids: BTreeSet<SnapshotId> = self.snapshots.ids()?.into_iter().collect();
         for group in self.groups.ids::<GroupId>()? {
@@ -156,7 +153,6 @@ impl Snapshots for LocalVolumes {
     }
 
     fn delete_group(&self, id: &GroupId) -> Result<()> {
-        self.pool.check()?;
         let _turn = self.locks.take(id)?;
         self.pool.check()?;
         let Some(left) = self.groups.abandon(id)? else { return Ok(()) };
@@ -168,7 +164,6 @@ impl Snapshots for LocalVolumes {
     }
 
     fn get_group(&self, id: &GroupId) -> Result<Group> {
-        self.pool.check()?;
         let none = || Error::NoGroup(id.clone());
         self.pool.check()?;
         let folder = self.groups.folder(id);

@@ -49,14 +49,14 @@ impl LocalVolumes {
     ) -> Result<()> {
         if record.provisioning == Provisioning::Thick {
             options.refuse("discard", "a thick volume keeps its bytes, whatever is deleted in it")?;
+            device.refuse_discards()?;
             self.refill(id, size);
         }
         self.limiter.set(device.number, &record.limits)
     }
 
-    /// Gives a thick volume the bytes back that somebody has discarded in it: the user of a raw block device, or an `fstrim`
-    /// by hand. The account has kept their room. The device itself cannot be told to refuse discards: the kernel lets a loop
-    /// device that was once told so never discard again, whatever is attached to it.
+    /// Gives a thick volume the bytes back that it has lost. Its device refuses discards, and yet a loop device makes holes
+    /// where zeros are written without their bytes, as guest filesystems do. The account has kept the room.
     fn refill(&self, id: &VolumeId, size: Bytes) {
         let image = self.pool.image(id);
         let filled = OpenOptions::new()

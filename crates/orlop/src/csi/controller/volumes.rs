@@ -29,7 +29,7 @@ use crate::{
 
 impl Driver {
     pub(super) fn create(&self, request: &CreateVolumeRequest) -> Result<CreateVolumeResponse, Refusal> {
-        let name = request::given("name", &request.name)?.to_owned();
+        let name = request::name(&request.name)?.to_owned();
         ephemeral::refuse_name(&name)?;
         let wanted = Usage::read_all(&request.volume_capabilities)?;
         let provisioning = parameters::provisioning(&request.parameters)?;
