@@ -125,6 +125,11 @@ pub(crate) fn find(image: &Path) -> Result<Option<Device>> {
     Ok(None)
 }
 
+/// Has the loop device of that number an image attached, of whomever?
+pub(crate) fn is_attached((major, minor): (u32, u32)) -> bool {
+    Path::new(&format!("/sys/dev/block/{major}:{minor}/loop/backing_file")).exists()
+}
+
 /// Waits for a device to let go of its image, which the kernel does a moment after its last user is gone.
 pub(crate) fn is_released(image: &Path) -> Result<bool> {
     const POLLS: u32 = 40;
