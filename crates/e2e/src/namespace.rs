@@ -111,14 +111,21 @@ impl<'a> Namespace<'a> {
         Ok(())
     }
 
-    /// Waits until a claim's status has a size, and no growth under way.
-    pub async fn has_size(&self, claim: &str, size: Bytes) -> anyhow::Result<()> {
-        let claims = self.claims();
+    /// Waits until a claim's status has a size, and no growth under way. The pod's kubelet is made to look at the pod
+    /// again, as Orlop does for claims that it grows: by itself it does so every minute only.
+    pub async fn has_size(&self, pod: &str, claim: &str, size: Bytes) -> anyhow::Result<()> {
+        let (claims, pods) = (self.claims(), self.pods());
         eventually(&format!("claim {claim} to have {size}"), LIMIT, || async {
             let status = claims.get(claim).await?.status.unwrap_or_default();
             let capacity = status.capacity.and_then(|capacity| Some(capacity.get("storage")?.0.parse::<Bytes>()));
             let growing = status.allocated_resource_statuses.is_some_and(|statuses| !statuses.is_empty());
-            Ok((capacity.transpose()? == Some(size) && !growing).then_some(()))
+            if capacity.transpose()? == Some(size) && !growing {
+                return Ok(Some(()));
+            }
+            let now = jiff::Timestamp::now().as_second().to_string();
+            let nudge = json!({"metadata": {"annotations": {"e2e.orlop.dev/look": now}}});
+            pods.patch_metadata(pod, &PatchParams::default(), &Patch::Merge(nudge)).await?;
+            Ok(None)
         })
         .await
     }

@@ -109,8 +109,12 @@ impl ClaimObject {
     }
 }
 
+/// A part of an object that nothing is read of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Unread {}
+
 /// A snapshot as its user has it.
-pub(super) type Snapshot = Object<(), SnapshotStatus>;
+pub(super) type Snapshot = Object<Unread, SnapshotStatus>;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -119,7 +123,7 @@ pub(super) struct SnapshotStatus {
 }
 
 /// What a snapshot controller wants to have of a driver: one snapshot.
-pub(super) type SnapshotContent = Object<SnapshotContentSpec, ()>;
+pub(super) type SnapshotContent = Object<SnapshotContentSpec, Unread>;
 
 /// The same for a group.
 pub(super) type GroupContent = Object<GroupContentSpec, GroupContentStatus>;

@@ -209,7 +209,8 @@ mod tests {
             json!({ "volumeHandle": VolumeId::derive(&tag(), "v") }),
             json!({ "snapshotHandle": SnapshotId::derive(&tag(), "s") }),
         ] {
-            let object = json!({ "metadata": {}, "spec": { "driver": "local.orlop.dev", "source": source } });
+            let spec = json!({ "driver": "local.orlop.dev", "source": source });
+            let object = json!({ "metadata": {}, "spec": spec, "status": { "readyToUse": true } });
             let content: SnapshotContent = serde_json::from_value(object).unwrap();
             assert_eq!(content.spec.tag(), Some(tag()), "{source}");
         }

@@ -176,6 +176,16 @@ mod tests {
     }
 
     #[test]
+    fn of_a_snapshot_only_the_content_that_it_is_bound_to_is_read() {
+        let object = json!({
+            "metadata": {}, "spec": { "source": { "persistentVolumeClaimName": "c" } },
+            "status": { "boundVolumeSnapshotContentName": "content", "readyToUse": true },
+        });
+        let status = serde_json::from_value::<Snapshot>(object).unwrap().status;
+        assert_eq!(status.unwrap().bound_volume_snapshot_content_name.as_deref(), Some("content"));
+    }
+
+    #[test]
     fn a_claim_without_a_volume_starts_with_the_snapshot_or_claim_that_it_names() {
         let of = |group: Value, kind: &str| json!({ "apiGroup": group, "kind": kind, "name": "x" });
         let snapshot = of(json!("snapshot.storage.k8s.io"), "VolumeSnapshot");
