@@ -1,6 +1,5 @@
-//! The benchmarks that need a cluster: how soon bytes are usable after a threshold is crossed, and how fast a writer
-//! may be that never runs out of space. Prints tables for `docs/performance.md`; asserts nothing, because the time a
-//! machine takes is not a matter of right and wrong.
+//! What needs a cluster: how soon bytes are usable after a threshold is crossed, and how fast a writer may be that never
+//! runs out of space.
 
 use std::{
     fs::File,
@@ -16,6 +15,8 @@ use orlop_e2e::{
 };
 use serde_json::json;
 
+use crate::Part;
+
 const BED: &str = "bench";
 const NAMESPACE: &str = "bench";
 /// How many growths the latency is measured over.
@@ -27,8 +28,8 @@ const RACE_BYTES: u64 = 3 << 30;
 /// The writers' rates, MiB a second.
 const RATES_MIB: [u64; 7] = [25, 50, 100, 150, 200, 300, 400];
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+/// Starts a cluster, and does what is asked for in it.
+pub async fn run(parts: &[Part]) -> anyhow::Result<()> {
     let started = Instant::now();
     Site::remove(BED).await?;
     let site = Site::start(BED, 1).await?;
@@ -37,8 +38,12 @@ async fn main() -> anyhow::Result<()> {
     site.repair().await?;
     println!("a second `orlop up` took {:.1} s", again.elapsed().as_secs_f32());
     site.namespace(NAMESPACE).await?;
-    growths(&site).await?;
-    race(&site).await?;
+    if parts.contains(&Part::Growths) {
+        growths(&site).await?;
+    }
+    if parts.contains(&Part::Race) {
+        race(&site).await?;
+    }
     Site::remove(BED).await
 }
 
