@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Driver, metrics::Metrics};
 use crate::spread::spread;
 
-/// How often the pool is looked after: a fast disk writes some hundred MiB in this time, which the ballast covers.
-const WATCH_EVERY: Duration = Duration::from_millis(200);
+/// When the pool is looked after again after that has failed.
+const WATCH_AGAIN: Duration = Duration::from_millis(200);
 
 /// How often it is asked which volumes are due to be trimmed.
 const TRIM_CHECK_EVERY: Duration = Duration::from_secs(10);
@@ -26,7 +26,10 @@ impl Driver {
             let mut failed = None;
             while !stop.is_cancelled() {
                 // An error that goes on is logged once.
-                let error = volumes.watch_pool().err().map(|error| error.to_string());
+                let (pause, error) = match volumes.watch_pool() {
+                    Ok(pause) => (pause, None),
+                    Err(error) => (WATCH_AGAIN, Some(error.to_string())),
+                };
                 if error != failed {
                     match &error {
                         Some(error) => tracing::error!(error, "cannot look after the pool"),
@@ -35,7 +38,7 @@ impl Driver {
                     failed = error;
                 }
                 volumes.frozen_times().into_iter().for_each(|time| metrics.frozen(time));
-                thread::sleep(WATCH_EVERY);
+                thread::sleep(pause);
             }
         })
     }
