@@ -143,6 +143,10 @@ impl Group {
         }
     }
 
+    pub(crate) fn has_limits(&self, device: DeviceNumber) -> bool {
+        self.limited().contains(&device)
+    }
+
     /// The devices that have limits in this group.
     pub(crate) fn limited(&self) -> Vec<DeviceNumber> {
         let files = throttle_lines((0, 0), &Limits::default()).map(|(file, _)| file);

@@ -40,11 +40,16 @@ impl Limiter {
         Self { cgroups, state: Mutex::default() }
     }
 
-    /// Sets the limits of a device at once. To have none is always possible.
+    /// Sets the limits of a device at once. To have none is always possible, and takes away what may be left of its former
+    /// use.
     pub(crate) fn set(&self, device: DeviceNumber, limits: &Limits) -> Result<()> {
         let mut state = self.state();
         if *limits == Limits::default() {
-            if state.limits.remove(&device).is_some() {
+            // The first group is limited first, and has what any of the others has.
+            let left = || {
+                self.cgroups.groups().is_ok_and(|groups| groups.first().is_some_and(|group| group.has_limits(device)))
+            };
+            if state.limits.remove(&device).is_some() || left() {
                 self.clear(device);
             }
             return Ok(());

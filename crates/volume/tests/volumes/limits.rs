@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
@@ -31,10 +32,15 @@ struct Pods {
     container: PathBuf,
 }
 
+const V1: &str = "/sys/fs/cgroup/blkio";
+
+fn is_v1() -> bool {
+    Path::new(V1).exists()
+}
+
 /// Where the hierarchy is that limits block devices.
 fn hierarchy() -> PathBuf {
-    let v1 = Path::new("/sys/fs/cgroup/blkio");
-    if v1.exists() { v1.to_owned() } else { PathBuf::from("/sys/fs/cgroup") }
+    PathBuf::from(if is_v1() { V1 } else { "/sys/fs/cgroup" })
 }
 
 impl Pods {
@@ -44,6 +50,14 @@ impl Pods {
         let container = hierarchy().join(&root).join("kubepods/pod-1/container");
         fs::create_dir_all(&container).unwrap();
         Self { root, container }
+    }
+
+    /// The file of the first group that is limited: the root with version 1, that of all pods with version 2.
+    fn first_file(&self) -> PathBuf {
+        if is_v1() {
+            return hierarchy().join("blkio.throttle.write_bps_device");
+        }
+        hierarchy().join(&self.root).join("kubepods/io.max")
     }
 
     fn cgroups(&self) -> PodCgroups {
@@ -131,7 +145,7 @@ fn limits_hold_for_pods_at_once() {
 
 fn limits_outlive_the_driver() {
     let (folder, pods) = (Folder::new(), Pods::new());
-    let (_, at) = staged(&folder, &open(&folder, &pods), bandwidth(8));
+    let (id, at) = staged(&folder, &open(&folder, &pods), bandwidth(8));
     let file = at.join("data");
     assert_limited(Pods::write(&pods.container, &file, 16, "oflag=direct"), 16);
     let volumes = open(&folder, &pods);
@@ -139,6 +153,7 @@ fn limits_outlive_the_driver() {
     fs::create_dir(&later).unwrap();
     volumes.watch_pool().unwrap();
     assert_limited(Pods::write(&later, &file, 16, "oflag=direct"), 16);
+    volumes.limit(&id, &Limits::default()).unwrap();
 }
 
 fn a_device_that_is_detached_leaves_no_limits() {
@@ -147,20 +162,35 @@ fn a_device_that_is_detached_leaves_no_limits() {
     let (id, at) = staged(&folder, &volumes, bandwidth(8));
     let files = || -> String {
         let names = ["blkio.throttle.write_bps_device", "io.max"];
-        names.iter().map(|name| fs::read_to_string(pods.container.join(name)).unwrap_or_default()).collect()
+        let all = hierarchy().join(&pods.root).join("kubepods");
+        names.iter().map(|name| fs::read_to_string(all.join(name)).unwrap_or_default()).collect()
     };
     assert!(!files().is_empty());
     volumes.unstage(&id, &at).unwrap();
     volumes.watch_pool().unwrap();
     assert_eq!(files(), "");
-    // The same when the driver was not there to do it.
+    // The same when the driver was not there to do it, at its next start,
     volumes.stage(&id, &at, &options()).unwrap();
     assert!(!files().is_empty());
     drop(volumes);
     assert!(Command::new("umount").arg(&at).status().unwrap().success());
     let volumes = open(&folder, &pods);
     assert_eq!(files(), "");
-    drop(volumes);
+    // and when a volume without limits gets a device that somebody left with some.
+    volumes.stage(&id, &at, &options()).unwrap();
+    volumes.limit(&id, &Limits::default()).unwrap();
+    let number = device_of(&at);
+    let left = || fs::read_to_string(pods.first_file()).unwrap().contains(&format!("{number} "));
+    fs::write(pods.first_file(), format!("{number} {}1048576", if is_v1() { "" } else { "wbps=" })).unwrap();
+    assert!(left());
+    volumes.stage(&id, &at, &options()).unwrap();
+    assert!(!left());
+}
+
+/// The number of the device that is mounted at a path, as `7:3`.
+fn device_of(path: &Path) -> String {
+    let number = fs::metadata(path).unwrap().dev();
+    format!("{}:{}", rustix::fs::major(number), rustix::fs::minor(number))
 }
 
 fn without_cgroups_a_limit_is_an_error() {

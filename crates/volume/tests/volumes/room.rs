@@ -117,14 +117,14 @@ fn a_writer_that_fills_the_pool_sees_no_error() {
     for (name, filesystem) in [("x", Filesystem::Xfs), ("e", Filesystem::Ext4), ("b", Filesystem::Btrfs)] {
         let volume = world.volumes.create(&new(name, Bytes(1024 * MIB), filesystem)).unwrap();
         let at = world.stage(&volume, name);
-        fill(&world.folder, 200 * MIB);
+        fill(&world.folder, 100 * MIB);
         let (told, done) = channel();
         thread::scope(|scope| {
             let _thaw = Thaw(at.clone());
             let mut file = File::create(at.join("data")).unwrap();
             scope.spawn(move || {
-                let written = (0..600).try_for_each(|_| {
-                    thread::sleep(Duration::from_millis(5));
+                let written = (0..250).try_for_each(|_| {
+                    thread::sleep(Duration::from_millis(15));
                     file.write_all(&vec![7; 1 << 20])
                 });
                 told.send(written.and_then(|()| file.sync_all())).unwrap();
