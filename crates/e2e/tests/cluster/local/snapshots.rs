@@ -64,7 +64,8 @@ pub(crate) async fn a_volume_in_use_is_restored_larger_on_its_node_and_its_snaps
         ensure!(found == checksum, "what was restored is not what was snapshotted");
     }
     let size: u64 = namespace.run("again", "df -B1 --output=size /files-again | tail -n1").await?.trim().parse()?;
-    ensure!(size > mib(400).0, "the restored filesystem has {size} bytes");
+    // What the filesystem keeps for itself aside.
+    ensure!(size > mib(360).0, "the restored filesystem has {size} bytes");
     let size = namespace.run("again", "blockdev --getsize64 /dev/raw-again").await?;
     ensure!(size == mib(96).0.to_string(), "the restored device has {size} bytes");
 
