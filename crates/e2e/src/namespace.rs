@@ -92,7 +92,8 @@ impl<'a> Namespace<'a> {
         let (mut printed, mut complaints) = (String::new(), String::new());
         let (read, complained, status) =
             tokio::join!(stdout.read_to_string(&mut printed), stderr.read_to_string(&mut complaints), status);
-        (read?, complained?);
+        read?;
+        complained?;
         process.join().await?;
         match status.and_then(|status| status.status).as_deref() {
             Some("Success") => Ok(printed.trim().to_owned()),
