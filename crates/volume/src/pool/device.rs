@@ -62,7 +62,8 @@ impl PoolDevice {
                 format!("{} as {filesystem} at {}", self.path.display(), root.display()),
             ))?;
         }
-        if filesystem == "xfs" { tool::run("xfs_growfs", &["-d"], &root, 0) } else { Ok(()) }
+        // Named by its device: the tool finds the wrong one of two mounts at the same place.
+        if filesystem == "xfs" { tool::run("xfs_growfs", &["-d"], &self.path, 0) } else { Ok(()) }
     }
 
     fn number(&self) -> Result<(u32, u32)> {

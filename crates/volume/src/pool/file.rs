@@ -43,7 +43,8 @@ impl PoolFile {
         }
         // It takes what its device has, and changes nothing if it has all of it. One that was interrupted is thus
         // completed.
-        tool::run("xfs_growfs", &["-d"], &root, 0)
+        // Named by its device: the tool finds the wrong one of two mounts at the same place.
+        tool::run("xfs_growfs", &["-d"], &device.path, 0)
     }
 
     /// The file gets its name when it is complete, so that one that has its name is never formatted again.

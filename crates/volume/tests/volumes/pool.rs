@@ -252,6 +252,9 @@ fn a_damaged_volume_is_told_from_a_well_one() {
 fn a_pool_file_is_enlarged() {
     let folder = Folder::new();
     let root = folder.path().join("pool");
+    // As in a container, where the directory is a mount itself.
+    fs::create_dir(&root).unwrap();
+    mount_bind(&root, &root).unwrap();
     let file = |gib: u64| PoolFile { path: folder.path().join("pool.img"), size: Bytes(gib << 30) };
     let total = || {
         let stat = rustix::fs::statvfs(&root).unwrap();
