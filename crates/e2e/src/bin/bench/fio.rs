@@ -62,7 +62,7 @@ pub fn measure(job: &Job, file: &Path, size: Bytes, seconds: u32) -> anyhow::Res
 pub fn start(job: &Job, file: &Path, size: Bytes, options: &[&str]) -> anyhow::Result<Child> {
     let mut command = Command::new("fio");
     command
-        .args(["--name=bench", "--output-format=json", "--thread", "--randrepeat=0", "--norandommap"])
+        .args(["--name=bench", "--output-format=json", "--thread", "--randrepeat=0", "--norandommap", "--disk_util=0"])
         .arg(format!("--filename={}", file.display()))
         .arg(format!("--rw={}", job.pattern))
         .arg(format!("--bs={}", job.block.0))
