@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long a pod may take to run, or an object to become what it is to be. Mostly it is a second or two.
-pub const LIMIT: Duration = Duration::from_mins(2);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// A namespace.
 pub struct Namespace<'a> {
@@ -69,10 +69,10 @@ impl<'a> Namespace<'a> {
         pod.spec.and_then(|spec| spec.node_name).context("a ready pod without a node")
     }
 
-    /// Deletes a pod, and waits until it is gone.
+    /// Deletes a pod, and waits until it is gone. The kubelet keeps a volume mounted for a moment longer.
     pub async fn delete_pod(&self, pod: &str) -> anyhow::Result<()> {
         let pods = self.pods();
-        pods.delete(pod, &DeleteParams::default().grace_period(0)).await?;
+        pods.delete(pod, &DeleteParams::default()).await?;
         eventually(&format!("pod {pod} to be gone"), LIMIT, || async {
             Ok(pods.get_opt(pod).await?.is_none().then_some(()))
         })
@@ -81,7 +81,7 @@ impl<'a> Namespace<'a> {
 
     /// Runs a script in a pod, by its shell, and returns what it printed; fails where the script does.
     pub async fn run(&self, pod: &str, script: &str) -> anyhow::Result<String> {
-        let attach = AttachParams::default().stderr(true);
+        let attach = AttachParams::default().container("main").stderr(true);
         let mut process = self
             .pods()
             .exec(pod, ["sh", "-ec", script], &attach)
@@ -111,14 +111,21 @@ impl<'a> Namespace<'a> {
         Ok(())
     }
 
-    /// Waits until a claim's status has a size, and no growth under way.
-    pub async fn has_size(&self, claim: &str, size: Bytes) -> anyhow::Result<()> {
-        let claims = self.claims();
+    /// Waits until a claim's status has a size, and no growth under way. The pod's kubelet is made to look at the pod
+    /// again, as Orlop does for claims that it grows: by itself it does so every minute only.
+    pub async fn has_size(&self, pod: &str, claim: &str, size: Bytes) -> anyhow::Result<()> {
+        let (claims, pods) = (self.claims(), self.pods());
         eventually(&format!("claim {claim} to have {size}"), LIMIT, || async {
             let status = claims.get(claim).await?.status.unwrap_or_default();
             let capacity = status.capacity.and_then(|capacity| Some(capacity.get("storage")?.0.parse::<Bytes>()));
             let growing = status.allocated_resource_statuses.is_some_and(|statuses| !statuses.is_empty());
-            Ok((capacity.transpose()? == Some(size) && !growing).then_some(()))
+            if capacity.transpose()? == Some(size) && !growing {
+                return Ok(Some(()));
+            }
+            let now = jiff::Timestamp::now().as_second().to_string();
+            let nudge = json!({"metadata": {"annotations": {"e2e.orlop.dev/look": now}}});
+            pods.patch_metadata(pod, &PatchParams::default(), &Patch::Merge(nudge)).await?;
+            Ok(None)
         })
         .await
     }
@@ -188,7 +195,8 @@ pub fn pod(name: &str, claims: &[&Value]) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
         "spec": {
-            "terminationGracePeriodSeconds": 0,
+            // Not 0: without grace, the object is gone before its volumes are unmounted.
+            "terminationGracePeriodSeconds": 1,
             "containers": [{
                 "name": "main", "image": IMAGE, "command": ["sleep", "infinity"],
                 "volumeMounts": mounts, "volumeDevices": devices,

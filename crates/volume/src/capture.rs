@@ -5,13 +5,12 @@ use std::{fs::File, path::PathBuf, time::SystemTime};
 use orlop_api::Bytes;
 
 use crate::{
-    Content, Error, GroupId, LocalVolumes, Provisioning, Result, Step, VolumeId,
-    clones::share,
-    durable,
+    Content, Error, GroupId, LocalVolumes, Provisioning, Result, Step, VolumeId, durable,
     freeze::Writable,
     loops,
     mounts::Table,
     record::SnapshotRecord,
+    reflink::{share, share_ahead},
     shelf::{self, NewFolder, Shelf},
     snapshots::{IMAGE, RECORD},
 };
@@ -78,11 +77,13 @@ impl LocalVolumes {
         for subject in &subjects {
             writable.extend(self.writable(&subject.record.volume)?);
         }
+        // Also before the pool's turn is taken, which others wait for.
         writable.iter().try_for_each(Writable::write_back)?;
         let volumes: Vec<_> = subjects.iter().map(|subject| subject.record.volume.clone()).collect();
         // A snapshot is only read, so that it will never take more than its volume does by being overwritten.
         let folder = self.pool.promise_copies(&volumes, Bytes(0), Provisioning::Thin, || {
             let folder = shelf.begin(id)?;
+            // Not later than the data, for whoever concludes from it what a backup has.
             let moment = SystemTime::now();
             prepare(&folder, moment)?;
             for Subject { place, record, .. } in &mut subjects {
@@ -92,6 +93,10 @@ impl LocalVolumes {
                 record.write(&place.join(RECORD))?;
             }
             self.reached(steps.intended);
+            for subject in &subjects {
+                subject.copy_ahead(&folder, self.device(&subject.record.volume)?.is_some())?;
+            }
+            writable.iter().try_for_each(Writable::write_back)?;
             self.freezer.hold(&writable, || {
                 self.reached(steps.frozen);
                 for subject in &subjects {
@@ -139,10 +144,17 @@ impl LocalVolumes {
 }
 
 impl Subject {
+    /// Makes the snapshot's image, and if the volume is in use does what can be done before its one moment.
+    fn copy_ahead(&self, folder: &NewFolder, is_in_use: bool) -> Result<()> {
+        let to = folder.path().join(&self.place).join(IMAGE);
+        let copy = |new: File| if is_in_use { share_ahead(&File::open(&self.image)?, &new) } else { Ok(()) };
+        File::create_new(&to).and_then(copy).map_err(Error::io("copy the image to", to.display()))
+    }
+
     fn copy(&self, folder: &NewFolder) -> Result<()> {
         let to = folder.path().join(&self.place).join(IMAGE);
         File::open(&self.image)
-            .and_then(|from| share(&from, &File::create_new(&to)?))
+            .and_then(|from| share(&from, &File::options().write(true).open(&to)?))
             .map_err(Error::io("copy the image to", to.display()))
     }
 

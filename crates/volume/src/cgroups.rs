@@ -33,9 +33,9 @@ enum Hierarchy {
     /// `io.max` of cgroup v2 (`Documentation/admin-guide/cgroup-v2.rst`). A group's limit holds for all groups below it
     /// together. As each device is one volume, one limit for all pods together is just what is wanted.
     Unified(PathBuf),
-    /// `blkio.throttle` of cgroup v1 (`Documentation/admin-guide/cgroup-v1/blkio-controller.rst`). A limit holds for the
-    /// group itself and not for those below it, so that each container has it for itself; and what the kernel writes back
-    /// later for everybody, journals and dirty pages, is done in the root group, which has it too.
+    /// `blkio.throttle` of cgroup v1 (`Documentation/admin-guide/cgroup-v1/blkio-controller.rst`). A limit holds for
+    /// the group itself and not for those below it, so that each container has it for itself; and what the kernel
+    /// writes back later for everybody, journals and dirty pages, is done in the root group, which has it too.
     Throttle(PathBuf),
 }
 
@@ -205,7 +205,7 @@ fn add_with_those_below(group: PathBuf, groups: &mut Vec<Group>) -> io::Result<(
     for entry in entries {
         match entry {
             Ok(entry) if entry.file_type().is_ok_and(|kind| kind.is_dir()) => {
-                add_with_those_below(entry.path(), groups)?
+                add_with_those_below(entry.path(), groups)?;
             }
             Ok(_) => {}
             Err(error) if is_gone(&error) => break,
@@ -233,7 +233,9 @@ mod tests {
     fn make(top: &Path, groups: &[&str], files: &[&str]) {
         for group in groups {
             fs::create_dir_all(top.join(group)).unwrap();
-            files.iter().for_each(|file| fs::write(top.join(group).join(file), "").unwrap());
+            for file in files {
+                fs::write(top.join(group).join(file), "").unwrap();
+            }
         }
     }
 

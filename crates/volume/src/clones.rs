@@ -1,14 +1,17 @@
 //! New volumes that start with what a snapshot or another volume holds. Their image shares its bytes until either is
 //! written to, so that this takes the same short time for every size.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, path::Path};
 
 use orlop_api::Bytes;
-use rustix::fs::ioctl_ficlone;
 
 use crate::{
-    Content, Error, LocalVolumes, NewVolume, Result, SnapshotId, Source, Step, VolumeId, freeze::Writable, identity,
-    locks::Turn, pool::NewVolumeFolder,
+    Content, Error, LocalVolumes, NewVolume, Result, SnapshotId, Source, Step, VolumeId,
+    freeze::Writable,
+    identity,
+    locks::Turn,
+    pool::NewVolumeFolder,
+    reflink::{share, share_ahead},
 };
 
 /// What a new volume starts with.
@@ -16,6 +19,7 @@ struct Origin<'a> {
     image: File,
     /// The size of the filesystem in it.
     filesystem_size: Bytes,
+    is_in_use: bool,
     /// What is to be frozen meanwhile, and the turn of the volume that it is of.
     frozen: Vec<Writable>,
     _turn: Option<Turn<'a>>,
@@ -69,7 +73,8 @@ impl LocalVolumes {
         fits(id.as_str(), stored.record.content, stored.size, new)?;
         // Once it is open, the snapshot may be deleted.
         let image = stored.open_image().map_err(missing)?;
-        Ok(Origin { image, filesystem_size: stored.record.filesystem_size, frozen: Vec::new(), _turn: None })
+        let filesystem_size = stored.record.filesystem_size;
+        Ok(Origin { image, filesystem_size, is_in_use: false, frozen: Vec::new(), _turn: None })
     }
 
     fn volume_origin(&self, id: &VolumeId, new: &NewVolume) -> Result<Origin<'_>> {
@@ -83,32 +88,28 @@ impl LocalVolumes {
         fits(id.as_str(), record.content, size, new)?;
         let path = self.pool.image(id);
         let image = File::open(&path).map_err(Error::io("open the image", path.display()))?;
+        let is_in_use = self.device(id)?.is_some();
         let frozen: Vec<_> = self.writable(id)?.into_iter().collect();
+        // Also before the pool's turn is taken, which others wait for.
         frozen.iter().try_for_each(Writable::write_back)?;
-        Ok(Origin { image, filesystem_size: record.filesystem_size, frozen, _turn: Some(turn) })
+        Ok(Origin { image, filesystem_size: record.filesystem_size, is_in_use, frozen, _turn: Some(turn) })
     }
 
     /// Makes the image at `to` share all bytes of the origin.
     fn copy_origin(&self, origin: &Origin<'_>, to: &Path) -> Result<()> {
+        let fail = || Error::io("copy the source to", to.display());
+        let new = File::options().write(true).open(to).map_err(fail())?;
+        if origin.is_in_use {
+            share_ahead(&origin.image, &new).map_err(fail())?;
+            origin.frozen.iter().try_for_each(Writable::write_back)?;
+        }
         self.freezer.hold(&origin.frozen, || {
             self.reached(Step::CloneFrozen);
-            let new = File::options().write(true).open(to).map_err(Error::io("open the image", to.display()))?;
-            share(&origin.image, &new).map_err(Error::io("copy the source to", to.display()))?;
+            share(&origin.image, &new).map_err(fail())?;
             self.reached(Step::CloneCopied);
             Ok(())
         })
     }
-}
-
-/// Makes `to` share all bytes of `from`.
-///
-/// That is one moment, also while `from` is written to through a loop device: the kernel holds off its writers until all
-/// is shared, after it has waited for the writes that were under way. On XFS they wait for the inode's I/O lock
-/// (`xfs_reflink_remap_prep`, and `XFS_IREMAPPING` where only readers go on), on btrfs for the inode's lock
-/// (`btrfs_remap_file_range`). A guest's write that depends on an earlier one is submitted when that one is complete; so a
-/// copy has both, the earlier one, or neither, which is what a loss of power leaves behind.
-pub(crate) fn share(from: &File, to: &File) -> io::Result<()> {
-    Ok(ioctl_ficlone(to, from)?)
 }
 
 fn fits(id: &str, present: Content, size: Bytes, new: &NewVolume) -> Result<()> {

@@ -1,5 +1,5 @@
-//! Which bytes of an image hold data, and which differ between two images of one volume, from the maps of their extents:
-//! what a backup or a migration need read, without reading the rest.
+//! Which bytes of an image hold data, and which differ between two images of one volume, from the maps of their
+//! extents: what a backup or a migration need read, without reading the rest.
 
 use std::{fs, iter::Peekable, path::Path};
 
@@ -17,11 +17,12 @@ pub(crate) fn allocated(image: &Path, from: u64, count: usize) -> Result<Vec<Ext
     joined(written(Extents::settled(image, from)?, from, size).map(|run| run.map(|run| run.range)), count)
 }
 
-/// At most `count` ranges in which the image `target` may differ from the image `base` of the same volume, starting with
-/// the one that contains or follows `from`. Beyond the end of a smaller base, that is whatever holds data.
+/// At most `count` ranges in which the image `target` may differ from the image `base` of the same volume, starting
+/// with the one that contains or follows `from`. Beyond the end of a smaller base, that is whatever holds data.
 ///
-/// The same place on the disk at the same offset of both is the same data: an extent that a reflink copy shares is never
-/// written to, and not given to anybody else while either still holds it, which both do. Nobody may write to them.
+/// The same place on the disk at the same offset of both is the same data: an extent that a reflink copy shares is
+/// never written to, and not given to anybody else while either still holds it, which both do. Nobody may write to
+/// them.
 pub(crate) fn changed(base: &Path, target: &Path, from: u64, count: usize) -> Result<Vec<Extent>> {
     let size = size(target)?;
     let base = written(Extents::settled(base, from)?, from, size);
@@ -157,8 +158,10 @@ mod tests {
     /// The largest image of the tests, in bytes.
     const LARGEST: u64 = 48;
 
-    /// An image as bytes: where on the disk each byte is that was written, and whether that is known.
-    type Image = Vec<Option<(u64, bool)>>;
+    /// Where on the disk a byte is that was written, and whether that is known; `None` for one that was not.
+    type Byte = Option<(u64, bool)>;
+
+    type Image = Vec<Byte>;
 
     fn mapped() -> impl Strategy<Value = Vec<Mapped>> {
         // Places repeat, so that images share; and gaps are holes.
@@ -221,7 +224,7 @@ mod tests {
                 at: from,
             };
             let found = joined(differences, count).unwrap();
-            let same = |(here, there): (&Option<(u64, bool)>, &Option<(u64, bool)>)| match (here, there) {
+            let same = |(here, there): (&Byte, &Byte)| match (here, there) {
                 (None, None) => true,
                 (Some((here, true)), Some((there, true))) => here == there,
                 _ => false,

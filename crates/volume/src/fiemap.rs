@@ -28,7 +28,7 @@ const EXTENT_UNWRITTEN: u32 = 0x0800;
 const EXTENT_SHARED: u32 = 0x2000;
 
 /// How many extents are asked for at a time: 56 bytes each.
-const PAGE: usize = 512;
+const PAGE: usize = 256;
 
 /// `struct fiemap` without its array.
 #[repr(C)]

@@ -1,6 +1,6 @@
 //! What is wrong with volumes and with their pool.
 
-use std::{fs, io};
+use std::{cmp::Reverse, fs, io};
 
 use orlop_api::Bytes;
 use rustix::io::Errno;
@@ -86,7 +86,7 @@ impl LocalVolumes {
         if record.provisioning == Provisioning::Thin || self.pool.shares(id)? {
             ailments.extend(self.state_of_pool()?.ailments);
         }
-        ailments.sort_by(|one, other| other.severity.cmp(&one.severity));
+        ailments.sort_by_key(|ailment| Reverse(ailment.severity));
         Ok(ailments)
     }
 

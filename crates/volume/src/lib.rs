@@ -4,6 +4,7 @@
 
 mod block;
 mod capture;
+mod caution;
 mod cgroups;
 mod clones;
 mod durable;
@@ -27,6 +28,7 @@ mod options;
 mod pause;
 mod pool;
 mod record;
+mod reflink;
 mod shelf;
 mod snapshots;
 mod stage;
@@ -66,8 +68,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub trait Volumes: Send + Sync {
     /// Makes a volume, empty and formatted or with what its source holds, or finds the one of that name.
     ///
-    /// [`Error::Conflict`] if that name has a volume of another kind or size, [`Error::TooSmall`] (also below the size of
-    /// the source), [`Error::SourceMissing`], [`Error::SourceDiffers`], [`Error::NoRoom`].
+    /// [`Error::Conflict`] if that name has a volume of another kind or size, [`Error::TooSmall`] (also below the size
+    /// of the source), [`Error::SourceMissing`], [`Error::SourceDiffers`], [`Error::NoRoom`].
     fn create(&self, new: &NewVolume) -> Result<Volume>;
 
     /// Removes a volume and its data; one that is not there is no error. Its snapshots and clones stay as they are.
@@ -87,8 +89,8 @@ pub trait Volumes: Send + Sync {
     /// Unmounts a volume from where it was staged, and detaches it.
     fn unstage(&self, id: &VolumeId, at: &Path) -> Result<()>;
 
-    /// Makes the volume that is staged at `staged` appear at `target` too: a directory, or for a block volume a file that
-    /// is the device. Makes `target`, not its parents. [`Error::NotStaged`] if it is not staged there.
+    /// Makes the volume that is staged at `staged` appear at `target` too: a directory, or for a block volume a file
+    /// that is the device. Makes `target`, not its parents. [`Error::NotStaged`] if it is not staged there.
     fn publish(&self, id: &VolumeId, staged: &Path, target: &Path, read_only: bool) -> Result<()>;
 
     /// Unmounts a volume from `target` and removes what `publish` made there.
@@ -98,8 +100,8 @@ pub trait Volumes: Send + Sync {
     /// never shrunk. [`Error::NoRoom`], or [`Error::GrowsWhenStaged`] where the kernel cannot grow it online.
     fn expand(&self, id: &VolumeId, size: Bytes) -> Result<Bytes>;
 
-    /// The paths at which a volume appears: where it is staged, if it is a filesystem, and each target. None while it is
-    /// not in use. They are as the mount table has them, without symbolic links.
+    /// The paths at which a volume appears: where it is staged, if it is a filesystem, and each target. None while it
+    /// is not in use. They are as the mount table has them, without symbolic links.
     fn paths(&self, id: &VolumeId) -> Result<Vec<PathBuf>>;
 
     /// How full the filesystem is that is mounted at `at`. [`Error::NotMounted`] if it is not.
@@ -108,8 +110,8 @@ pub trait Volumes: Send + Sync {
 
 /// Snapshots of the volumes of one node, with the same promises as [`Volumes`].
 pub trait Snapshots: Send + Sync {
-    /// Takes a snapshot of a volume, also while it is in use, or finds the one of that name. It is on stable storage when
-    /// this returns. [`Error::Conflict`] if that name has a snapshot of another volume, [`Error::NotFound`],
+    /// Takes a snapshot of a volume, also while it is in use, or finds the one of that name. It is on stable storage
+    /// when this returns. [`Error::Conflict`] if that name has a snapshot of another volume, [`Error::NotFound`],
     /// [`Error::NoRoom`], [`Error::ThawedEarly`].
     fn snapshot(&self, name: &str, volume: &VolumeId) -> Result<Snapshot>;
 
@@ -158,8 +160,9 @@ pub trait Upkeep: Send + Sync {
     fn pool(&self) -> Result<PoolState>;
 
     /// Looks after the pool: gives up the ballast and holds up the writers of thin volumes before the pool is full, and
-    /// lets them go on when there is room again. Called several times a second; cheap when nothing is wrong.
-    fn watch_pool(&self) -> Result<()>;
+    /// lets them go on when there is room again. Called again and again, and says how soon it wants to be called next:
+    /// the less room there is, the sooner. After an error, that is a fifth of a second. Cheap when nothing is wrong.
+    fn watch_pool(&self) -> Result<std::time::Duration>;
 
     /// Gives back to the pool what was deleted in a thin volume that is mounted, and returns how much that was. Nothing
     /// for a thick, a raw block or an unmounted one.

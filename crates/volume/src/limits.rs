@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,6 +10,7 @@ use std::{
 use crate::{
     Error, Limits, Result,
     cgroups::{DeviceNumber, Group, PodCgroups},
+    loops::is_attached,
 };
 
 /// The major number of loop devices (`Documentation/admin-guide/devices.txt`).
@@ -68,7 +68,9 @@ impl Limiter {
         let (kept, gone): (BTreeMap<_, _>, _) =
             std::mem::take(&mut state.limits).into_iter().partition(|(device, _)| is_attached(*device));
         state.limits = kept;
-        gone.keys().for_each(|device| self.clear(*device));
+        for device in gone.keys() {
+            self.clear(*device);
+        }
         let groups = self.cgroups.groups().map_err(Error::io("limit the I/O of", "volumes"))?;
         for group in groups.iter().filter(|group| !state.done.contains(&group.inode)) {
             for (device, limits) in &state.limits {
@@ -105,8 +107,4 @@ impl Limiter {
 /// As the kernel's files have it.
 fn shown((major, minor): DeviceNumber) -> String {
     format!("{major}:{minor}")
-}
-
-fn is_attached(device: DeviceNumber) -> bool {
-    PathBuf::from(format!("/sys/dev/block/{}/loop/backing_file", shown(device))).exists()
 }

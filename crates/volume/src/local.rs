@@ -11,6 +11,7 @@ use orlop_api::Bytes;
 use crate::{
     Content, Error, MountOptions, NewVolume, NodeTag, Observer, PodCgroups, Pool, Result, Step, Usage, Volume,
     VolumeId, Volumes, block,
+    caution::Caution,
     freeze::Freezer,
     limits::Limiter,
     locks::Locks,
@@ -31,6 +32,7 @@ pub struct LocalVolumes {
     pub(crate) freezer: Freezer,
     pub(crate) limiter: Limiter,
     pub(crate) pause: Pause,
+    pub(crate) caution: Caution,
     pub(crate) tag: NodeTag,
     observer: Observer,
 }
@@ -49,6 +51,7 @@ impl LocalVolumes {
             freezer: Freezer::new(watchdog),
             limiter: Limiter::new(PodCgroups::default()),
             pause: Pause::default(),
+            caution: Caution::default(),
             tag,
             observer,
         };
@@ -64,12 +67,6 @@ impl LocalVolumes {
             }
         }
         Ok(volumes)
-    }
-
-    /// With the place where the cgroups of this node's pods are, if it is not the usual one.
-    #[must_use]
-    pub fn with_pods(self, pods: PodCgroups) -> Self {
-        Self { limiter: Limiter::new(pods), ..self }
     }
 
     pub(crate) fn reached(&self, step: Step) {

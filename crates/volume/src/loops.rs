@@ -17,7 +17,7 @@ use linux_raw_sys::loop_device as kernel;
 use rustix::{
     fs::{major, minor},
     io::Errno,
-    ioctl::{self, Getter, IoctlOutput, NoArg, Opcode, Setter},
+    ioctl::{self, Getter, IntegerSetter, IoctlOutput, NoArg, Opcode, Setter},
 };
 
 use crate::{Error, Result};
@@ -73,8 +73,15 @@ pub(crate) fn attach(image: &Path, detach: Detach) -> Result<Device> {
         .open("/dev/loop-control")
         .map_err(Error::io("open", "/dev/loop-control"))?;
     for _ in 0..ATTEMPTS {
-        let path = PathBuf::from(format!("/dev/loop{}", free(&control)?));
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(Error::io("open", path.display()))?;
+        let number = free(&control)?;
+        renew(&control, number);
+        let path = PathBuf::from(format!("/dev/loop{number}"));
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            // Another thread has just made it anew.
+            Err(error) if gone(&error) => continue,
+            Err(error) => return Err(Error::io("open", path.display())(error)),
+        };
         match configure(&file, &backing, detach) {
             Ok(()) => {
                 let device = Device::new(path, file)?;
@@ -113,6 +120,11 @@ pub(crate) fn find(image: &Path) -> Result<Option<Device>> {
         }
     }
     Ok(None)
+}
+
+/// Has the loop device of that number an image attached, of whomever?
+pub(crate) fn is_attached((major, minor): (u32, u32)) -> bool {
+    Path::new(&format!("/sys/dev/block/{major}:{minor}/loop/backing_file")).exists()
 }
 
 /// Waits for a device to let go of its image, which the kernel does a moment after its last user is gone.
@@ -243,6 +255,28 @@ fn free(control: &File) -> Result<u32> {
     // SAFETY: as above.
     let number = unsafe { ioctl::ioctl(control, GetFree) }.map_err(Error::io("find", "a free loop device"))?;
     u32::try_from(number).map_err(|_| Error::io("find", "a free loop device")(Errno::NODEV))
+}
+
+/// Makes a free device anew if it refuses discards, as one does that has never been used, or has been used for a thick
+/// volume: the kernel forgets the granularity of discards with their permission, and takes no permission without it
+/// (`queue_max_discard_sectors_store`). Where that cannot be done, the device stays as it is.
+#[expect(unsafe_code, reason = "ioctls that rustix has no functions for")]
+fn renew(control: &File, number: u32) {
+    type Remove = IntegerSetter<{ kernel::LOOP_CTL_REMOVE as Opcode }>;
+    type Add = IntegerSetter<{ kernel::LOOP_CTL_ADD as Opcode }>;
+
+    let discards = fs::read_to_string(format!("/sys/block/loop{number}/queue/discard_max_bytes"));
+    if discards.is_ok_and(|most| most.trim() == "0") {
+        let number = number as usize;
+        // SAFETY: LOOP_CTL_REMOVE and LOOP_CTL_ADD take a device's number and touch no memory of this process.
+        let renewed = unsafe {
+            ioctl::ioctl(control, Remove::new_usize(number))
+                .and_then(|()| ioctl::ioctl(control, Add::new_usize(number)))
+        };
+        if let Err(error) = renewed {
+            tracing::debug!(number, %error, "a loop device was not made anew");
+        }
+    }
 }
 
 /// Attaches `backing` to `device` with everything set at once.

@@ -1,6 +1,6 @@
-//! Holding up the writers of volumes while their pool is all but full: they wait, which is better than a guest filesystem
-//! that cannot write its journal and shuts down. Readers go on. This outlasts the driver, because the pool stays full
-//! without it: a driver that starts thaws what it finds frozen, and pauses again if need be.
+//! Holding up the writers of volumes while their pool is all but full: they wait, which is better than a guest
+//! filesystem that cannot write its journal and shuts down. Readers go on. This outlasts the driver, because the pool
+//! stays full without it: a driver that starts thaws what it finds frozen, and pauses again if need be.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +12,7 @@ use std::{
 use rustix::io::Errno;
 
 use crate::{
-    Content, Error, LocalVolumes, Provisioning, Result, VolumeId, freeze, loops,
+    Content, Error, LocalVolumes, Result, VolumeId, freeze, loops,
     mounts::{Mount, Table},
 };
 
@@ -43,8 +43,8 @@ impl Pause {
 }
 
 impl LocalVolumes {
-    /// Freezes what is to be held up, and thaws what was. Called again and again, because volumes are mounted and thawed
-    /// meanwhile; one that another call is about is left to the next time.
+    /// Freezes what is to be held up, and thaws what was. Called again and again, because volumes are mounted and
+    /// thawed meanwhile; one that another call is about is left to the next time.
     pub(crate) fn hold_up(&self) -> Result<()> {
         if !self.pause.is_on() {
             let frozen: Vec<_> = self.pause.state().frozen.keys().cloned().collect();
@@ -54,7 +54,8 @@ impl LocalVolumes {
         // All at once: to freeze a filesystem is to write back what is dirty in it first.
         thread::scope(|scope| {
             let tasks: Vec<_> = ids.iter().map(|id| scope.spawn(|| self.hold_one_up(id, &table))).collect();
-            tasks.into_iter().fold(Ok(()), |result, task| result.and(task.join().unwrap_or(Ok(()))))
+            let done: Vec<_> = tasks.into_iter().map(|task| task.join().unwrap_or(Ok(()))).collect();
+            done.into_iter().collect()
         })
     }
 
@@ -63,7 +64,7 @@ impl LocalVolumes {
         let known = self.pause.state().frozen.remove(id);
         let directory = match known {
             Some(directory) => directory,
-            None if self.takes_room(id)? => {
+            None if self.has_writers_to_hold(id)? => {
                 let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(()) };
                 let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
                 mount.open()?
@@ -79,15 +80,10 @@ impl LocalVolumes {
         Ok(())
     }
 
-    /// May the volume take more room, and can its writers be held up?
-    fn takes_room(&self, id: &VolumeId) -> Result<bool> {
-        match self.load(id) {
-            Ok((record, _)) if record.content == Content::Block => Ok(false),
-            Ok((record, _)) => Ok(record.provisioning == Provisioning::Thin || self.pool.shares(id)?),
-            // Deleted meanwhile, or with a record that tells nothing.
-            Err(Error::NotFound(_) | Error::Damaged { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Is it a filesystem that may take more room? The writers of a raw block device cannot be held up: they get
+    /// errors.
+    fn has_writers_to_hold(&self, id: &VolumeId) -> Result<bool> {
+        Ok(self.may_take_room(id)? && !matches!(self.load(id), Ok((record, _)) if record.content == Content::Block))
     }
 
     fn go_on(&self, id: &VolumeId) -> Result<()> {
@@ -100,8 +96,8 @@ impl LocalVolumes {
         Ok(())
     }
 
-    /// Thaws a volume's filesystem if it is frozen, because it is about to be unmounted: one that is still frozen then could
-    /// never be thawed, nor its device be detached. What is frozen for a snapshot is not unmounted at that time.
+    /// Thaws a volume's filesystem if it is frozen, because it is about to be unmounted: one that is still frozen then
+    /// could never be thawed, nor its device be detached. What is frozen for a snapshot is not unmounted at that time.
     pub(crate) fn let_go(&self, id: &VolumeId, mount: &Mount) {
         let known = self.pause.state().frozen.remove(id);
         let thawed = match known {

@@ -42,6 +42,7 @@ impl LocalVolumes {
                 Content::Block => mounts::bind(&device.path, &block::make_file(&block::node(&at))?)?,
             },
         }
+        self.bound_cache_of(id, &device)?;
         self.reached(Step::StageMounted);
         if record.content == Content::Block {
             if options.flags.contains(MountFlags::RDONLY) {

@@ -13,7 +13,7 @@ use crate::{
     limits::Limiter,
     loops::{self, Device},
     mounts::Table,
-    pool::{Measure, Pressure},
+    pool::{Measure, Pressure, low_water},
     record::Record,
     trim,
 };
@@ -39,7 +39,8 @@ impl LocalVolumes {
         self
     }
 
-    /// Makes a device that has just been attached what its volume is to be: limited, and with all its bytes if it is thick.
+    /// Makes a device that has just been attached what its volume is to be: limited, and with all its bytes if it is
+    /// thick.
     pub(crate) fn prepare(
         &self,
         id: &VolumeId,
@@ -55,8 +56,8 @@ impl LocalVolumes {
         self.limiter.set(device.number, &record.limits)
     }
 
-    /// Gives a thick volume the bytes back that it has lost. Its device refuses discards, and yet a loop device makes holes
-    /// where zeros are written without their bytes, as guest filesystems do. The account has kept the room.
+    /// Gives a thick volume the bytes back that it has lost. Its device refuses discards, and yet a loop device makes
+    /// holes where zeros are written without their bytes, as guest filesystems do. The account has kept the room.
     fn refill(&self, id: &VolumeId, size: Bytes) {
         let image = self.pool.image(id);
         let filled = OpenOptions::new()
@@ -78,8 +79,9 @@ impl LocalVolumes {
         Ok(Bytes(metadata.blocks().saturating_mul(512)))
     }
 
-    /// Does what the pool's room asks for, one thing after another until nothing more is to be done.
-    fn relieve(&self) -> Result<()> {
+    /// Does what the pool's room asks for, one thing after another until nothing more is to be done. Returns what is
+    /// free then, and whether that is little.
+    fn relieve(&self) -> Result<(Bytes, bool)> {
         /// More never follow from one look.
         const MEASURES: u32 = 3;
         for _ in 0..MEASURES {
@@ -95,7 +97,8 @@ impl LocalVolumes {
                 Measure::Resume => self.pause.switch(false),
             }
         }
-        Ok(())
+        let (total, free) = self.pool.measure()?;
+        Ok((free, free < low_water(total)))
     }
 }
 
@@ -124,8 +127,17 @@ impl Upkeep for LocalVolumes {
         self.state_of_pool()
     }
 
-    fn watch_pool(&self) -> Result<()> {
-        self.relieve().and_then(|()| self.hold_up()).and(self.limiter.sweep())
+    fn watch_pool(&self) -> Result<Duration> {
+        /// Few volumes write more than the ballast covers in that time while there is a lot of room.
+        const AT_EASE: Duration = Duration::from_millis(200);
+        const ON_THE_WATCH: Duration = Duration::from_millis(10);
+        let relieved = self.relieve().and_then(|(free, low)| {
+            self.bound_caches(free)?;
+            self.hold_up()?;
+            Ok(low)
+        });
+        self.limiter.sweep()?;
+        Ok(if relieved? && !self.pause.is_on() { ON_THE_WATCH } else { AT_EASE })
     }
 
     fn trim(&self, id: &VolumeId) -> Result<Bytes> {

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         .into_iter()
         .map(|(name, test)| {
             let (runtime, site) = (Arc::clone(&runtime), Arc::clone(&site));
-            Trial::test(name.replace("::", ": ").replace('_', " "), move || {
+            Trial::test(name.split("::").map(str::trim).collect::<Vec<_>>().join(": ").replace('_', " "), move || {
                 let site = site.get_or_init(|| runtime.block_on(start()).map_err(|error| format!("{error:#}")));
                 let site = site.as_ref().map_err(Failed::from)?;
                 runtime.block_on(test(site)).map_err(|error| Failed::from(format!("{error:#}")))

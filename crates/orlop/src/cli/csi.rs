@@ -4,6 +4,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -14,7 +15,11 @@ use orlop_volume::{
     watchdog,
 };
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::task::JoinSet;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Outcome};
@@ -33,6 +38,9 @@ pub(super) struct Args {
     /// The name of this node
     #[arg(long, env = "NODE_NAME")]
     node_name: String,
+    /// The zone of this node, by which a class may choose it, as topology.local.orlop.dev/zone
+    #[arg(long, env = "NODE_ZONE")]
+    zone: Option<String>,
     /// The kubelet's directory; the driver must see it at the same path as the node
     #[arg(long, default_value = "/var/lib/kubelet")]
     kubelet_dir: PathBuf,
@@ -89,11 +97,28 @@ pub(super) struct WatchdogArgs {
     socket: PathBuf,
 }
 
-/// Thaws what a driver has frozen and does not thaw itself, until this process is told to end by a signal.
-pub(super) fn watch(args: &WatchdogArgs) -> Outcome {
-    let Err(error) = watchdog::serve(&args.socket);
-    Err(Failure::because(format!("the watchdog cannot serve on {}", args.socket.display()), error)
-        .remedy("check that the socket's directory is there, and shared with the driver"))
+/// Thaws what a driver has frozen and does not thaw itself, until this process is told to end. A container's first process
+/// ends by a signal only if it listens to it.
+pub(super) async fn watch(args: WatchdogArgs) -> Outcome {
+    let [terminate, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let signals = terminate.and_then(|terminate| Ok((terminate, interrupt?)));
+    let (mut terminate, mut interrupt) =
+        signals.map_err(|error| Failure::because("the watchdog cannot listen to signals", error))?;
+    let (fail, failed) = oneshot::channel();
+    let socket = args.socket.clone();
+    // A thread that nobody waits for: it serves until the process ends.
+    thread::spawn(move || {
+        let Err(error) = watchdog::serve(&socket);
+        let _ = fail.send(error);
+    });
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Ok(error) = failed => {
+            Err(Failure::because(format!("the watchdog cannot serve on {}", args.socket.display()), error)
+                .remedy("check that the socket's directory is there, and shared with the driver"))
+        }
+    }
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
@@ -111,6 +136,10 @@ pub(super) async fn run(args: Args) -> Outcome {
     let volumes: Arc<dyn Storage> = Arc::new(volumes);
     let ephemeral_dir = endpoints.csi.with_file_name("ephemeral");
     let mut driver = Driver::new(args.node_name.clone(), Arc::clone(&volumes), ephemeral_dir);
+    // A node without a zone has an empty label in its pods' environment.
+    if let Some(zone) = args.zone.filter(|zone| !zone.is_empty()) {
+        driver = driver.in_zone(zone);
+    }
     if let Err(error) = driver.remove_orphans(&args.kubelet_dir) {
         tracing::warn!(%error, "cannot look for the volumes of pods that are gone");
     }
@@ -167,7 +196,7 @@ fn open(args: &Args, watchdog: PathBuf) -> orlop_volume::Result<LocalVolumes> {
     let pool = Pool::open(&args.pool, args.overcommit)?;
     let observer = args.crash_at.map_or_else(unobserved, crash_at);
     let pods = PodCgroups::new(Path::new("/sys/fs/cgroup"), &args.cgroup_root);
-    Ok(LocalVolumes::open(pool, NodeTag::of(&args.node_name), observer, Some(watchdog))?.with_pods(pods))
+    Ok(LocalVolumes::open(pool, NodeTag::of(&args.node_name), observer, Some(watchdog))?.limited_in(pods))
 }
 
 /// Kills this process at that step, as the kernel would when it is out of memory: nothing is cleaned up.

@@ -89,7 +89,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Operator(args) => operator::run(args).await,
         Command::Agent(args) => agent::run(args).await,
         Command::Csi(args) => csi::run(args).await,
-        Command::CsiWatchdog(args) => csi::watch(&args),
+        Command::CsiWatchdog(args) => csi::watch(args).await,
         Command::Writer(args) => writer::run(args).await,
     }
 }

@@ -108,6 +108,13 @@ impl Driver {
         self.discard(id)
     }
 
+    fn unpublish_everywhere(&self, id: &VolumeId) -> Result<(), Refusal> {
+        for path in self.volumes.paths(id)? {
+            self.volumes.unpublish(id, &path)?;
+        }
+        Ok(())
+    }
+
     fn discard(&self, id: &VolumeId) -> Result<(), Refusal> {
         let staged = self.ephemeral_dir.join(id.as_str());
         self.volumes.unstage(id, &staged)?;
@@ -126,7 +133,7 @@ impl Driver {
             if handle(&volume).is_none_or(|handle| known.contains(handle)) {
                 continue;
             }
-            match self.discard(&volume.id) {
+            match self.unpublish_everywhere(&volume.id).and_then(|()| self.discard(&volume.id)) {
                 Ok(()) => {
                     tracing::info!(id = %volume.id, name = volume.name, "removed the volume of a pod that is gone");
                 }

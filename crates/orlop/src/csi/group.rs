@@ -33,7 +33,7 @@ impl GroupController for Driver {
         let request = request.into_inner();
         let name = request.name.clone();
         self.change("CreateVolumeGroupSnapshot", &name, move |driver| {
-            let name = request::given("name", &request.name)?;
+            let name = request::name(&request.name)?;
             parameters::none(&request.parameters)?;
             let volumes = driver.group_members(&request.source_volume_ids)?;
             let group = driver.volumes.snapshot_group(name, &volumes)?;

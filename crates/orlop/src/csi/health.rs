@@ -70,6 +70,11 @@ impl Driver {
     }
 }
 
+/// What is wrong with a pool that cannot be looked at.
+pub(super) fn unreadable(error: &orlop_volume::Error) -> Ailment {
+    Ailment { severity: Severity::Inaccessible, reason: "PoolUnreadable", message: error.to_string() }
+}
+
 fn volume_health(id: &VolumeId, ailments: Vec<Ailment>) -> VolumeHealth {
     let health_statuses = distinct(ailments)
         .map(|Ailment { severity, reason, message }| VolumeHealthEntry {

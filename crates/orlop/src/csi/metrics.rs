@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use orlop_api::Bytes;
-use orlop_volume::{Activity, Limits, Severity, Storage, Volume};
+use orlop_volume::{Activity, Ailment, Limits, PoolState, Severity, Storage, Volume};
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text},
     metrics::{
@@ -21,6 +21,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use tokio::net::TcpListener;
+
+use super::{health::unreadable, wire::signed};
 
 /// The driver's metrics. Clones count into the same.
 #[derive(Debug, Clone)]
@@ -78,8 +80,9 @@ impl Metrics {
         self.frozen.observe(time.as_secs_f64());
     }
 
-    /// Everything, as it is now, in the text format of Prometheus.
-    fn encode(&self, volumes: &dyn Storage) -> orlop_volume::Result<String> {
+    /// Everything, as it is now, in the text format of Prometheus. A pool that cannot be looked at is what an alarm is for,
+    /// so it is told of as an ailment, and nothing else of it.
+    fn encode(&self, volumes: &dyn Storage) -> String {
         let mut registry = Registry::with_prefix("orlop_local");
         registry.register_with_unit(
             "frozen",
@@ -87,12 +90,16 @@ impl Metrics {
             Unit::Seconds,
             self.frozen.clone(),
         );
-        register_pool(&mut registry, volumes)?;
-        register_volumes(&mut registry, volumes)?;
+        let ailments = match volumes.pool() {
+            Ok(pool) => register_pool(&mut registry, pool),
+            Err(error) => vec![unreadable(&error)],
+        };
+        register_ailments(&mut registry, ailments);
+        register_volumes(&mut registry, volumes);
         let mut text = String::new();
         // Writing into a String does not fail.
         let _ = text::encode(&mut text, &registry);
-        Ok(text)
+        text
     }
 
     /// Serves `/metrics`, and `/healthz` for as long as the process answers at all. Fails when the address cannot be
@@ -101,19 +108,15 @@ impl Metrics {
         let metrics = async move || {
             let read = tokio::task::spawn_blocking(move || self.encode(&*volumes)).await;
             let head = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-            match read {
-                Ok(Ok(text)) => Ok((head, text)),
-                Ok(Err(error)) => Err((StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-                Err(panic) => Err((StatusCode::INTERNAL_SERVER_ERROR, panic.to_string())),
-            }
+            read.map(|text| (head, text)).map_err(|panic| (StatusCode::INTERNAL_SERVER_ERROR, panic.to_string()))
         };
         let routes = Router::new().route("/metrics", get(metrics)).route("/healthz", get(async || "ok\n"));
         axum::serve(TcpListener::bind(address).await?, routes).await
     }
 }
 
-fn register_pool(registry: &mut Registry, volumes: &dyn Storage) -> orlop_volume::Result<()> {
-    let pool = volumes.pool()?;
+/// Returns what is wrong with the pool.
+fn register_pool(registry: &mut Registry, pool: PoolState) -> Vec<Ailment> {
     for (name, help, value) in [
         ("pool_size", "The size of the pool's filesystem", pool.total),
         ("pool_free", "What is free in the pool's filesystem", pool.free),
@@ -126,7 +129,7 @@ fn register_pool(registry: &mut Registry, volumes: &dyn Storage) -> orlop_volume
         ("pool_available_thick", "How large one more thick volume may be", pool.available_thick),
     ] {
         let gauge = Gauge::<i64>::default();
-        gauge.set(super::wire::signed(value));
+        gauge.set(signed(value));
         registry.register_with_unit(name, help, Unit::Bytes, gauge);
     }
     let paused = Gauge::<i64>::default();
@@ -136,13 +139,16 @@ fn register_pool(registry: &mut Registry, volumes: &dyn Storage) -> orlop_volume
         "Are the writers of thin volumes held up, because the pool is all but full",
         paused,
     );
-    let ailments = Family::<AilmentLabels, Gauge>::default();
-    for ailment in pool.ailments {
+    pool.ailments
+}
+
+fn register_ailments(registry: &mut Registry, ailments: Vec<Ailment>) {
+    let family = Family::<AilmentLabels, Gauge>::default();
+    for ailment in ailments {
         let labels = AilmentLabels { reason: ailment.reason, severity: word(ailment.severity) };
-        ailments.get_or_create(&labels).set(1);
+        family.get_or_create(&labels).set(1);
     }
-    registry.register("pool_ailments", "What is wrong with the pool", ailments);
-    Ok(())
+    registry.register("pool_ailments", "What is wrong with the pool", family);
 }
 
 fn word(severity: Severity) -> &'static str {
@@ -165,9 +171,10 @@ struct Volumes {
     milliseconds: Family<OperationLabels, Counter>,
 }
 
-fn register_volumes(registry: &mut Registry, volumes: &dyn Storage) -> orlop_volume::Result<()> {
+fn register_volumes(registry: &mut Registry, volumes: &dyn Storage) {
     let all = Volumes::default();
-    for volume in volumes.list()? {
+    // In a pool that cannot be looked at there are none to tell of.
+    for volume in volumes.list().unwrap_or_default() {
         // A volume that is deleted meanwhile, or cannot be looked at, has no activity, and does not hide the others.
         all.add(&volume, volumes.activity(&volume.id).ok().flatten());
         let ailing = volumes.health(&volume.id).map_or(0, |ailments| ailments.len());
@@ -197,12 +204,11 @@ fn register_volumes(registry: &mut Registry, volumes: &dyn Storage) -> orlop_vol
         "How long the operations of a volume took, together",
         all.milliseconds,
     );
-    Ok(())
 }
 
 impl Volumes {
     fn add(&self, volume: &Volume, activity: Option<Activity>) {
-        self.sizes.get_or_create(&labels(volume)).set(super::wire::signed(volume.size));
+        self.sizes.get_or_create(&labels(volume)).set(signed(volume.size));
         let of = |operation| OperationLabels { volume: volume.id.to_string(), name: volume.name.clone(), operation };
         let Limits { read_iops, write_iops, read_bandwidth, write_bandwidth } = volume.limits;
         for (family, operation, limit) in [
@@ -212,7 +218,7 @@ impl Volumes {
             (&self.limits_bytes, Operation::Write, write_bandwidth),
         ] {
             if let Some(limit) = limit {
-                family.get_or_create(&of(operation)).set(super::wire::signed(Bytes(limit.get())));
+                family.get_or_create(&of(operation)).set(signed(Bytes(limit.get())));
             }
         }
         let Some(Activity { reads, writes, read_bytes, written_bytes, read_ms, write_ms }) = activity else { return };
@@ -266,7 +272,7 @@ mod tests {
 
         let metrics = Metrics::default();
         metrics.frozen(Duration::from_millis(3));
-        let text = metrics.encode(&volumes).unwrap();
+        let text = metrics.encode(&volumes);
         for line in [
             "orlop_local_frozen_seconds_count 1".to_owned(),
             format!("orlop_local_pool_size_bytes {}", 10_u64 << 30),

@@ -41,10 +41,15 @@ use self::status::Refusal;
 /// The label by which a volume is bound to its node.
 pub const TOPOLOGY_KEY: &str = "topology.local.orlop.dev/node";
 
+/// The label by which a StorageClass may choose among zones. Its prefix is that of the other one, as CSI demands, and not
+/// that of the zone label of Kubernetes, from which its value comes.
+pub const ZONE_KEY: &str = "topology.local.orlop.dev/zone";
+
 /// The driver of one node.
 #[derive(Clone)]
 pub struct Driver {
     node: String,
+    zone: Option<String>,
     tag: NodeTag,
     volumes: Arc<dyn Storage>,
     /// Where ephemeral volumes are staged: a directory below the kubelet's, so that they stay mounted when the driver's
@@ -59,7 +64,13 @@ impl Driver {
     /// The driver of the node of that name, with its volumes. Ephemeral ones are staged in `ephemeral_dir`, which is made
     /// when it is needed.
     pub fn new(node: String, volumes: Arc<dyn Storage>, ephemeral_dir: PathBuf) -> Self {
-        Self { tag: NodeTag::of(&node), node, volumes, ephemeral_dir, peers: None, alone: Arc::default() }
+        Self { tag: NodeTag::of(&node), node, zone: None, volumes, ephemeral_dir, peers: None, alone: Arc::default() }
+    }
+
+    /// In a zone.
+    #[must_use]
+    pub fn in_zone(self, zone: String) -> Self {
+        Self { zone: Some(zone), ..self }
     }
 
     /// With somebody who hands on what concerns the volumes of other nodes.
@@ -70,11 +81,14 @@ impl Driver {
 
     /// Where this node is, as the scheduler is told.
     fn topology(&self) -> Topology {
-        Topology { segments: [(TOPOLOGY_KEY.to_owned(), self.node.clone())].into() }
+        let zone = self.zone.iter().map(|zone| (ZONE_KEY.to_owned(), zone.clone()));
+        Topology { segments: zone.chain([(TOPOLOGY_KEY.to_owned(), self.node.clone())]).collect() }
     }
 
     fn is_here(&self, topology: &Topology) -> bool {
-        topology.segments.get(TOPOLOGY_KEY).is_none_or(|node| *node == self.node)
+        let here = self.topology().segments;
+        // What this driver does not know of, it cannot be asked about.
+        topology.segments.iter().all(|(key, value)| here.get(key).is_none_or(|present| present == value))
     }
 
     /// The id of a volume of this node. A text that is no id of this driver's names no volume at all.

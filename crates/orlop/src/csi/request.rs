@@ -19,6 +19,14 @@ pub(super) fn given<'a>(field: &'static str, text: &'a str) -> Result<&'a str, R
     if text.is_empty() { Err(Refusal::Missing(field)) } else { Ok(text) }
 }
 
+/// A name that must not be empty, and has none of the control characters that CSI bans from names.
+pub(super) fn name(text: &str) -> Result<&str, Refusal> {
+    match text.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) {
+        Some(banned) => Err(Refusal::Invalid(format!("`name` has the character {banned:?}: leave it out"))),
+        None => given("name", text),
+    }
+}
+
 /// A path that must be absolute.
 pub(super) fn path(field: &'static str, text: &str) -> Result<PathBuf, Refusal> {
     let path = PathBuf::from(given(field, text)?);
@@ -212,6 +220,16 @@ mod tests {
         assert_eq!(read(0, 0).unwrap(), None);
         for (required, limit) in [(-1, 0), (0, -1), (2 << 20, 1 << 20), (1, 2), (i64::MAX, 0), (i64::MIN, i64::MAX)] {
             assert!(matches!(read(required, limit), Err(Refusal::OutOfRange(_))), "{required} to {limit}");
+        }
+    }
+
+    #[test]
+    fn a_name_may_have_any_character_but_those_that_control_a_terminal() {
+        for good in ["pvc-1", "größer", "two words", "a\tb"] {
+            assert_eq!(name(good).unwrap(), good);
+        }
+        for bad in ["", "a\0b", "\u{1b}[31m", "\u{85}"] {
+            name(bad).unwrap_err();
         }
     }
 

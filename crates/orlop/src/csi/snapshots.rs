@@ -20,7 +20,7 @@ use crate::rpc::csi_v1::{
 
 impl Driver {
     pub(super) fn take_snapshot(&self, request: &CreateSnapshotRequest) -> Result<CreateSnapshotResponse, Refusal> {
-        let name = request::given("name", &request.name)?;
+        let name = request::name(&request.name)?;
         request::given("source_volume_id", &request.source_volume_id)?;
         parameters::none(&request.parameters)?;
         let volume = self.volume_id(&request.source_volume_id)?;

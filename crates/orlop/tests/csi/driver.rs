@@ -34,17 +34,18 @@ impl Node {
     pub fn new() -> Self {
         let folder = TempDir::with_prefix("orlop-csi-").unwrap();
         fs::create_dir_all(folder.path().join("kubelet/pods")).unwrap();
-        let socket = folder.path().join("watchdog.sock");
-        let program = env!("CARGO_BIN_EXE_orlop");
-        let watchdog = Command::new(program).arg("csi-watchdog").arg("--socket").arg(&socket).spawn().unwrap();
-        let watchdog = Driver(watchdog);
-        wait_for(&socket);
+        let watchdog = watchdog(folder.path(), &folder.path().join("watchdog.sock"));
         Self { pool_file: folder.path().join("pool.img"), folder, _watchdog: watchdog }
     }
 
     /// Has drivers that are started from now on use another file as the pool.
     pub fn set_pool_file(&mut self, file: PathBuf) {
         self.pool_file = file;
+    }
+
+    /// Starts one more watchdog. One that cannot serve has ended when this returns.
+    pub fn start_watchdog(&self, socket: &Path) -> Driver {
+        watchdog(self.folder.path(), socket)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -154,19 +155,25 @@ impl Drop for Node {
     }
 }
 
-fn wait_for(socket: &Path) {
+/// Starts a watchdog, and waits until it serves or has ended.
+fn watchdog(folder: &Path, socket: &Path) -> Driver {
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let program = env!("CARGO_BIN_EXE_orlop");
+    let child = Command::new(program).arg("csi-watchdog").arg("--socket").arg(socket).stderr(log).spawn().unwrap();
+    let mut watchdog = Driver(child);
     let start = Instant::now();
-    while !socket.exists() {
+    while !socket.exists() && watchdog.0.try_wait().unwrap().is_none() {
         assert!(start.elapsed() < PATIENCE, "nobody serves on {}", socket.display());
         thread::sleep(Duration::from_millis(20));
     }
+    watchdog
 }
 
 pub async fn connect(socket: &Path) -> Channel {
     Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap().connect().await.unwrap()
 }
 
-/// A driver that runs, and is killed when this goes.
+/// A driver, or a watchdog, that runs, and is killed when this goes.
 pub struct Driver(Child);
 
 impl Driver {

@@ -24,6 +24,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("the kubelet is told where the driver is", the_kubelet_is_told_where_the_driver_is),
     ("a driver that the kubelet refuses ends with the reason", a_driver_that_the_kubelet_refuses_ends),
     ("a driver that is told to stop leaves volumes mounted", a_driver_that_stops_leaves_volumes_mounted),
+    ("a watchdog that is told to stop stops, and one that cannot serve says so", a_watchdog_stops),
     ("a driver killed during a call completes it when asked again", a_driver_killed_completes_the_call),
     ("volumes are writable while their driver dies again and again", volumes_outlive_their_driver),
 ];
@@ -85,6 +86,14 @@ fn a_driver_that_stops_leaves_volumes_mounted() {
         delete(&node, &id).await.unwrap();
         assert_eq!(node.mounts(), [node.path("pool")]);
     });
+}
+
+fn a_watchdog_stops() {
+    let node = Node::new();
+    assert!(node.start_watchdog(&node.path("second.sock")).stop().success());
+    let mut refused = node.start_watchdog(&node.path("nowhere/w.sock"));
+    assert_eq!(refused.ended().code(), Some(1));
+    assert!(node.log().contains("the watchdog cannot serve on"), "{}", node.log());
 }
 
 fn a_driver_killed_completes_the_call() {

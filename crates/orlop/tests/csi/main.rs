@@ -5,6 +5,7 @@
 mod calls;
 mod copies;
 mod counter;
+mod drill;
 mod driver;
 mod inline;
 mod life;
@@ -29,7 +30,7 @@ fn main() {
         eprintln!("{} does not name csi-sanity: its tests are ignored", sanity::VARIABLE);
     }
     let mut trials = vec![trial("csi-sanity passes", privileged && tool.is_some(), sanity::passes)];
-    let tests = [life::TESTS, copies::TESTS, inline::TESTS, rounds::TESTS, power::TESTS].concat();
+    let tests = [life::TESTS, copies::TESTS, inline::TESTS, rounds::TESTS, power::TESTS, drill::TESTS].concat();
     trials.extend(tests.into_iter().map(|(name, test)| trial(name, privileged, test)));
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -29,8 +29,11 @@ use crate::{
 pub const TESTS: &[(&str, fn())] =
     &[("after the power failed at any moment every acknowledged volume and snapshot is there and whole", every_moment)];
 
-/// How often the power fails.
+/// How often the power fails while there is much to do.
 const FAILURES: usize = 12;
+/// And how often when nothing has happened since the last call returned: under load the disk is told to write back all the
+/// time, which would hide that a call has not.
+const QUIET_FAILURES: usize = 4;
 const KINDS: [&str; 3] = ["xfs", "ext4", "btrfs"];
 const SIZE: i64 = 320 << 20;
 
@@ -80,6 +83,8 @@ struct Expected {
     /// The last counter of each volume that was on stable storage before.
     rings: Vec<u64>,
     snapshots: BTreeMap<String, (usize, u64, u64)>,
+    /// Volumes beside those.
+    others: Vec<String>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -89,7 +94,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn every_moment() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = env::var("ORLOP_SEED").map_or(now.as_secs() % 1_000_000, |seed| seed.parse().expect("a number"));
-    eprintln!("{FAILURES} failures of seed {seed}");
+    eprintln!("{} failures of seed {seed}", FAILURES + QUIET_FAILURES);
     let mut node = Node::new();
     let disk = Disk::new(&node);
     node.set_pool_file(disk.pool());
@@ -114,7 +119,7 @@ fn every_moment() {
         volumes.iter().zip(KINDS).map(|(id, kind)| Counter::start(mount(id, kind, kind), 0)).collect();
 
     let acknowledged = Mutex::new(Acknowledged::default());
-    let expected: Vec<Expected> = thread::scope(|scope| {
+    let mut expected: Vec<Expected> = thread::scope(|scope| {
         let failing = scope.spawn(|| {
             let mut rng = Rng::with_seed(seed);
             (0..FAILURES)
@@ -125,7 +130,7 @@ fn every_moment() {
                     disk.fail(number);
                     let mut snapshots = before.snapshots;
                     snapshots.retain(|id, _| !lock(&acknowledged).doomed.contains(id));
-                    Expected { rings, snapshots }
+                    Expected { rings, snapshots, others: Vec::new() }
                 })
                 .collect()
         });
@@ -148,20 +153,37 @@ fn every_moment() {
         failing.join().unwrap()
     });
 
-    counters.into_iter().for_each(|counter| drop(counter.stop()));
+    let last: Vec<u64> = counters.into_iter().map(Counter::stop).collect();
     volumes.iter().zip(KINDS).for_each(|(id, kind)| unmount_from(id, kind));
+    let mut snapshots = lock(&acknowledged).snapshots.clone();
+    let mut others = Vec::new();
+    for number in 0..QUIET_FAILURES {
+        let name = format!("quiet-{number}");
+        if number % 2 == 0 {
+            let snapshot = run(calls::take_snapshot(&node, &name, &volumes[0])).unwrap();
+            snapshots.insert(snapshot.snapshot_id, (0, last[0], last[0]));
+        } else {
+            others.push(make(&name, KINDS[0], None));
+        }
+        disk.fail(FAILURES + number);
+        expected.push(Expected { rings: last.clone(), snapshots: snapshots.clone(), others: others.clone() });
+    }
     drop(driver);
     let pool = node.path("pool");
     unmount(&pool, UnmountFlags::empty()).unwrap();
 
     let mut checked = 0;
-    for (number, Expected { rings, snapshots }) in expected.into_iter().enumerate() {
+    for (number, Expected { rings, snapshots, others }) in expected.into_iter().enumerate() {
         fs::rename(disk.copy(number), disk.pool()).unwrap();
         let driver = node.start();
         for ((id, kind), last) in volumes.iter().zip(KINDS).zip(rings) {
             let found = counter::check(&mount(id, kind, kind));
             assert!(found >= last, "failure {number}: {kind} goes up to {found} and not to {last}");
             unmount_from(id, kind);
+        }
+        for id in others {
+            mount(&id, "other", KINDS[0]);
+            unmount_from(&id, "other");
         }
         for (id, (of, floor, ceiling)) in snapshots {
             let restored = make(&id, KINDS[of], Some(from_snapshot(&id)));

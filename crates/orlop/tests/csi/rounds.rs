@@ -116,7 +116,6 @@ struct Volume {
 
 /// A copy as it must be.
 struct Copy {
-    name: String,
     id: String,
     kind: &'static str,
     size: i64,
@@ -130,7 +129,8 @@ struct World {
     named: usize,
     volumes: Vec<Volume>,
     snapshots: Vec<Copy>,
-    groups: Vec<(String, String, Vec<String>)>,
+    /// Ids of groups, each with those of its snapshots.
+    groups: Vec<(String, Vec<String>)>,
     /// How often the driver died at each step.
     deaths: BTreeMap<String, usize>,
 }
@@ -206,7 +206,6 @@ impl World {
         let steps = deed.steps();
         let step = steps[self.rng.usize(..steps.len())].clone();
         let context = format!("round {round}: {order:?}, killed at {step}");
-        eprintln!("{context} {:?}", self.volumes.iter().map(|v| (&v.name, v.kind)).collect::<Vec<_>>());
         // A copy may hold whatever was on stable storage before it was first asked for.
         let floors: Vec<u64> = self.volumes.iter().map(Volume::last).collect();
         self.prepare(&order);
@@ -384,7 +383,7 @@ impl World {
                 Ok([group.group_snapshot_id].into_iter().chain(snapshots).collect())
             }
             Order::GroupDelete(of) => {
-                let (_, id, snapshots) = &self.groups[*of];
+                let (id, snapshots) = &self.groups[*of];
                 let request = DeleteVolumeGroupSnapshotRequest {
                     group_snapshot_id: id.clone(),
                     snapshot_ids: snapshots.clone(),
@@ -430,13 +429,13 @@ impl World {
             Order::Unstage(of) => fs::remove_dir(self.staged(of)).unwrap(),
             Order::Grow(of) => self.volumes[of].size += GROWTH,
             Order::Delete(of) => drop(self.volumes.remove(of)),
-            Order::Snapshot { name, of } => {
+            Order::Snapshot { of, .. } => {
                 let Volume { kind, size, .. } = self.volumes[of];
                 let ring = (floors[of], self.volumes[of].ceiling());
-                self.snapshots.push(Copy { name, id: answer[0].clone(), kind, size, ring });
+                self.snapshots.push(Copy { id: answer[0].clone(), kind, size, ring });
             }
             Order::SnapshotDelete(of) => drop(self.snapshots.remove(of)),
-            Order::Group { name, .. } => self.groups.push((name, answer[0].clone(), answer[1..].to_vec())),
+            Order::Group { .. } => self.groups.push((answer[0].clone(), answer[1..].to_vec())),
             Order::GroupDelete(of) => drop(self.groups.remove(of)),
         }
     }
@@ -457,7 +456,7 @@ impl World {
         assert_eq!(entries("volumes"), volumes, "{context}: the volumes");
         let snapshots = self.snapshots.iter().map(|copy| copy.id.clone()).collect();
         assert_eq!(entries("snapshots"), snapshots, "{context}: the snapshots");
-        let groups = self.groups.iter().map(|(_, id, _)| id.clone()).collect();
+        let groups = self.groups.iter().map(|(id, _)| id.clone()).collect();
         assert_eq!(entries("groups"), groups, "{context}: the groups");
         let staged = self.volumes.iter().filter(|volume| volume.counter.is_some()).count();
         assert_eq!(self.node.attached(), 1 + staged, "{context}: loop devices of the pool and of what is staged");

@@ -47,8 +47,8 @@ impl Upkeep for FakeVolumes {
         })
     }
 
-    fn watch_pool(&self) -> Result<()> {
-        Ok(())
+    fn watch_pool(&self) -> Result<Duration> {
+        Ok(Duration::from_millis(200))
     }
 
     fn trim(&self, id: &VolumeId) -> Result<Bytes> {

@@ -6,8 +6,8 @@ use orlop_api::Bytes;
 use super::Overcommit;
 use crate::Provisioning;
 
-/// Held back from what is promised, in percent of the pool: its filesystem needs room for its own records. At the worst,
-/// with every 4 KiB of every image an extent of its own, XFS records 52 bytes for each: 1.3 %.
+/// Held back from what is promised, in percent of the pool: its filesystem needs room for its own records. At the
+/// worst, with every 4 KiB of every image an extent of its own, XFS records 52 bytes for each: 1.3 %.
 const RESERVED_PERCENT: u64 = 2;
 
 /// What one volume's image holds.
@@ -99,8 +99,8 @@ impl Account {
         self.outstanding.add(held.outstanding(), held.provisioning);
     }
 
-    /// How much may be promised to one more volume: what is free, less the reserve, and less what must be there for what
-    /// was promised already.
+    /// How much may be promised to one more volume: what is free, less the reserve, and less what must be there for
+    /// what was promised already.
     pub(crate) fn available(&self, provisioning: Provisioning) -> Bytes {
         let reserved = self.total.0 / 100 * RESERVED_PERCENT;
         let spoken_for = self.outstanding.backing(self.overcommit);
@@ -131,6 +131,12 @@ mod tests {
 
     fn account(total: u64, free: u64, overcommit: Overcommit) -> Account {
         Account::new(Bytes(total), Bytes(free), Bytes(0), overcommit)
+    }
+
+    fn add_all(account: &mut Account, volumes: &[Held]) {
+        for held in volumes {
+            account.add(held);
+        }
     }
 
     fn provisioning() -> impl Strategy<Value = Provisioning> {
@@ -182,7 +188,7 @@ mod tests {
             volumes in prop::collection::vec(held(), 0..8), provisioning in provisioning(),
         ) {
             let mut account = account(total, free, overcommit);
-            volumes.iter().for_each(|held| account.add(held));
+            add_all(&mut account, &volumes);
             let most = account.available(provisioning);
             prop_assert!(account.has_room_for(Demand::of(most, provisioning)));
             prop_assert!(!account.has_room_for(Demand::of(Bytes(most.0 + 1), provisioning)));
@@ -197,7 +203,7 @@ mod tests {
             let mut volumes: Vec<Held> = Vec::new();
             for (size, provisioning, snapshot) in asked {
                 let mut account = account(total, free, Overcommit::default());
-                volumes.iter().for_each(|held| account.add(held));
+                add_all(&mut account, &volumes);
                 // A new volume takes its bytes at once if it is thick; a snapshot of the last one shares its bytes.
                 if let Some(last) = volumes.last_mut().filter(|_| snapshot) {
                     if account.has_room_for(Demand::of(last.exclusive(), last.provisioning)) {
@@ -219,7 +225,7 @@ mod tests {
             size in 1..1_u64 << 40, provisioning in provisioning(),
         ) {
             let mut account = account(total, total, overcommit);
-            volumes.iter().for_each(|held| account.add(held));
+            add_all(&mut account, &volumes);
             let before = account.available(provisioning);
             let demand = Demand::of(Bytes(size), provisioning);
             prop_assume!(account.has_room_for(demand));

@@ -22,11 +22,11 @@ use crate::{Error, Provisioning, Result, VolumeId, extents, record::Record, shel
 pub(super) struct Sharing(Mutex<BTreeMap<VolumeId, (Bytes, Instant)>>);
 
 impl Sharing {
-    /// How much of a volume's image is shared. Going through its extents takes a while if they are many, so that what was
-    /// found is remembered. A volume that shares nothing begins to only when it is copied, which is told by
+    /// How much of a volume's image is shared. Going through its extents takes a while if they are many, so that what
+    /// was found is remembered. A volume that shares nothing begins to only when it is copied, which is told by
     /// [`Sharing::forget`]. One that does shares less and less, and too much is counted for it for a minute.
     fn of(&self, id: &VolumeId, image: &Path) -> Result<Bytes> {
-        const FRESH: Duration = Duration::from_secs(60);
+        const FRESH: Duration = Duration::from_mins(1);
         if let Some((shared, seen)) = self.known().get(id)
             && (*shared == Bytes(0) || seen.elapsed() < FRESH)
         {
@@ -80,8 +80,8 @@ impl Pool {
         };
         there((|| {
             let metadata = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?;
-            // One that is being made has no record yet, and a damaged one is not to be relied upon: they count as thick,
-            // which is the larger promise.
+            // One that is being made has no record yet, and a damaged one is not to be relied upon: they count as
+            // thick, which is the larger promise.
             let provisioning = match Record::read(&folder.join(Self::RECORD)) {
                 Ok(Some(record)) => record.provisioning,
                 Ok(None) | Err(Error::Damaged { .. }) => Provisioning::Thick,

@@ -50,8 +50,8 @@ impl Ballast {
         Ok(())
     }
 
-    /// Gives the room back. The file is emptied before it is removed, because a filesystem may take its time with what a
-    /// removed file held.
+    /// Gives the room back. The file is emptied before it is removed, because a filesystem may take its time with what
+    /// a removed file held.
     pub(super) fn give_up(&self) -> Result<()> {
         File::create(&self.path)
             .and_then(|file| file.sync_all())

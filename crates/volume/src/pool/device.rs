@@ -35,8 +35,9 @@ enum Holds {
 }
 
 impl PoolDevice {
-    /// Mounts the device at `root` if it is not mounted, and enlarges its XFS if the device has been enlarged. Formats it
-    /// only if nothing is known about what it holds and its ends read as zeros; whatever else it may hold is an error.
+    /// Mounts the device at `root` if it is not mounted, and enlarges its XFS if the device has been enlarged. Formats
+    /// it only if nothing is known about what it holds and its ends read as zeros; whatever else it may hold is an
+    /// error.
     pub fn mount(&self, root: &Path) -> Result<()> {
         let fail = || Error::io("make the pool", root.display());
         fs::create_dir_all(root).map_err(fail())?;
@@ -112,8 +113,8 @@ impl PoolDevice {
     }
 }
 
-/// Reads what `blkid --probe` has said: 0 with `NAME=value` lines, 2 if it knows nothing of what is there, and 8 if that
-/// is ambiguous (`blkid(8)`, "EXIT STATUS").
+/// Reads what `blkid --probe` has said: 0 with `NAME=value` lines, 2 if it knows nothing of what is there, and 8 if
+/// that is ambiguous (`blkid(8)`, "EXIT STATUS").
 fn holds(code: Option<i32>, output: &str) -> Result<Holds, String> {
     let value = |name: &str| output.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     match code {

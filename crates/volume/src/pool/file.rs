@@ -23,8 +23,8 @@ pub struct PoolFile {
 }
 
 impl PoolFile {
-    /// Makes the file if it is not there, enlarges it if it is too small, and mounts it at `root` if it is not mounted. A
-    /// file that is there is never formatted.
+    /// Makes the file if it is not there, enlarges it if it is too small, and mounts it at `root` if it is not mounted.
+    /// A file that is there is never formatted.
     pub fn mount(&self, root: &Path) -> Result<()> {
         let fail = || Error::io("make the pool", root.display());
         fs::create_dir_all(root).map_err(fail())?;
@@ -41,7 +41,8 @@ impl PoolFile {
             // The directory may have been mounted on itself, so that what is mounted in it is seen outside a container.
             _ => mounts::mount(&device, &root, Filesystem::Xfs, &MountOptions::parse(&["noatime"])?)?,
         }
-        // It takes what its device has, and changes nothing if it has all of it. One that was interrupted is thus completed.
+        // It takes what its device has, and changes nothing if it has all of it. One that was interrupted is thus
+        // completed.
         tool::run("xfs_growfs", &["-d"], &root, 0)
     }
 

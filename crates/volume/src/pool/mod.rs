@@ -191,9 +191,10 @@ impl Pool {
         take()
     }
 
-    /// Does `take`, which makes reflink copies of volumes, if there is room for that: afterwards all of a volume's bytes
-    /// are shared, and those that were its own until then take room once more when they are overwritten. With that goes a
-    /// new volume of size `asked`, if a volume is what the copy becomes; a snapshot is only read, and asks for 0.
+    /// Does `take`, which makes reflink copies of volumes, if there is room for that: afterwards all of a volume's
+    /// bytes are shared, and those that were its own until then take room once more when they are overwritten. With
+    /// that goes a new volume of size `asked`, if a volume is what the copy becomes; a snapshot is only read, and asks
+    /// for 0.
     pub(crate) fn promise_copies<T>(
         &self,
         of: &[VolumeId],
@@ -211,7 +212,9 @@ impl Pool {
         self.require_room(demand, provisioning)?;
         let result = take();
         // Also after a failure, which may have come after the copy.
-        of.iter().for_each(|id| self.sharing.forget(id));
+        for id in of {
+            self.sharing.forget(id);
+        }
         result
     }
 

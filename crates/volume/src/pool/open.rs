@@ -60,8 +60,8 @@ pub(super) fn require_reflinks(root: &Path) -> Result<()> {
     result
 }
 
-/// Has new images overwritten in place where nobody shares their bytes. XFS does; btrfs does with copy-on-write turned off,
-/// and then a thick volume keeps its room, and direct I/O is direct, which it is not with checksums. New files and
+/// Has new images overwritten in place where nobody shares their bytes. XFS does; btrfs does with copy-on-write turned
+/// off, and then a thick volume keeps its room, and direct I/O is direct, which it is not with checksums. New files and
 /// directories have it from their directory.
 pub(super) fn overwrite_in_place(root: &Path) -> Result<()> {
     let filesystem = rustix::fs::statfs(root).map_err(Error::io("measure", root.display()))?;

@@ -38,6 +38,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("a new driver thaws what it finds frozen", a_new_driver_thaws_what_it_finds_frozen),
     ("a copy that fails leaves nothing frozen", a_copy_that_fails_leaves_nothing_frozen),
     ("a group is one moment", a_group_is_one_moment),
+    ("a volume of many extents is frozen for a part of its copying", a_volume_of_many_extents),
     ("a pool may be a btrfs", a_pool_may_be_a_btrfs),
 ];
 
@@ -311,4 +312,26 @@ fn a_pool_may_be_a_btrfs() {
         holds(&world.stage(&restored, &format!("{filesystem}-restored")).join("log"), written);
         writer.goes_on();
     }
+}
+
+fn a_volume_of_many_extents() {
+    const EXTENTS: u64 = 40_000;
+    const BLOCK: u64 = 4096;
+    let world = world::real();
+    let volume = volume(&world, "v", Filesystem::Xfs);
+    let file = File::create(world.stage(&volume, "staged").join("data")).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 2 * EXTENTS * BLOCK).unwrap();
+    for number in 0..EXTENTS {
+        file.write_all_at(&[1; BLOCK as usize], 2 * number * BLOCK).unwrap();
+    }
+    file.sync_all().unwrap();
+    world.volumes.snapshot("s", &volume.id).unwrap();
+    let frozen = world.volumes.frozen_times()[0];
+    // What the kernel takes for a copy of the same image that shares nothing yet.
+    let copy = File::create(world.folder.path().join("pool/copy")).unwrap();
+    let image = File::open(image(&world, &volume.id)).unwrap();
+    let start = Instant::now();
+    rustix::fs::ioctl_ficlone(&copy, &image).unwrap();
+    let copied = start.elapsed();
+    assert!(frozen * 2 < copied, "frozen for {frozen:?}, and a copy takes {copied:?}");
 }

@@ -51,7 +51,7 @@ impl Pods {
     }
 
     /// Runs dd in a container, and returns how long it took.
-    fn dd(&self, container: &Path, arguments: &[String]) -> Duration {
+    fn dd(container: &Path, arguments: &[String]) -> Duration {
         let start = Instant::now();
         let done = Command::new("sh")
             .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec dd status=none "$@""#])
@@ -64,9 +64,9 @@ impl Pods {
     }
 
     /// Writes so many MiB with that flag of dd's.
-    fn write(&self, container: &Path, file: &Path, mib: u64, flag: &str) -> Duration {
+    fn write(container: &Path, file: &Path, mib: u64, flag: &str) -> Duration {
         let of = format!("of={}", file.display());
-        self.dd(container, &["if=/dev/zero".into(), of, "bs=256k".into(), format!("count={}", 4 * mib), flag.into()])
+        Self::dd(container, &["if=/dev/zero".into(), of, "bs=256k".into(), format!("count={}", 4 * mib), flag.into()])
     }
 }
 
@@ -111,21 +111,21 @@ fn limits_hold_for_pods_at_once() {
     let volumes = open(&folder, &pods);
     let (id, at) = staged(&folder, &volumes, Limits::default());
     let file = at.join("data");
-    let free = pods.write(&pods.container, &file, 16, "oflag=direct");
+    let free = Pods::write(&pods.container, &file, 16, "oflag=direct");
     volumes.limit(&id, &bandwidth(8)).unwrap();
-    let direct = pods.write(&pods.container, &file, 16, "oflag=direct");
+    let direct = Pods::write(&pods.container, &file, 16, "oflag=direct");
     assert_limited(direct, 16);
     assert!(free * 2 < direct, "{free:?} without and {direct:?} with a limit");
-    assert_limited(pods.write(&pods.container, &file, 16, "oflag=sync"), 16);
-    assert_limited(pods.write(&pods.container, &file, 16, "conv=fsync"), 16);
+    assert_limited(Pods::write(&pods.container, &file, 16, "oflag=sync"), 16);
+    assert_limited(Pods::write(&pods.container, &file, 16, "conv=fsync"), 16);
     let read = [format!("if={}", file.display()), "of=/dev/null".into(), "bs=256k".into(), "iflag=direct".into()];
-    assert_limited(pods.dd(&pods.container, &read), 16);
+    assert_limited(Pods::dd(&pods.container, &read), 16);
     let iops = Limits { write_iops: NonZeroU64::new(32), ..Limits::default() };
     volumes.limit(&id, &iops).unwrap();
-    assert_limited(pods.write(&pods.container, &file, 16, "oflag=direct"), 16);
+    assert_limited(Pods::write(&pods.container, &file, 16, "oflag=direct"), 16);
     assert_eq!(volumes.get(&id).unwrap().limits, iops);
     volumes.limit(&id, &Limits::default()).unwrap();
-    let freed = pods.write(&pods.container, &file, 16, "oflag=direct");
+    let freed = Pods::write(&pods.container, &file, 16, "oflag=direct");
     assert!(freed * 2 < direct, "{freed:?} after the limit was taken away");
 }
 
@@ -133,12 +133,12 @@ fn limits_outlive_the_driver() {
     let (folder, pods) = (Folder::new(), Pods::new());
     let (_, at) = staged(&folder, &open(&folder, &pods), bandwidth(8));
     let file = at.join("data");
-    assert_limited(pods.write(&pods.container, &file, 16, "oflag=direct"), 16);
+    assert_limited(Pods::write(&pods.container, &file, 16, "oflag=direct"), 16);
     let volumes = open(&folder, &pods);
     let later = pods.container.with_file_name("later");
     fs::create_dir(&later).unwrap();
     volumes.watch_pool().unwrap();
-    assert_limited(pods.write(&later, &file, 16, "oflag=direct"), 16);
+    assert_limited(Pods::write(&later, &file, 16, "oflag=direct"), 16);
 }
 
 fn a_device_that_is_detached_leaves_no_limits() {

@@ -10,6 +10,7 @@ mod extents;
 mod limits;
 mod pool;
 mod real;
+mod room;
 mod world;
 mod writer;
 
@@ -42,6 +43,7 @@ fn main() {
         .chain(copies::TESTS)
         .chain(block::TESTS)
         .chain(pool::TESTS)
+        .chain(room::TESTS)
         .chain(limits::TESTS)
         .chain(extents::TESTS)
     {

@@ -1,4 +1,4 @@
-//! Pools of each kind, and what is done when one fills up, vanishes or fails.
+//! Pools of each kind, what they promise, and what is said when one vanishes or fails.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -6,22 +6,19 @@ use std::{
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::Command,
-    sync::mpsc::{RecvTimeoutError, channel},
-    thread,
-    time::Duration,
 };
 
 use orlop_api::Bytes;
 use orlop_volume::{
     Content, Error, Filesystem, LocalVolumes, MountOptions, NewVolume, Overcommit, Pool, PoolDevice, PoolFile,
-    Provisioning, Severity, Snapshots as _, Upkeep as _, Volume, VolumeId, Volumes as _, unobserved,
+    Provisioning, Snapshots as _, Upkeep as _, Volume, VolumeId, Volumes as _, unobserved,
 };
 use rustix::{
     fs::{FallocateFlags, fallocate},
     mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount},
 };
 
-use crate::world::{self, Folder, World, attached_below, holding, new, options};
+use crate::world::{self, Folder, World, holding, new, options};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("pool: a thick volume can be written whatever else fills the pool", a_thick_volume_can_be_written_in_a_full_pool),
@@ -29,10 +26,6 @@ pub const TESTS: &[(&str, fn())] = &[
     ("pool: a snapshot asks for the room of what it shares", a_snapshot_asks_for_the_room_of_what_it_shares),
     ("pool: overcommitment is for thin volumes", overcommitment_is_for_thin_volumes),
     ("pool: what was deleted in a thin volume goes back to the pool", what_was_deleted_goes_back_to_the_pool),
-    ("pool: the ballast is given up when room is short, and made again", the_ballast_is_given_up_and_made_again),
-    ("pool: writers of thin volumes wait until there is room", writers_of_thin_volumes_wait_until_there_is_room),
-    ("pool: a volume whose writers wait can be unmounted", a_volume_whose_writers_wait_can_be_unmounted),
-    ("pool: a filesystem that has shut down comes back", a_filesystem_that_has_shut_down_comes_back),
     ("pool: nothing is written below a mount that has vanished", nothing_is_written_below_a_mount_that_has_vanished),
     ("pool: a read-only pool says so", a_read_only_pool_says_so),
     ("pool: a damaged volume is told from a well one", a_damaged_volume_is_told_from_a_well_one),
@@ -47,16 +40,16 @@ fn thick(name: &str, size: Bytes, content: Content) -> NewVolume {
     NewVolume { provisioning: Provisioning::Thick, ..holding(name, size, content) }
 }
 
-fn image(folder: &Folder, id: &VolumeId) -> PathBuf {
+pub fn image(folder: &Folder, id: &VolumeId) -> PathBuf {
     folder.path().join("pool/volumes").join(id.as_str()).join("image")
 }
 
-fn allocated(folder: &Folder, id: &VolumeId) -> u64 {
+pub fn allocated(folder: &Folder, id: &VolumeId) -> u64 {
     fs::metadata(image(folder, id)).unwrap().blocks() * 512
 }
 
 /// Takes room in the pool from outside, until so much is left.
-fn fill(folder: &Folder, left: u64) {
+pub fn fill(folder: &Folder, left: u64) {
     let pool = folder.path().join("pool");
     let stat = rustix::fs::statvfs(&pool).unwrap();
     let other = OpenOptions::new().create(true).append(true).open(pool.join("other")).unwrap();
@@ -71,38 +64,12 @@ fn fill(folder: &Folder, left: u64) {
     panic!("cannot fill the pool");
 }
 
-fn empty(folder: &Folder) {
+pub fn empty(folder: &Folder) {
     fs::remove_file(folder.path().join("pool/other")).unwrap();
 }
 
-fn reasons(world: &World) -> Vec<&'static str> {
+pub fn reasons(world: &World) -> Vec<&'static str> {
     world.volumes.pool().unwrap().ailments.iter().map(|ailment| ailment.reason).collect()
-}
-
-/// Watches the pool as a driver does, until writers wait or do so no longer. A filesystem gives back the room of a file a
-/// moment after it was removed.
-fn watch_until(world: &World, paused: bool) {
-    for _ in 0..50 {
-        world.volumes.watch_pool().unwrap();
-        if world.volumes.pool().unwrap().paused == paused {
-            return;
-        }
-        if paused {
-            // The ballast was given up, and goes too.
-            fill(&world.folder, 0);
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    panic!("paused is never {paused}: {:?}", world.volumes.pool());
-}
-
-/// Thaws what a test that fails leaves frozen, before it is unmounted and before its writers are waited for.
-struct Thaw(PathBuf);
-
-impl Drop for Thaw {
-    fn drop(&mut self) {
-        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).output();
-    }
 }
 
 fn a_thick_volume_can_be_written_in_a_full_pool() {
@@ -158,7 +125,7 @@ fn a_snapshot_asks_for_the_room_of_what_it_shares() {
     let file = OpenOptions::new().write(true).open(image(&world.folder, &volume.id)).unwrap();
     let write = |from: u64, mib: u64| {
         for part in from..from + mib {
-            file.write_all_at(&[7; 1 << 20], part * MIB).unwrap();
+            file.write_all_at(&vec![7; 1 << 20], part * MIB).unwrap();
         }
         file.sync_all().unwrap();
     };
@@ -222,104 +189,6 @@ fn what_was_deleted_goes_back_to_the_pool() {
     }
 }
 
-fn the_ballast_is_given_up_and_made_again() {
-    let world = world::real();
-    let ballast = world.folder.path().join("pool/ballast");
-    assert_eq!(world.volumes.pool().unwrap().ballast, Bytes(64 * MIB));
-    assert_eq!(fs::metadata(&ballast).unwrap().blocks() * 512, 64 * MIB);
-    let volume = world.volume("v");
-    assert!(reasons(&world).is_empty());
-    fill(&world.folder, 200 * MIB);
-    world.volumes.watch_pool().unwrap();
-    assert_eq!(reasons(&world), ["PoolLow"], "the alarm comes first");
-    let ailments = world.volumes.health(&volume.id).unwrap();
-    assert!(matches!(&ailments[..], [ailment] if ailment.severity == Severity::Degraded), "{ailments:?}");
-    fill(&world.folder, 50 * MIB);
-    world.volumes.watch_pool().unwrap();
-    assert!(!ballast.exists());
-    let pool = world.volumes.pool().unwrap();
-    assert!(pool.free > Bytes(100 * MIB) && !pool.paused, "{pool:?}");
-    assert_eq!(reasons(&world), ["PoolCritical", "PoolLow"]);
-    assert_eq!(pool.available_thin, Bytes(0));
-    empty(&world.folder);
-    for _ in 0..50 {
-        world.volumes.watch_pool().unwrap();
-        if ballast.exists() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    assert!(ballast.exists() && reasons(&world).is_empty());
-}
-
-fn writers_of_thin_volumes_wait_until_there_is_room() {
-    let world = world::real();
-    let staged = ["thin", "thick"].map(|name| {
-        let provisioning = name.parse().unwrap();
-        let wanted = NewVolume { provisioning, ..new(name, Bytes(512 * MIB), Filesystem::Xfs) };
-        world.stage(&world.volumes.create(&wanted).unwrap(), name)
-    });
-    let [thin, thick] = &staged;
-    fs::write(thin.join("kept"), "kept").unwrap();
-    watch_until(&world, true);
-    let _thaw = Thaw(thin.clone());
-    assert!(reasons(&world).contains(&"PoolPaused"));
-    // Readers go on, and so does a volume that has its bytes.
-    assert_eq!(fs::read_to_string(thin.join("kept")).unwrap(), "kept");
-    fs::write(thick.join("data"), "written").unwrap();
-    let (told, done) = channel();
-    thread::scope(|scope| {
-        let _thaw = Thaw(thin.clone());
-        let file = thin.join("data");
-        scope.spawn(move || told.send(fs::write(file, vec![7; 1 << 20])).unwrap());
-        assert_eq!(done.recv_timeout(Duration::from_millis(500)).err(), Some(RecvTimeoutError::Timeout), "it waits");
-        empty(&world.folder);
-        watch_until(&world, false);
-        done.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
-    });
-}
-
-fn a_volume_whose_writers_wait_can_be_unmounted() {
-    let world = world::real();
-    let volume = world.volume("v");
-    let at = world.stage(&volume, "staged");
-    watch_until(&world, true);
-    let _thaw = Thaw(at.clone());
-    world.volumes.unstage(&volume.id, &at).unwrap();
-    attached_below(world.folder.path(), 1, "the pool");
-    // One that is mounted meanwhile waits too.
-    world.volumes.stage(&volume.id, &at, &options()).unwrap();
-    world.volumes.watch_pool().unwrap();
-    let frozen = Command::new("fsfreeze").arg("--freeze").arg(&at).output().unwrap();
-    assert!(String::from_utf8_lossy(&frozen.stderr).contains("busy"), "{frozen:?}");
-    empty(&world.folder);
-    watch_until(&world, false);
-    fs::write(at.join("data"), "written").unwrap();
-}
-
-fn a_filesystem_that_has_shut_down_comes_back() {
-    let world = world::real();
-    for (name, filesystem) in [("x", Filesystem::Xfs), ("e", Filesystem::Ext4)] {
-        let volume = world.volumes.create(&new(name, Bytes(512 * MIB), filesystem)).unwrap();
-        let at = world.stage(&volume, name);
-        let mut file = File::create(at.join("data")).unwrap();
-        file.write_all(b"kept").unwrap();
-        file.sync_all().unwrap();
-        drop(file);
-        assert!(world.volumes.health(&volume.id).unwrap().is_empty());
-        let shut_down = Command::new("xfs_io").args(["-x", "-F", "-c", "shutdown"]).arg(&at).output().unwrap();
-        assert!(shut_down.status.success(), "{shut_down:?}");
-        let ailments = world.volumes.health(&volume.id).unwrap();
-        let found = ailments.iter().find(|ailment| ailment.reason == "FilesystemShutDown");
-        assert!(found.is_some_and(|found| found.severity == Severity::Inaccessible), "{filesystem}: {ailments:?}");
-        world.volumes.unstage(&volume.id, &at).unwrap();
-        world.volumes.stage(&volume.id, &at, &options()).unwrap();
-        assert_eq!(fs::read_to_string(at.join("data")).unwrap(), "kept");
-        assert!(world.volumes.health(&volume.id).unwrap().is_empty());
-        world.volumes.unstage(&volume.id, &at).unwrap();
-    }
-}
-
 fn nothing_is_written_below_a_mount_that_has_vanished() {
     let world = world::real();
     let volume = world.volume("v");
@@ -336,7 +205,7 @@ fn nothing_is_written_below_a_mount_that_has_vanished() {
     told(world.volumes.expand(&volume.id, Bytes(1 << 30)).map(drop));
     told(world.volumes.snapshot("s", &volume.id).map(drop));
     told(world.volumes.list_snapshots().map(drop));
-    told(world.volumes.watch_pool());
+    told(world.volumes.watch_pool().map(drop));
     assert_eq!(reasons(&world), ["PoolGone"]);
     assert!(world.volumes.health(&volume.id).unwrap().iter().any(|ailment| ailment.reason == "PoolGone"));
     // Another filesystem in its place is not it either.

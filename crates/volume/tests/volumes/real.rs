@@ -11,7 +11,9 @@ use std::{
 };
 
 use orlop_api::Bytes;
-use orlop_volume::{Error, Filesystem, MountOptions, Overcommit, Pool, Step, Volumes as _, unobserved};
+use orlop_volume::{
+    Error, Filesystem, MountOptions, NewVolume, Overcommit, Pool, Provisioning, Step, Volume, Volumes as _, unobserved,
+};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::world::{self, Folder, attached_below, mounts_below, new, options};
@@ -25,6 +27,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("what an interrupted operation left is swept", what_an_interrupted_operation_left_is_swept),
     ("a creation that fails gives its room back at once", a_creation_that_fails_gives_its_room_back_at_once),
     ("a new driver finds what is mounted as it was", a_new_driver_finds_what_is_mounted_as_it_was),
+    ("a device that served a thick volume serves a thin one", a_device_that_served_a_thick_volume_serves_a_thin_one),
     ("two drivers do not share a pool", two_drivers_do_not_share_a_pool),
     ("a pool without reflinks is refused", a_pool_without_reflinks_is_refused),
     ("a damaged record is an error of that volume alone", a_damaged_record_is_an_error_of_that_volume_alone),
@@ -192,6 +195,26 @@ fn a_new_driver_finds_what_is_mounted_as_it_was() {
     assert_eq!(fs::read_to_string(staged.join("data")).unwrap(), "kept");
     assert_eq!(mounts_below(&staged).len(), 1, "mounted once");
     attached_below(folder.path(), 2, "the pool and the volume");
+}
+
+fn a_device_that_served_a_thick_volume_serves_a_thin_one() {
+    let world = world::real();
+    let thick = NewVolume { provisioning: Provisioning::Thick, ..new("thick", Bytes(512 * MIB), Filesystem::Xfs) };
+    let (thick, thin) = (world.volumes.create(&thick).unwrap(), world.volume("thin"));
+    let at = world.directory("staged");
+    let discards = |volume: &Volume| {
+        world.volumes.stage(&volume.id, &at, &options()).unwrap();
+        let device = source(&at);
+        let queue = Path::new("/sys/block").join(Path::new(&device).file_name().unwrap()).join("queue");
+        let most = fs::read_to_string(queue.join("discard_max_bytes")).unwrap();
+        world.volumes.unstage(&volume.id, &at).unwrap();
+        (device, most.trim() != "0")
+    };
+    let (first, discarded) = discards(&thick);
+    assert!(!discarded, "a thick volume keeps its bytes");
+    // Most often the same device is free next, and if not a new one must do as well.
+    let (second, discarded) = discards(&thin);
+    assert!(discarded, "{second} after {first}");
 }
 
 fn two_drivers_do_not_share_a_pool() {

@@ -10,7 +10,7 @@ use orlop_e2e::{
 };
 use serde_json::Value;
 
-use super::{image, mib};
+use super::{image, mib, unstaged};
 
 const SIZE: &str = "320Mi";
 const GROWN: &str = "448Mi";
@@ -97,18 +97,19 @@ pub(crate) async fn every_kind_of_volume_holds_its_data_through_a_restart_of_its
     for (name, class, _) in FILESYSTEMS.iter().chain(&DEVICES) {
         // Where the kernel does not let ext4 grow online, it does when it is mounted again.
         if !class.contains("ext4") {
-            namespace.has_size(name, mib(448)).await?;
+            namespace.has_size("all", name, mib(448)).await?;
         }
     }
     holds(&namespace, &checksum, "after growth").await?;
 
     namespace.delete_pod("all").await?;
+    unstaged(site, "node-1").await?;
     namespace.apply([pod]).await?;
     namespace.ready("all").await?;
     // The new container has no data of its own to compare with: the checksum does.
     holds(&namespace, &checksum, "after it was mounted again").await?;
     for claim in &claims {
-        namespace.has_size(name_of(claim), mib(448)).await?;
+        namespace.has_size("all", name_of(claim), mib(448)).await?;
     }
     let after = measured(&namespace).await?;
     for ((claim, before), after) in claims.iter().zip(before).zip(after) {

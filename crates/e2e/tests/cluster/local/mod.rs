@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use orlop_api::Bytes;
-use orlop_e2e::site::Site;
+use orlop_e2e::{eventually, namespace::LIMIT, site::Site};
 
 /// The classes that the tests use beside the chart's.
 pub(crate) const CLASSES: &str = "
@@ -40,13 +40,13 @@ pub(crate) const CLASSES: &str = "
  volumeBindingMode: WaitForFirstConsumer, parameters: {compression: zstd}}
 ---
 {apiVersion: storage.k8s.io/v1, kind: VolumeAttributesClass, metadata: {name: e2e-slow}, driverName: local.orlop.dev,
- parameters: {writeBandwidth: 8Mi, readBandwidth: 16Mi}}
+ parameters: {writeBandwidth: 8Mi, writeIOPS: none}}
 ---
 {apiVersion: storage.k8s.io/v1, kind: VolumeAttributesClass, metadata: {name: e2e-few}, driverName: local.orlop.dev,
- parameters: {writeIOPS: '40'}}
+ parameters: {writeBandwidth: none, writeIOPS: '40'}}
 ---
 {apiVersion: storage.k8s.io/v1, kind: VolumeAttributesClass, metadata: {name: e2e-free}, driverName: local.orlop.dev,
- parameters: {writeIOPS: '1000000'}}
+ parameters: {writeBandwidth: none, writeIOPS: none}}
 ";
 
 /// Where the driver keeps a volume.
@@ -59,6 +59,16 @@ fn pooled(site: &Site, node: &str, what: &str) -> anyhow::Result<Vec<String>> {
     let directory = site.bed.pool_dir(site.node(node)?).join(what);
     let entries = std::fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Waits until no filesystem of the driver's is mounted on a node: a pod that is then created has its volumes staged anew.
+async fn unstaged(site: &Site, node: &str) -> anyhow::Result<()> {
+    let staging = site.bed.kubelet_dir(site.node(node)?).join("plugins/kubernetes.io/csi/local.orlop.dev");
+    let staging = staging.to_string_lossy().into_owned();
+    eventually(&format!("nothing to be staged on {node}"), LIMIT, || async {
+        Ok((!std::fs::read_to_string("/proc/self/mountinfo")?.contains(&staging)).then_some(()))
+    })
+    .await
 }
 
 /// The node that a volume is on.

@@ -69,10 +69,9 @@ pub(crate) async fn the_room_that_the_scheduler_knows_of_is_there_and_a_pod_goes
 
     // What is there cannot grow beyond the pool, and the claim says so.
     namespace.resize("filler", &Bytes(before.0 * 2).to_string()).await?;
-    let claims = namespace.claims();
-    let note = eventually("the claim to say that there is no room", LIMIT, || async {
-        let conditions = claims.get("filler").await?.status.and_then(|status| status.conditions).unwrap_or_default();
-        Ok(conditions.into_iter().filter_map(|condition| condition.message).find(|note| note.contains("room for")))
+    let note = eventually("an Event of the claim that says that there is no room", LIMIT, || async {
+        let events = site.events(namespace.name, "filler", "VolumeResizeFailed").await?;
+        Ok(events.into_iter().filter_map(|event| event.message).find(|note| note.contains("room for")))
     })
     .await?;
     println!("a claim that is too large says: {note}");

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use super::*;
 use crate::{
-    csi::{TOPOLOGY_KEY, peers::Peers},
+    csi::{TOPOLOGY_KEY, ZONE_KEY, peers::Peers},
     rpc::{
         csi_v1::{
             self as csi, CapacityRange, Topology, TopologyRequirement, VolumeCapability, VolumeContentSource,
@@ -98,6 +98,21 @@ async fn a_volume_that_is_wanted_elsewhere_is_left_to_another_node() {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     }
     create(&driver, wanted(&["b", "a"], &["b"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_class_may_choose_zones() {
+    let driver = driver("a").in_zone("z".into());
+    let in_zone = |zone: &str| TopologyRequirement {
+        requisite: vec![Topology { segments: [(ZONE_KEY.into(), zone.into())].into() }],
+        preferred: Vec::new(),
+    };
+    let wanted =
+        |name, zone| CreateVolumeRequest { accessibility_requirements: Some(in_zone(zone)), ..request(name, GIB) };
+    let status = create(&driver, wanted("v", "other")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    let [topology] = &create(&driver, wanted("v", "z")).await.unwrap().accessible_topology[..] else { panic!("one") };
+    assert_eq!(topology.segments, [(TOPOLOGY_KEY.into(), "a".into()), (ZONE_KEY.into(), "z".into())].into());
 }
 
 #[tokio::test]

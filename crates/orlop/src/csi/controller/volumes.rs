@@ -29,7 +29,7 @@ use crate::{
 
 impl Driver {
     pub(super) fn create(&self, request: &CreateVolumeRequest) -> Result<CreateVolumeResponse, Refusal> {
-        let name = request::given("name", &request.name)?.to_owned();
+        let name = request::name(&request.name)?.to_owned();
         ephemeral::refuse_name(&name)?;
         let wanted = Usage::read_all(&request.volume_capabilities)?;
         let provisioning = parameters::provisioning(&request.parameters)?;
@@ -148,8 +148,11 @@ impl Driver {
             [] => Some(Wanted::AnyFilesystem),
             capabilities => Usage::read_all(capabilities).ok(),
         };
-        let (available, minimum) = match (wanted, parameters::provisioning(&request.parameters)) {
-            (Some(wanted), Ok(provisioning)) if here => {
+        // A class with a parameter that is unknown has room like any other: otherwise no pod would be scheduled with it,
+        // nobody would ask for a volume, and nobody would be told which parameter it is.
+        let provisioning = parameters::provisioning(&request.parameters).unwrap_or_default();
+        let (available, minimum) = match wanted {
+            Some(wanted) if here => {
                 (available(&self.volumes.pool()?, provisioning), Some(signed(wanted.choose(None).minimum())))
             }
             _ => (Bytes(0), None),

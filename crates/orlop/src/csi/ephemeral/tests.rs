@@ -144,12 +144,11 @@ async fn no_claim_can_take_the_name_of_an_ephemeral_volume() {
 async fn only_the_volumes_of_pods_that_the_kubelet_no_longer_knows_are_removed_at_start() {
     let node = Node::new();
     let gone = format!("csi-{}", "f".repeat(64));
-    for handle in [HANDLE, &gone] {
-        node.publish(handle, "", &[]).await.unwrap();
-        // As after a restart of the node: nothing is mounted.
-        let id = node.driver.ephemeral_id(handle).unwrap();
-        node.volumes.unpublish(&id, Path::new("/target")).unwrap();
-    }
+    node.publish(HANDLE, "", &[]).await.unwrap();
+    // As after a restart of the node: nothing is mounted.
+    let id = node.driver.ephemeral_id(HANDLE).unwrap();
+    node.volumes.unpublish(&id, Path::new("/target")).unwrap();
+    node.publish(&gone, "", &[]).await.unwrap();
     let storage: Arc<dyn Storage> = node.volumes.clone();
     storage.create(&claimed()).unwrap();
     node.remember("pod-1", HANDLE);

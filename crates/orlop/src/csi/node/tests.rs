@@ -151,7 +151,9 @@ async fn publishing_asks_for_a_staged_volume() {
         ..Default::default()
     };
     let publish = async |request| driver.node_publish_volume(Request::new(request)).await.unwrap_err();
-    assert!(publish(request.clone()).await.message().contains("`staging_target_path`"));
+    let status = publish(request.clone()).await;
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    assert!(status.message().contains("`staging_target_path`"), "{status}");
     request.staging_target_path = "/staged".into();
     assert!(publish(request).await.message().contains("stage it first"));
 }

@@ -10,7 +10,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, warn};
 
 use crate::operator::{backoff::Backoff, metrics::Metrics};
@@ -28,6 +28,20 @@ pub(super) struct Kind<K> {
     pub(super) optional: bool,
 }
 
+/// Told of every change of whatever is kept. Who listens looks at all that concerns it, and so need not be told what.
+pub(super) type News = watch::Sender<()>;
+
+impl<K> Kind<K> {
+    /// What an event is where only wanted objects are kept: one that is no longer wanted is as good as gone.
+    fn wanted(&self, event: Event<K>) -> Option<Event<K>> {
+        match event {
+            Event::Apply(object) if !(self.wanted)(&object) => Some(Event::Delete(object)),
+            Event::InitApply(object) if !(self.wanted)(&object) => None,
+            event => Some(event),
+        }
+    }
+}
+
 /// The wanted objects of a kind. The watch ends when this is dropped.
 pub(super) struct Kept<K: Resource + 'static>
 where
@@ -42,12 +56,12 @@ where
     K: Resource + Clone + Debug + Send + Sync + 'static,
     K::DynamicType: Hash + Eq + Clone + Send + Sync,
 {
-    /// Starts to keep what `events` tell. `news` is notified of every change.
+    /// Starts to keep what `events` tell. `news` is told of every change.
     pub(super) fn start(
         kind: Kind<K>,
         dynamic: K::DynamicType,
         events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + 'static,
-        news: Arc<Notify>,
+        news: News,
         metrics: Metrics,
     ) -> Self {
         let writer = Writer::new(dynamic);
@@ -75,7 +89,7 @@ async fn keep<K>(
     kind: Kind<K>,
     events: impl Stream<Item = Result<Event<K>, watcher::Error>> + Send,
     mut writer: Writer<K>,
-    news: Arc<Notify>,
+    news: News,
     metrics: Metrics,
 ) where
     K: Resource + Clone,
@@ -85,8 +99,8 @@ async fn keep<K>(
     let mut failures = 0;
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) if !(kind.wanted)(&object) => {}
-            Ok(mut event) => {
+            Ok(event) => {
+                let Some(mut event) = kind.wanted(event) else { continue };
                 if let Event::Apply(object) | Event::InitApply(object) = &mut event {
                     // Who owns which field is most of an object, and of no use here.
                     object.meta_mut().managed_fields = None;
@@ -96,7 +110,7 @@ async fn keep<K>(
                 }
                 writer.apply_watcher_event(&event);
                 if matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone) {
-                    news.notify_one();
+                    news.send_replace(());
                 }
             }
             Err(error) => {

@@ -1,11 +1,13 @@
 //! What the local driver's own sidecars cannot do, because each sees its node only: volumes whose node is gone are
-//! reported and, if asked for, cleaned up ([`volumes`]), and snapshots are handed to the sidecar of the node that has
-//! them ([`snapshots`]). It has watches of its own, which run only where the driver is installed.
+//! reported and, if asked for, cleaned up ([`volumes`]), snapshots are handed to the sidecar of the node that has them
+//! ([`snapshots`]), and claims that start with a snapshot or a volume are made on its node ([`sources`]). It has watches
+//! of its own, which run only where the driver is installed.
 
 mod groups;
 mod kept;
 mod objects;
 mod snapshots;
+mod sources;
 mod volumes;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -18,9 +20,12 @@ use kube::{
     runtime::watcher::{self, watcher},
 };
 use orlop_volume::NodeTag;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::task::JoinSet;
 
-use self::kept::{Kept, Kind};
+use self::{
+    kept::{Kept, Kind, News},
+    objects::VolumeObject,
+};
 use super::{events::Notices, lease::Leadership, metrics::Metrics};
 
 /// How the local driver is looked after.
@@ -40,26 +45,41 @@ pub(super) struct Means {
     pub(super) metrics: Metrics,
 }
 
-/// Looks after the local driver, from when this operator leads, and without end.
-pub(super) async fn run(config: LocalConfig, mut means: Means) {
-    means.leadership.begins().await;
-    let mut parts = JoinSet::new();
-    parts.spawn(volumes::look_after(means.clone(), config));
-    parts.spawn(snapshots::hand_out(means));
-    // Neither ends; a panic in one of them ends the operator, as one anywhere else would.
-    let _ = parts.join_next().await;
+/// What all parts look at.
+struct World {
+    nodes: Kept<PartialObjectMeta<Node>>,
+    /// The PersistentVolumes of the local driver.
+    volumes: Kept<VolumeObject>,
 }
 
 /// The nodes of the cluster, by what stands for them in the handles of volumes and snapshots.
 type Nodes = BTreeMap<NodeTag, String>;
 
-/// Watches the cluster's nodes.
-fn nodes(means: &Means, news: &Arc<Notify>) -> Kept<PartialObjectMeta<Node>> {
-    let kind = Kind { name: "nodes", wanted: |_| true, optional: false };
-    let events = watcher(Api::<PartialObjectMeta<Node>>::all(means.client.clone()), watcher::Config::default());
-    Kept::start(kind, (), events, Arc::clone(news), means.metrics.clone())
+impl World {
+    fn nodes(&self) -> Nodes {
+        self.nodes.all().iter().map(|node| (NodeTag::of(&node.name_any()), node.name_any())).collect()
+    }
 }
 
-fn tagged(nodes: &Kept<PartialObjectMeta<Node>>) -> Nodes {
-    nodes.all().iter().map(|node| (NodeTag::of(&node.name_any()), node.name_any())).collect()
+/// Looks after the local driver, from when this operator leads, and without end.
+pub(super) async fn run(config: LocalConfig, mut means: Means) {
+    means.leadership.begins().await;
+    let news = News::default();
+    let nodes = Kind { name: "nodes", wanted: |_| true, optional: false };
+    let volumes = Kind { name: "local persistentvolumes", wanted: VolumeObject::is_local, optional: false };
+    let node_events = watcher(Api::<PartialObjectMeta<Node>>::all(means.client.clone()), watcher::Config::default());
+    let volume_events = watcher(Api::<VolumeObject>::all(means.client.clone()), watcher::Config::default());
+    let world = Arc::new(World {
+        nodes: Kept::start(nodes, (), node_events, news.clone(), means.metrics.clone()),
+        volumes: Kept::start(volumes, (), volume_events, news.clone(), means.metrics.clone()),
+    });
+    // A node that has not been listed yet is not gone.
+    world.nodes.complete().await;
+    world.volumes.complete().await;
+    let mut parts = JoinSet::new();
+    parts.spawn(volumes::look_after(means.clone(), config, Arc::clone(&world), news.subscribe()));
+    parts.spawn(snapshots::hand_out(means.clone(), Arc::clone(&world), news.clone()));
+    parts.spawn(sources::lead(means, world, news));
+    // None of them ends; a panic in one of them ends the operator, as one anywhere else would.
+    let _ = parts.join_next().await;
 }

@@ -1,7 +1,9 @@
 //! The parts of objects that are read.
 
 use k8s_openapi::{
-    api::core::v1::{ObjectReference, PersistentVolume, VolumeNodeAffinity},
+    api::core::v1::{
+        ObjectReference, PersistentVolume, PersistentVolumeClaim, TypedLocalObjectReference, VolumeNodeAffinity,
+    },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
@@ -71,8 +73,57 @@ impl VolumeObject {
     }
 }
 
+/// A claim as far as it starts with something.
+#[derive(Debug, Clone, Deserialize, Resource)]
+#[resource(inherit = PersistentVolumeClaim)]
+pub(super) struct ClaimObject {
+    pub(super) metadata: ObjectMeta,
+    spec: ClaimSpec,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimSpec {
+    volume_name: Option<String>,
+    data_source: Option<TypedLocalObjectReference>,
+}
+
+/// What a claim starts with, in its own namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DataSource {
+    /// A VolumeSnapshot.
+    Snapshot(String),
+    /// Another claim.
+    Claim(String),
+}
+
+impl ClaimObject {
+    /// What a volume yet to be made for the claim starts with.
+    pub(super) fn source(&self) -> Option<DataSource> {
+        let source = self.spec.data_source.as_ref().filter(|_| self.spec.volume_name.is_none())?;
+        match (source.api_group.as_deref().unwrap_or_default(), source.kind.as_str()) {
+            ("snapshot.storage.k8s.io", "VolumeSnapshot") => Some(DataSource::Snapshot(source.name.clone())),
+            ("", "PersistentVolumeClaim") => Some(DataSource::Claim(source.name.clone())),
+            _ => None,
+        }
+    }
+}
+
+/// A part of an object that nothing is read of.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Unread {}
+
+/// A snapshot as its user has it.
+pub(super) type Snapshot = Object<Unread, SnapshotStatus>;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SnapshotStatus {
+    pub(super) bound_volume_snapshot_content_name: Option<String>,
+}
+
 /// What a snapshot controller wants to have of a driver: one snapshot.
-pub(super) type SnapshotContent = Object<SnapshotContentSpec, ()>;
+pub(super) type SnapshotContent = Object<SnapshotContentSpec, Unread>;
 
 /// The same for a group.
 pub(super) type GroupContent = Object<GroupContentSpec, GroupContentStatus>;
@@ -117,6 +168,11 @@ struct GroupHandles {
 #[serde(rename_all = "camelCase")]
 pub(super) struct GroupContentStatus {
     pub(super) ready_to_use: Option<bool>,
+}
+
+/// What the API server calls snapshots.
+pub(super) fn snapshots() -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshot"))
 }
 
 /// What the API server calls the contents of snapshots.

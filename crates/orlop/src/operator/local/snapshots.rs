@@ -5,22 +5,21 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, ResourceExt as _,
     api::{Patch, PatchParams},
-    core::{ApiResource, DynamicObject, PartialObjectMeta},
+    core::{ApiResource, DynamicObject},
     runtime::watcher::{self, watcher},
 };
 use orlop_planner::{NamespaceName, Uid};
 use serde_json::json;
-use tokio::{sync::Notify, time::sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{
-    Means, Nodes,
+    Means, Nodes, World,
     groups::{self, Group},
-    kept::{Kept, Kind},
+    kept::{Kept, Kind, News},
     objects::{GroupContent, MANAGED_BY, SnapshotContent, group_classes, group_contents, snapshot_contents},
 };
 use crate::operator::{act::Failure, events};
@@ -35,9 +34,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const AT_LEAST: Duration = Duration::from_hours(1);
 
 /// Labels what is not labelled, without end.
-pub(super) async fn hand_out(means: Means) {
-    let news = Arc::new(Notify::new());
-    let nodes = super::nodes(&means, &news);
+pub(super) async fn hand_out(means: Means, world: Arc<World>, news: News) {
+    let mut changes = news.subscribe();
     let kind = Kind::<SnapshotContent> {
         name: "volumesnapshotcontents",
         wanted: |content| content.spec.tag().is_some(),
@@ -47,7 +45,7 @@ pub(super) async fn hand_out(means: Means) {
     let config = watcher::Config::default().labels(&format!("!{MANAGED_BY}"));
     let resource = snapshot_contents();
     let events = watcher(Api::all_with(means.client.clone(), &resource), config);
-    let singles = Kept::start(kind, resource, events, Arc::clone(&news), means.metrics.clone());
+    let singles = Kept::start(kind, resource, events, news.clone(), means.metrics.clone());
 
     let kind = Kind::<GroupContent> {
         name: "volumegroupsnapshotcontents",
@@ -56,13 +54,14 @@ pub(super) async fn hand_out(means: Means) {
     };
     let resource = group_contents();
     let events = watcher(Api::all_with(means.client.clone(), &resource), watcher::Config::default());
-    let groups = Kept::start(kind, resource, events, Arc::clone(&news), means.metrics.clone());
+    let groups = Kept::start(kind, resource, events, news, means.metrics.clone());
 
-    let mut labeller = Labeller { means, nodes, singles, groups, lent: BTreeMap::new() };
+    let mut labeller = Labeller { means, world, singles, groups, lent: BTreeMap::new() };
     loop {
         let wait = labeller.pass().await;
         tokio::select! {
-            () = news.notified() => {}
+            // The other end of the channel is kept for as long as the watches are.
+            _ = changes.changed() => {}
             () = sleep(wait) => {}
         }
     }
@@ -70,7 +69,7 @@ pub(super) async fn hand_out(means: Means) {
 
 struct Labeller {
     means: Means,
-    nodes: Kept<PartialObjectMeta<Node>>,
+    world: Arc<World>,
     singles: Kept<SnapshotContent>,
     groups: Kept<GroupContent>,
     /// Which node has which class, as this operator has labelled it.
@@ -80,7 +79,7 @@ struct Labeller {
 impl Labeller {
     /// Labels what is to be labelled now, and says how long nothing is to be done if nothing changes.
     async fn pass(&mut self) -> Duration {
-        let nodes = super::tagged(&self.nodes);
+        let nodes = self.world.nodes();
         let mut all_done = true;
         for content in self.singles.all() {
             // The snapshotter of a node that is gone is gone too; if the node comes back, that is news.
@@ -210,7 +209,8 @@ mod tests {
             json!({ "volumeHandle": VolumeId::derive(&tag(), "v") }),
             json!({ "snapshotHandle": SnapshotId::derive(&tag(), "s") }),
         ] {
-            let object = json!({ "metadata": {}, "spec": { "driver": "local.orlop.dev", "source": source } });
+            let spec = json!({ "driver": "local.orlop.dev", "source": source });
+            let object = json!({ "metadata": {}, "spec": spec, "status": { "readyToUse": true } });
             let content: SnapshotContent = serde_json::from_value(object).unwrap();
             assert_eq!(content.spec.tag(), Some(tag()), "{source}");
         }

@@ -4,12 +4,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, PersistentVolume};
+use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
-    core::PartialObjectMeta,
-    runtime::watcher::{self, watcher},
 };
 use orlop_api::names::LOST_ANNOTATION;
 use orlop_planner::{
@@ -17,14 +15,10 @@ use orlop_planner::{
     lifecycle::lost::{self, LocalVolume, Step},
 };
 use serde_json::json;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
-use super::{
-    LocalConfig, Means, Nodes,
-    kept::{Kept, Kind},
-    objects::VolumeObject,
-};
+use super::{LocalConfig, Means, Nodes, World, objects::VolumeObject};
 use crate::operator::{act::Failure, events};
 
 /// Nothing here is urgent, and a node that goes takes many volumes with it: changes are gathered for so long.
@@ -41,20 +35,13 @@ const AT_LEAST: Duration = Duration::from_hours(1);
 const PROVISIONER_FINALIZER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
 /// Looks after the volumes, without end.
-pub(super) async fn look_after(means: Means, config: LocalConfig) {
-    let news = Arc::new(Notify::new());
-    let nodes = super::nodes(&means, &news);
-    let kind = Kind { name: "local persistentvolumes", wanted: VolumeObject::is_local, optional: false };
-    let events = watcher(Api::<VolumeObject>::all(means.client.clone()), watcher::Config::default());
-    let volumes = Kept::start(kind, (), events, Arc::clone(&news), means.metrics.clone());
-    // A node that has not been listed yet is not gone.
-    nodes.complete().await;
-    volumes.complete().await;
-    let mut keeper = Keeper { means, config, nodes, volumes, told: BTreeSet::new() };
+pub(super) async fn look_after(means: Means, config: LocalConfig, world: Arc<World>, mut news: watch::Receiver<()>) {
+    let mut keeper = Keeper { means, config, world, told: BTreeSet::new() };
     loop {
         let wait = keeper.pass().await;
         tokio::select! {
-            () = news.notified() => sleep(SETTLE).await,
+            // The other end of the channel is kept for as long as the world is.
+            _ = news.changed() => sleep(SETTLE).await,
             () = sleep(wait) => {}
         }
     }
@@ -63,8 +50,7 @@ pub(super) async fn look_after(means: Means, config: LocalConfig) {
 struct Keeper {
     means: Means,
     config: LocalConfig,
-    nodes: Kept<PartialObjectMeta<Node>>,
-    volumes: Kept<VolumeObject>,
+    world: Arc<World>,
     /// The volumes whose loss this operator has told of, by UID.
     told: BTreeSet<String>,
 }
@@ -72,11 +58,11 @@ struct Keeper {
 impl Keeper {
     /// Looks at every volume, and says how long nothing is to be done if nothing changes.
     async fn pass(&mut self) -> Duration {
-        let nodes = super::tagged(&self.nodes);
+        let nodes = self.world.nodes();
         let now = Timestamp::now();
         let mut wait = AT_LEAST;
         let mut lost = 0;
-        for volume in self.volumes.all() {
+        for volume in self.world.volumes.all() {
             let known = state(&volume, &nodes);
             let verdict = lost::decide(known, self.config.clean_up_after, now);
             lost += usize::from(!known.has_node);
