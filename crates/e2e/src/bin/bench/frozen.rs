@@ -27,8 +27,7 @@ const GATHERED: Duration = Duration::from_secs(5);
 /// The size of the file that the writer overwrites.
 const WRITTEN: Bytes = Bytes(64 << 20);
 
-const SCATTER: Job =
-    Job { name: "scatter", pattern: "randwrite", block: Bytes(4096), how: How::Direct };
+const SCATTER: Job = Job { name: "scatter", pattern: "randwrite", block: Bytes(4096), how: How::Direct };
 
 pub async fn run() -> anyhow::Result<()> {
     fio::require()?;
