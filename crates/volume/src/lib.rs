@@ -35,6 +35,7 @@ mod stage;
 mod step;
 mod tool;
 mod trim;
+mod untimed;
 mod upkeep;
 pub mod watchdog;
 

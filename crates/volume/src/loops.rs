@@ -20,7 +20,7 @@ use rustix::{
     ioctl::{self, Getter, IntegerSetter, IoctlOutput, NoArg, Opcode, Setter},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, untimed};
 
 /// The logical block size of the devices, in bytes. Direct I/O must be aligned to the pool's device, whose blocks are
 /// of this size at most, and guest filesystems work in blocks of this size anyway.
@@ -65,8 +65,7 @@ pub(crate) enum Detach {
 /// Attaches an image to a free device: with direct I/O, so that pages are cached once and a full pool is an error at
 /// the write that meets it; and in one step, so that nobody ever sees it half configured.
 pub(crate) fn attach(image: &Path, detach: Detach) -> Result<Device> {
-    let backing =
-        OpenOptions::new().read(true).write(true).open(image).map_err(Error::io("open the image", image.display()))?;
+    let backing = untimed::open(image)?;
     let control = OpenOptions::new()
         .read(true)
         .write(true)

@@ -20,6 +20,7 @@ use crate::world::{self, Folder, attached_below, mounts_below, new, options};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("a volume is on a loop device with direct I/O that goes with its mount", direct_io_and_autoclear),
+    ("what a guest writes leaves the time of its image alone", a_guest_leaves_the_time_of_its_image_alone),
     ("data survives growth under a writer", data_survives_growth_under_a_writer),
     ("a small volume grows far with few allocation groups", a_small_volume_grows_far_with_few_allocation_groups),
     ("ext4 grows online where it may and when staged where not", ext4_grows_online_or_when_staged),
@@ -50,6 +51,25 @@ fn direct_io_and_autoclear() {
     attached_below(world.folder.path(), 2, "the pool and the volume");
     world.volumes.unstage(&volume.id, &staged).unwrap();
     attached_below(world.folder.path(), 1, "the device goes with its mount");
+}
+
+fn a_guest_leaves_the_time_of_its_image_alone() {
+    let world = world::real();
+    let volume = world.volume("v");
+    let staged = world.stage(&volume, "staged");
+    let file = File::create(staged.join("data")).unwrap();
+    let write = || {
+        file.write_all_at(&[1; 4096], 0).unwrap();
+        file.sync_all().unwrap();
+    };
+    write();
+    let image = world.folder.path().join("pool/volumes").join(volume.id.as_str()).join("image");
+    let time = || fs::metadata(&image).unwrap().modified().unwrap();
+    let before = time();
+    // Longer than a tick of the clock by which files are dated.
+    thread::sleep(std::time::Duration::from_millis(50));
+    write();
+    assert_eq!(time(), before, "a flush would have to wait for the pool's journal");
 }
 
 fn data_survives_growth_under_a_writer() {

@@ -48,11 +48,11 @@ pub fn lay_out(file: &Path, size: Bytes) -> anyhow::Result<()> {
     finish(start(&write, file, size, &["--fallocate=none", "--end_fsync=1"])?).map(drop)
 }
 
-/// Does a job on a file that is laid out, for that many seconds, and returns the bytes a second that it did.
+/// Does a job on a file that is laid out, for that many seconds, and returns how many operations a second it did.
 pub fn measure(job: &Job, file: &Path, size: Bytes, seconds: u32) -> anyhow::Result<f64> {
     let child = start(job, file, size, &["--time_based", &format!("--runtime={seconds}")])?;
     let report = finish(child)?;
-    let rate = |direction: &str| report["jobs"][0][direction]["bw_bytes"].as_f64().unwrap_or_default();
+    let rate = |direction: &str| report["jobs"][0][direction]["iops"].as_f64().unwrap_or_default();
     let rate = rate("read") + rate("write");
     ensure!(rate > 0.0, "fio did nothing to {}", file.display());
     Ok(rate)
@@ -62,7 +62,7 @@ pub fn measure(job: &Job, file: &Path, size: Bytes, seconds: u32) -> anyhow::Res
 pub fn start(job: &Job, file: &Path, size: Bytes, options: &[&str]) -> anyhow::Result<Child> {
     let mut command = Command::new("fio");
     command
-        .args(["--name=bench", "--output-format=json", "--thread", "--randrepeat=0", "--norandommap"])
+        .args(["--name=bench", "--output-format=json", "--thread", "--randrepeat=0", "--norandommap", "--disk_util=0"])
         .arg(format!("--filename={}", file.display()))
         .arg(format!("--rw={}", job.pattern))
         .arg(format!("--bs={}", job.block.0))

@@ -37,7 +37,10 @@ pub async fn run() -> anyhow::Result<()> {
     for file in &files {
         fio::lay_out(file, FILE)?;
     }
-    println!("\na file of {} in a volume against one in the pool, {ROUNDS} runs of {SECONDS} s each, alternating", FILE.human());
+    println!(
+        "\na file of {} in a volume against one in the pool, {ROUNDS} runs of {SECONDS} s each, alternating",
+        FILE.human()
+    );
     println!("| | pool | thick volume | ratio, median (least–most) | thin volume | ratio, median (least–most) |");
     println!("|---|---|---|---|---|---|");
     for job in JOBS {
@@ -64,12 +67,9 @@ fn alternate(job: &Job, files: &[PathBuf]) -> anyhow::Result<Vec<Vec<f64>>> {
     Ok(rates)
 }
 
-/// Operations a second of a small job, and MiB a second of a large one.
+/// Operations a second; those of a MiB as MiB a second.
 fn shown(job: &Job, rate: f64) -> String {
-    match job.block {
-        Bytes::MIB => format!("{:.0} MiB/s", rate / Bytes::MIB.0 as f64),
-        block => format!("{:.0}/s", rate / block.0 as f64),
-    }
+    format!("{rate:.0}{}", if job.block == Bytes::MIB { " MiB/s" } else { "/s" })
 }
 
 fn spread(ratios: Vec<f64>) -> String {

@@ -58,7 +58,10 @@ impl FromStr for Part {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let part = Self::ALL.into_iter().find(|(name, _)| *name == text);
         part.map(|(_, part)| part).with_context(|| {
-            format!("`{text}` is nothing that is measured here: name any of {}", Self::ALL.map(|(name, _)| name).join(", "))
+            format!(
+                "`{text}` is nothing that is measured here: name any of {}",
+                Self::ALL.map(|(name, _)| name).join(", ")
+            )
         })
     }
 }

@@ -188,11 +188,8 @@ impl Node {
 
     /// Takes a snapshot, and returns its id.
     pub async fn snapshot(&self, volume: &Mounted, name: &str) -> anyhow::Result<String> {
-        let request = CreateSnapshotRequest {
-            name: name.to_owned(),
-            source_volume_id: volume.id.clone(),
-            ..Default::default()
-        };
+        let request =
+            CreateSnapshotRequest { name: name.to_owned(), source_volume_id: volume.id.clone(), ..Default::default() };
         let taken = self.controller().create_snapshot(request).await?.into_inner();
         Ok(taken.snapshot.context("the driver has taken no snapshot")?.snapshot_id)
     }

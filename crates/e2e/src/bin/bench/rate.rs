@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many volumes there are in each measurement.
-const VOLUMES: usize = 120;
+const VOLUMES: u16 = 120;
 const SIZE: Bytes = Bytes::GIB;
 
 pub async fn run() -> anyhow::Result<()> {
@@ -57,7 +57,7 @@ async fn each_caller<T: Send + 'static, F: Future<Output = anyhow::Result<T>> + 
 /// Makes and mounts one caller's share, and returns how many milliseconds each took to be made and to be mounted.
 async fn provide(node: Arc<Node>, caller: usize, callers: usize) -> anyhow::Result<Vec<((f64, f64), Mounted)>> {
     let mut made = Vec::new();
-    for number in (caller..VOLUMES).step_by(callers) {
+    for number in (caller..usize::from(VOLUMES)).step_by(callers) {
         let name = format!("rate-{callers}-{number}");
         let start = Instant::now();
         let id = node.create(&name, SIZE, "thin").await?;
@@ -93,5 +93,5 @@ fn dealt<T>(things: Vec<T>, callers: usize) -> Vec<Vec<T>> {
 }
 
 fn per_second(start: Instant) -> f64 {
-    VOLUMES as f64 / start.elapsed().as_secs_f64()
+    f64::from(VOLUMES) / start.elapsed().as_secs_f64()
 }
