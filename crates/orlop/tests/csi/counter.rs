@@ -17,7 +17,7 @@ use std::{
 /// What is written at once, in bytes: one block of every filesystem here.
 const BLOCK: usize = 4096;
 /// How many blocks the ring has.
-const RING: u64 = 256;
+const RING: u8 = 255;
 
 /// Writes until it is stopped.
 pub struct Counter {
@@ -44,7 +44,7 @@ impl Counter {
                     let mut block = [0; BLOCK];
                     block[..8].copy_from_slice(&counter.to_le_bytes());
                     block[BLOCK - 8..].copy_from_slice(&counter.to_le_bytes());
-                    file.write_all_at(&block, counter % RING * BLOCK as u64)?;
+                    file.write_all_at(&block, counter % u64::from(RING) * BLOCK as u64)?;
                     file.sync_data()?;
                     last.store(counter, Ordering::Release);
                     thread::sleep(Duration::from_millis(2));
@@ -84,7 +84,7 @@ pub fn check(ring: &Path) -> u64 {
         Err(error) if error.kind() == ErrorKind::NotFound => return 0,
         Err(error) => panic!("cannot read {}: {error}", ring.display()),
     };
-    let mut found = vec![0; RING as usize];
+    let mut found = vec![0; RING.into()];
     for (place, counter) in found.iter_mut().enumerate() {
         let mut block = [0; BLOCK];
         match file.read_exact_at(&mut block, (place * BLOCK) as u64) {
@@ -96,8 +96,8 @@ pub fn check(ring: &Path) -> u64 {
         *counter = first;
     }
     let newest = found.iter().copied().max().unwrap();
-    for counter in newest.saturating_sub(RING - 1).max(1)..=newest {
-        let present = found[usize::try_from(counter % RING).unwrap()];
+    for counter in newest.saturating_sub(u64::from(RING) - 1).max(1)..=newest {
+        let present = found[usize::try_from(counter % u64::from(RING)).unwrap()];
         assert_eq!(present, counter, "{} goes up to {newest}, and lacks {counter}", ring.display());
     }
     newest

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
-    path::PathBuf,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
@@ -49,11 +49,11 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Writes new bytes at 20 MiB a second, each on stable storage before the next, over and over.
-fn write_on(path: PathBuf, stop: &AtomicBool) -> std::io::Result<()> {
+fn write_on(path: &Path, stop: &AtomicBool) -> std::io::Result<()> {
     const LARGEST: usize = 200;
     let chunk = vec![0x5a; 1 << 20];
     while !stop.load(Ordering::Relaxed) {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         for _ in 0..LARGEST {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -92,7 +92,7 @@ fn filled_from_outside() {
         let writers = KINDS.map(|kind| {
             scope.spawn({
                 let (path, stop) = (node.path(kind).join("bulk"), &stop);
-                move || write_on(path, stop)
+                move || write_on(&path, stop)
             })
         });
         let filling = scope.spawn(|| {
@@ -110,7 +110,9 @@ fn filled_from_outside() {
         let stop_writers = SetWhenDropped(&stop);
         eventually("an alarm", || ailments(&node).iter().any(|reason| reason == "PoolLow"));
         let at_alarm = all(Counter::last);
-        counters.iter().for_each(|counter| counter.must_go_on(PATIENCE));
+        for counter in &counters {
+            counter.must_go_on(PATIENCE);
+        }
         filling.join().unwrap();
         eventually("the graver alarm", || ailments(&node).iter().any(|reason| reason == "PoolCritical"));
         eventually("the writers to be held up", || {
@@ -125,7 +127,9 @@ fn filled_from_outside() {
         }
 
         fs::remove_file(&filler).unwrap();
-        counters.iter().for_each(|counter| counter.must_go_on(PATIENCE));
+        for counter in &counters {
+            counter.must_go_on(PATIENCE);
+        }
         eventually("the alarm to end", || ailments(&node).is_empty());
         drop(stop_writers);
         for (writer, kind) in writers.into_iter().zip(KINDS) {

@@ -68,11 +68,13 @@ impl Disk {
     }
 }
 
+/// Ids of snapshots, each with its volume's place and the least and the greatest last counter in it.
+type Taken = BTreeMap<String, (usize, u64, u64)>;
+
 /// What has been acknowledged.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Acknowledged {
-    /// Ids of snapshots, each with its volume's place and the least and the greatest last counter in it.
-    snapshots: BTreeMap<String, (usize, u64, u64)>,
+    snapshots: Taken,
     /// Those that are to be deleted: they may be there, or not.
     doomed: Vec<String>,
 }
@@ -82,7 +84,7 @@ struct Acknowledged {
 struct Expected {
     /// The last counter of each volume that was on stable storage before.
     rings: Vec<u64>,
-    snapshots: BTreeMap<String, (usize, u64, u64)>,
+    snapshots: Taken,
     /// Volumes beside those.
     others: Vec<String>,
 }
@@ -99,40 +101,68 @@ fn every_moment() {
     let disk = Disk::new(&node);
     node.set_pool_file(disk.pool());
     let driver = node.start();
-
-    let make = |name: &str, kind: &str, source: Option<VolumeContentSource>| {
-        let request = calls::request(name, filesystem(kind));
-        let request = CreateVolumeRequest {
-            capacity_range: Some(calls::at_least(SIZE)),
-            volume_content_source: source,
-            ..request
-        };
-        run(calls::make(&node, request)).unwrap()
-    };
-    let mount = |id: &str, place: &str, kind: &str| {
-        run(calls::publish(&node, id, place, filesystem(kind))).unwrap();
-        counter::ring(&node.path(place), false)
-    };
-    let unmount_from = |id: &str, place: &str| run(calls::unmount(&node, id, place)).unwrap();
-    let volumes = KINDS.map(|kind| make(kind, kind, None));
+    let volumes = KINDS.map(|kind| make(&node, kind, kind, None));
     let counters: Vec<Counter> =
-        volumes.iter().zip(KINDS).map(|(id, kind)| Counter::start(mount(id, kind, kind), 0)).collect();
+        volumes.iter().zip(KINDS).map(|(id, kind)| Counter::start(mount(&node, id, kind, kind), 0)).collect();
+    let (mut expected, snapshots) = fail_under_load(&node, &disk, &volumes, &counters, seed);
+    let last: Vec<u64> = counters.into_iter().map(Counter::stop).collect();
+    for (id, kind) in volumes.iter().zip(KINDS) {
+        run(calls::unmount(&node, id, kind)).unwrap();
+    }
+    expected.extend(fail_when_quiet(&node, &disk, &volumes, &last, snapshots));
+    drop(driver);
+    unmount(node.path("pool"), UnmountFlags::empty()).unwrap();
 
+    let restored: usize = expected.iter().map(|expected| expected.snapshots.len()).sum();
+    assert!(restored > 0, "no snapshot was acknowledged before a failure");
+    for (number, expected) in expected.into_iter().enumerate() {
+        fs::rename(disk.copy(number), disk.pool()).unwrap();
+        let driver = node.start();
+        check(&node, &volumes, expected, number);
+        drop(driver);
+        unmount(node.path("pool"), UnmountFlags::empty()).unwrap();
+    }
+    eprintln!("{restored} snapshots restored");
+}
+
+/// Makes a volume, and returns its id.
+fn make(node: &Node, name: &str, kind: &str, source: Option<VolumeContentSource>) -> String {
+    let request = CreateVolumeRequest {
+        capacity_range: Some(calls::at_least(SIZE)),
+        volume_content_source: source,
+        ..calls::request(name, filesystem(kind))
+    };
+    run(calls::make(node, request)).unwrap()
+}
+
+/// Mounts a volume, and returns where its ring is.
+fn mount(node: &Node, id: &str, place: &str, kind: &str) -> PathBuf {
+    run(calls::publish(node, id, place, filesystem(kind))).unwrap();
+    counter::ring(&node.path(place), false)
+}
+
+/// Fails the power again and again while snapshots of volumes in use are taken and deleted. Returns what each copy of the
+/// disk must hold, and the snapshots that are there in the end.
+fn fail_under_load(
+    node: &Node,
+    disk: &Disk,
+    volumes: &[String],
+    counters: &[Counter],
+    seed: u64,
+) -> (Vec<Expected>, Taken) {
     let acknowledged = Mutex::new(Acknowledged::default());
-    let mut expected: Vec<Expected> = thread::scope(|scope| {
+    let expected = thread::scope(|scope| {
         let failing = scope.spawn(|| {
             let mut rng = Rng::with_seed(seed);
-            (0..FAILURES)
-                .map(|number| {
-                    thread::sleep(Duration::from_millis(rng.u64(20..400)));
-                    let before = lock(&acknowledged).clone();
-                    let rings = counters.iter().map(Counter::last).collect();
-                    disk.fail(number);
-                    let mut snapshots = before.snapshots;
-                    snapshots.retain(|id, _| !lock(&acknowledged).doomed.contains(id));
-                    Expected { rings, snapshots, others: Vec::new() }
-                })
-                .collect()
+            let fail = |number| {
+                thread::sleep(Duration::from_millis(rng.u64(20..400)));
+                let mut snapshots = lock(&acknowledged).snapshots.clone();
+                let rings = counters.iter().map(Counter::last).collect();
+                disk.fail(number);
+                snapshots.retain(|id, _| !lock(&acknowledged).doomed.contains(id));
+                Expected { rings, snapshots, others: Vec::new() }
+            };
+            (0..FAILURES).map(fail).collect()
         });
         let mut rng = Rng::with_seed(seed + 1);
         let mut named = 0;
@@ -140,64 +170,56 @@ fn every_moment() {
             named += 1;
             let of = rng.usize(..volumes.len());
             let floor = counters[of].last();
-            let snapshot_id = run(calls::take_snapshot(&node, &format!("s{named}"), &volumes[of])).unwrap().snapshot_id;
+            let snapshot_id = run(calls::take_snapshot(node, &format!("s{named}"), &volumes[of])).unwrap().snapshot_id;
             let ceiling = counters[of].last() + 1;
             lock(&acknowledged).snapshots.insert(snapshot_id, (of, floor, ceiling));
             let oldest = lock(&acknowledged).snapshots.keys().next().cloned();
             if let Some(snapshot_id) = oldest.filter(|_| lock(&acknowledged).snapshots.len() > 4) {
                 lock(&acknowledged).doomed.push(snapshot_id.clone());
-                run(calls::delete_snapshot(&node, &snapshot_id)).unwrap();
+                run(calls::delete_snapshot(node, &snapshot_id)).unwrap();
                 lock(&acknowledged).snapshots.remove(&snapshot_id);
             }
         }
         failing.join().unwrap()
     });
+    (expected, acknowledged.into_inner().unwrap_or_else(PoisonError::into_inner).snapshots)
+}
 
-    let last: Vec<u64> = counters.into_iter().map(Counter::stop).collect();
-    volumes.iter().zip(KINDS).for_each(|(id, kind)| unmount_from(id, kind));
-    let mut snapshots = lock(&acknowledged).snapshots.clone();
+/// Fails the power right after calls have returned, with volumes whose rings end with `last` and that nobody uses.
+fn fail_when_quiet(node: &Node, disk: &Disk, volumes: &[String], last: &[u64], mut snapshots: Taken) -> Vec<Expected> {
     let mut others = Vec::new();
-    for number in 0..QUIET_FAILURES {
+    let fail = |number| {
         let name = format!("quiet-{number}");
         if number % 2 == 0 {
-            let snapshot = run(calls::take_snapshot(&node, &name, &volumes[0])).unwrap();
+            let snapshot = run(calls::take_snapshot(node, &name, &volumes[0])).unwrap();
             snapshots.insert(snapshot.snapshot_id, (0, last[0], last[0]));
         } else {
-            others.push(make(&name, KINDS[0], None));
+            others.push(make(node, &name, KINDS[0], None));
         }
         disk.fail(FAILURES + number);
-        expected.push(Expected { rings: last.clone(), snapshots: snapshots.clone(), others: others.clone() });
-    }
-    drop(driver);
-    let pool = node.path("pool");
-    unmount(&pool, UnmountFlags::empty()).unwrap();
+        Expected { rings: last.to_vec(), snapshots: snapshots.clone(), others: others.clone() }
+    };
+    (0..QUIET_FAILURES).map(fail).collect()
+}
 
-    let mut checked = 0;
-    for (number, Expected { rings, snapshots, others }) in expected.into_iter().enumerate() {
-        fs::rename(disk.copy(number), disk.pool()).unwrap();
-        let driver = node.start();
-        for ((id, kind), last) in volumes.iter().zip(KINDS).zip(rings) {
-            let found = counter::check(&mount(id, kind, kind));
-            assert!(found >= last, "failure {number}: {kind} goes up to {found} and not to {last}");
-            unmount_from(id, kind);
-        }
-        for id in others {
-            mount(&id, "other", KINDS[0]);
-            unmount_from(&id, "other");
-        }
-        for (id, (of, floor, ceiling)) in snapshots {
-            let restored = make(&id, KINDS[of], Some(from_snapshot(&id)));
-            let found = counter::check(&mount(&restored, "restored", KINDS[of]));
-            assert!(
-                (floor..=ceiling).contains(&found),
-                "failure {number}: {id} goes up to {found}, and not to one of {floor}..={ceiling}"
-            );
-            unmount_from(&restored, "restored");
-            checked += 1;
-        }
-        drop(driver);
-        unmount(&pool, UnmountFlags::empty()).unwrap();
+/// Looks for all that a copy of the disk must hold.
+fn check(node: &Node, volumes: &[String], Expected { rings, snapshots, others }: Expected, number: usize) {
+    for ((id, kind), last) in volumes.iter().zip(KINDS).zip(rings) {
+        let found = counter::check(&mount(node, id, kind, kind));
+        assert!(found >= last, "failure {number}: {kind} goes up to {found} and not to {last}");
+        run(calls::unmount(node, id, kind)).unwrap();
     }
-    eprintln!("{checked} snapshots restored");
-    assert!(checked > 0, "no snapshot was acknowledged before a failure");
+    for id in others {
+        mount(node, &id, "other", KINDS[0]);
+        run(calls::unmount(node, &id, "other")).unwrap();
+    }
+    for (id, (of, floor, ceiling)) in snapshots {
+        let restored = make(node, &id, KINDS[of], Some(from_snapshot(&id)));
+        let found = counter::check(&mount(node, &restored, "restored", KINDS[of]));
+        assert!(
+            (floor..=ceiling).contains(&found),
+            "failure {number}: {id} goes up to {found}, and not to one of {floor}..={ceiling}"
+        );
+        run(calls::unmount(node, &restored, "restored")).unwrap();
+    }
 }

@@ -138,7 +138,7 @@ struct World {
 fn rounds() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = number("ORLOP_SEED").unwrap_or_else(|| now.as_secs() % 1_000_000);
+    let seed = number("ORLOP_SEED").unwrap_or(now.as_secs() % 1_000_000);
     let rounds = number("ORLOP_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap());
     eprintln!("{rounds} rounds of seed {seed}");
     let mut world = World {

@@ -322,7 +322,7 @@ fn a_volume_of_many_extents() {
     let file = File::create(world.stage(&volume, "staged").join("data")).unwrap();
     rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 2 * EXTENTS * BLOCK).unwrap();
     for number in 0..EXTENTS {
-        file.write_all_at(&[1; BLOCK as usize], 2 * number * BLOCK).unwrap();
+        file.write_all_at(&[1; 4096], 2 * number * BLOCK).unwrap();
     }
     file.sync_all().unwrap();
     world.volumes.snapshot("s", &volume.id).unwrap();
