@@ -170,4 +170,14 @@ impl<'a> Volume<'a> {
         })
         .await
     }
+
+    /// Waits until the claim is larger than `from`, the filesystem shows it, and Orlop has recorded it as usable.
+    pub async fn grown_beyond(&self, from: Bytes, limit: Duration) -> anyhow::Result<GrowthRecord> {
+        eventually(&format!("{}/{} to be grown beyond {from}", self.namespace, self.name), limit, || async {
+            let Standing { requested, capacity, growth } = self.standing().await?;
+            let record = growth.filter(|growth| growth.to == requested && growth.usable.is_some());
+            Ok(record.filter(|_| requested > from && capacity == requested))
+        })
+        .await
+    }
 }

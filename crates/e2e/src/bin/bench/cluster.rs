@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// How much a racing writer writes into its small volume.
 const RACE_BYTES: u64 = 3 << 30;
 /// The writers' rates, MiB a second.
-const RATES_MIB: [u64; 7] = [25, 50, 100, 150, 200, 300, 400];
+const RATES_MIB: [u64; 8] = [25, 50, 100, 200, 400, 600, 900, 1200];
 
 /// Starts a cluster, and does what is asked for in it.
 pub async fn run(parts: &[Part]) -> anyhow::Result<()> {
@@ -76,7 +76,7 @@ async fn growths(site: &Site) -> anyhow::Result<()> {
             tokio::time::sleep(POLL).await;
         }
         seen.push(crossed.elapsed());
-        volume.grown_to(Bytes(requested.0 + (32 << 20)), Duration::from_mins(1)).await?;
+        volume.grown_beyond(requested, Duration::from_mins(1)).await?;
     }
     seen.sort();
     let at = |percent: usize| seen[(seen.len() * percent).div_ceil(100) - 1].as_secs_f32();
@@ -99,7 +99,8 @@ async fn race(site: &Site) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_secs(3)).await;
         let path = volume.mount.join("race");
         let (reached, enospc) = tokio::task::spawn_blocking(move || write_at(&path, rate << 20)).await??;
-        let growths = site.events(NAMESPACE, &name, "Growing").await?.len();
+        let events = site.events(NAMESPACE, &name, "Grown").await?;
+        let growths: i32 = events.iter().map(|event| event.count.unwrap_or(1)).sum();
         println!("| {rate} | {reached} | {enospc} | {growths} |");
         site.kubectl(&["-n", NAMESPACE, "delete", "--wait", "pod", &name], "").await?;
         site.kubectl(&["-n", NAMESPACE, "delete", "--wait", "pvc", &name], "").await?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use orlop_api::Bytes;
 
 use super::{Quickstart, follow::Story};
-use crate::bed::Bed;
+use crate::bed::{Bed, BedName};
 
 pub(super) fn render(story: &Story, bed: &Bed) -> String {
     let mut text = String::from("\n");
@@ -31,10 +31,13 @@ pub(super) fn render(story: &Story, bed: &Bed) -> String {
         row("data verified", format!("{found}{} files, {}", verified.files, Bytes(verified.bytes).human()));
     }
     let kubeconfig = bed.kubeconfig_path();
+    // As it was started, which need not be on the PATH.
+    let orlop = std::env::args().next().unwrap_or_else(|| "orlop".to_owned());
+    let name = if *bed.name() == BedName::default() { String::new() } else { format!(" --name {}", bed.name()) };
     let _ = write!(
         text,
         "\nThe cluster stays up. Look around:\n  export KUBECONFIG={}\n  alias kubectl={}\n  kubectl -n {} get storagepolicy,pvc,events\n\
-         Remove it with every trace:\n  orlop down\n",
+         Remove it with every trace:\n  {orlop} down{name}\n",
         kubeconfig.display(),
         bed.program("kubectl").display(),
         Quickstart::NAMESPACE
