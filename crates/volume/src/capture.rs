@@ -147,8 +147,8 @@ impl Subject {
     /// Makes the snapshot's image, and if the volume is in use does what can be done before its one moment.
     fn copy_ahead(&self, folder: &NewFolder, is_in_use: bool) -> Result<()> {
         let to = folder.path().join(&self.place).join(IMAGE);
-        let copy = |new: File| if is_in_use { share_ahead(&File::open(&self.image)?, &new) } else { Ok(()) };
-        File::create_new(&to).and_then(copy).map_err(Error::io("copy the image to", to.display()))
+        let new = File::create_new(&to).map_err(Error::io("copy the image to", to.display()))?;
+        if is_in_use { share_ahead(&self.image, &new) } else { Ok(()) }
     }
 
     fn copy(&self, folder: &NewFolder) -> Result<()> {

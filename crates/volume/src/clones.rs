@@ -1,7 +1,10 @@
 //! New volumes that start with what a snapshot or another volume holds. Their image shares its bytes until either is
 //! written to, so that this takes the same short time for every size.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use orlop_api::Bytes;
 
@@ -19,7 +22,8 @@ struct Origin<'a> {
     image: File,
     /// The size of the filesystem in it.
     filesystem_size: Bytes,
-    is_in_use: bool,
+    /// The path of the image, if it is that of a volume in use.
+    in_use: Option<PathBuf>,
     /// What is to be frozen meanwhile, and the turn of the volume that it is of.
     frozen: Vec<Writable>,
     _turn: Option<Turn<'a>>,
@@ -74,7 +78,7 @@ impl LocalVolumes {
         // Once it is open, the snapshot may be deleted.
         let image = stored.open_image().map_err(missing)?;
         let filesystem_size = stored.record.filesystem_size;
-        Ok(Origin { image, filesystem_size, is_in_use: false, frozen: Vec::new(), _turn: None })
+        Ok(Origin { image, filesystem_size, in_use: None, frozen: Vec::new(), _turn: None })
     }
 
     fn volume_origin(&self, id: &VolumeId, new: &NewVolume) -> Result<Origin<'_>> {
@@ -88,19 +92,19 @@ impl LocalVolumes {
         fits(id.as_str(), record.content, size, new)?;
         let path = self.pool.image(id);
         let image = File::open(&path).map_err(Error::io("open the image", path.display()))?;
-        let is_in_use = self.device(id)?.is_some();
+        let in_use = self.device(id)?.map(|_| path);
         let frozen: Vec<_> = self.writable(id)?.into_iter().collect();
         // Also before the pool's turn is taken, which others wait for.
         frozen.iter().try_for_each(Writable::write_back)?;
-        Ok(Origin { image, filesystem_size: record.filesystem_size, is_in_use, frozen, _turn: Some(turn) })
+        Ok(Origin { image, filesystem_size: record.filesystem_size, in_use, frozen, _turn: Some(turn) })
     }
 
     /// Makes the image at `to` share all bytes of the origin.
     fn copy_origin(&self, origin: &Origin<'_>, to: &Path) -> Result<()> {
         let fail = || Error::io("copy the source to", to.display());
         let new = File::options().write(true).open(to).map_err(fail())?;
-        if origin.is_in_use {
-            share_ahead(&origin.image, &new).map_err(fail())?;
+        if let Some(image) = &origin.in_use {
+            share_ahead(image, &new)?;
             origin.frozen.iter().try_for_each(Writable::write_back)?;
         }
         self.freezer.hold(&origin.frozen, || {
