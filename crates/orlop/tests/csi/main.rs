@@ -37,12 +37,12 @@ fn main() {
 
 /// Goes on in a mount namespace of its own: no process that happens to start meanwhile, such as a container, takes a copy
 /// of a test's mounts along and keeps their devices attached; and what is mounted is gone with this process, however it
-/// ends.
+/// ends. What others unmount meanwhile is unmounted here too: a copy of it would keep their devices.
 fn enter_own_namespace() {
     const ENTERED: &str = "ORLOP_TEST_NAMESPACE";
     if std::env::var_os(ENTERED).is_none() {
         let error = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--"])
+            .args(["--mount", "--propagation", "slave", "--"])
             .args(std::env::args_os())
             .env(ENTERED, "")
             .exec();

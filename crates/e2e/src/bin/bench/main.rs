@@ -92,7 +92,7 @@ const ENTERED: &str = "ORLOP_BENCH_NAMESPACE";
 fn enter_own_namespace(parts: &[Part]) -> anyhow::Result<ExitStatus> {
     let names = Part::ALL.into_iter().filter(|(_, part)| parts.contains(part)).map(|(name, _)| name);
     Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "--"])
+        .args(["--mount", "--propagation", "slave", "--"])
         .arg(env::current_exe()?)
         .args(names)
         .env(ENTERED, "")
