@@ -6,13 +6,13 @@ use std::{
     path::Path,
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use orlop_api::Bytes;
 use orlop_volume::{
     Content, Error, Filesystem, LocalVolumes, NewVolume, Overcommit, Pool, PoolFile, SnapshotId, Snapshots as _,
-    Source, Step, Volume, VolumeId, Volumes as _, unobserved, watchdog,
+    Source, Step, Upkeep as _, Volume, VolumeId, Volumes as _, unobserved, watchdog,
 };
 
 use crate::{
@@ -31,14 +31,13 @@ pub const TESTS: &[(&str, fn())] = &[
     ("an ext4 that was stopped abruptly is cloned with what its log has", || log_is_replayed(Filesystem::Ext4)),
     ("a btrfs that was stopped abruptly is cloned with what its log has", || log_is_replayed(Filesystem::Btrfs)),
     ("a btrfs grows online", a_btrfs_grows_online),
-    ("a clone of a large volume is made in less than a second", a_large_clone_is_made_at_once),
+    ("a clone of a large volume takes its log for itself and no more", a_large_clone_takes_little),
     ("a driver that is stuck has its volume thawed and takes no snapshot", a_stuck_driver_takes_no_snapshot),
     ("a volume that somebody thaws meanwhile has no snapshot", a_volume_that_is_thawed_meanwhile_has_no_snapshot),
     ("without a watchdog nothing is frozen", without_a_watchdog_nothing_is_frozen),
     ("a new driver thaws what it finds frozen", a_new_driver_thaws_what_it_finds_frozen),
     ("a copy that fails leaves nothing frozen", a_copy_that_fails_leaves_nothing_frozen),
     ("a group is one moment", a_group_is_one_moment),
-    ("a volume of many extents is frozen for a part of its copying", a_volume_of_many_extents),
     ("a pool may be a btrfs", a_pool_may_be_a_btrfs),
 ];
 
@@ -64,7 +63,6 @@ fn snapshot_under_a_writer(filesystem: Filesystem) {
     assert!(writer.stop() > taken[2].1);
     let times = world.volumes.frozen_times();
     assert!(times.len() == 3 && times.is_sorted_by(|one, other| one >= other), "{times:?}");
-    assert!(times[0] < Duration::from_secs(2), "{times:?}");
     // Larger than its source, and beside it.
     for (snapshot, written) in taken {
         let restored = NewVolume {
@@ -148,18 +146,19 @@ fn a_btrfs_grows_online() {
     assert!(!line.contains("discard"), "{line}");
 }
 
-fn a_large_clone_is_made_at_once() {
+fn a_large_clone_takes_little() {
     let folder = Folder::new();
     let root = folder.path().join("pool");
     PoolFile { path: folder.path().join("pool.img"), size: Bytes(10 << 30) }.mount(&root).unwrap();
     let pool = Pool::open(&root, "100".parse::<Overcommit>().unwrap()).unwrap();
     let volumes = LocalVolumes::open(pool, world::tag(), unobserved(), None).unwrap();
     let source = volumes.create(&new("v", Bytes(300 << 30), Filesystem::Xfs)).unwrap();
-    let start = Instant::now();
+    let before = volumes.pool().unwrap().free;
     let clone = NewVolume { source: Some(Source::Volume(source.id)), ..new("clone", source.size, Filesystem::Xfs) };
     volumes.create(&clone).unwrap();
-    // Twice what is promised, because the machine may be busy.
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // A new UUID rewrites the log, which is all that takes time and room.
+    let taken = Bytes(before.0.saturating_sub(volumes.pool().unwrap().free.0));
+    assert!(taken < Bytes(192 * MIB), "{}", taken.human());
 }
 
 fn a_stuck_driver_takes_no_snapshot() {
@@ -312,26 +311,4 @@ fn a_pool_may_be_a_btrfs() {
         holds(&world.stage(&restored, &format!("{filesystem}-restored")).join("log"), written);
         writer.goes_on();
     }
-}
-
-fn a_volume_of_many_extents() {
-    const EXTENTS: u64 = 40_000;
-    const BLOCK: u64 = 4096;
-    let world = world::real();
-    let volume = volume(&world, "v", Filesystem::Xfs);
-    let file = File::create(world.stage(&volume, "staged").join("data")).unwrap();
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 2 * EXTENTS * BLOCK).unwrap();
-    for number in 0..EXTENTS {
-        file.write_all_at(&[1; 4096], 2 * number * BLOCK).unwrap();
-    }
-    file.sync_all().unwrap();
-    world.volumes.snapshot("s", &volume.id).unwrap();
-    let frozen = world.volumes.frozen_times()[0];
-    // What the kernel takes for a copy of the same image that shares nothing yet.
-    let copy = File::create(world.folder.path().join("pool/copy")).unwrap();
-    let image = File::open(image(&world, &volume.id)).unwrap();
-    let start = Instant::now();
-    rustix::fs::ioctl_ficlone(&copy, &image).unwrap();
-    let copied = start.elapsed();
-    assert!(frozen * 2 < copied, "frozen for {frozen:?}, and a copy takes {copied:?}");
 }
