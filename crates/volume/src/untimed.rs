@@ -3,7 +3,7 @@
 //! XFS notes the time of a write in the inode, which goes through the pool's journal, and a guest's flush then waits for
 //! that journal, although the guest has overwritten nothing but data. Nobody reads the time of an image: it is written
 //! to whenever its guest likes. XFS leaves the times alone for a file that was opened by its handle ("invisible I/O", see
-//! xfsctl(3)), and flushes are about a third quicker (`docs/performance.md`).
+//! xfsctl(3)), which helps fdatasync above all (`docs/performance.md`).
 
 use std::{
     ffi::{c_int, c_void},
