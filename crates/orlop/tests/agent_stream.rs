@@ -24,10 +24,11 @@ use orlop::{
     operator::{
         agents::{Agents, ReviewError, Reviewer, serve},
         identity::Identity,
-        measure::{ConnectedNodes, Measurement, Watches},
+        measure::{ConnectedNodes, Watches},
     },
 };
 use orlop_api::{Bytes, Count};
+use orlop_operator::Measurement;
 use orlop_planner::{Source, Usage, Watch};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};

@@ -64,14 +64,16 @@ fn go(root: &Path) -> Result<()> {
 }
 
 /// Runs all tests of the workspace. What they print is shown, and their results are counted.
-fn tests() -> Result<Tally> {
+fn tests() -> Result<(Tally, Vec<String>)> {
     let mut child = program::cargo()
         .args(["test", "--workspace", "--no-fail-fast"])
+        // The traces of panics that tests expect would bury everything else.
+        .env("RUST_BACKTRACE", "0")
         .env("CSI_SANITY", cache::bundle_link()?.join("bin/csi-sanity"))
         .stdout(Stdio::piped())
         .spawn()?;
-    let counted = Tally::of_output(child.stdout.take())?;
+    let (counted, failures) = Tally::of_output(child.stdout.take())?;
     let status = child.wait()?;
     ensure!(status.success() || counted.failed > 0, "cargo test failed, and no test did");
-    Ok(counted)
+    Ok((counted, failures))
 }

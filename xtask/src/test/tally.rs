@@ -8,6 +8,9 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+/// How much of what is said of failures is repeated at the end.
+const FAILURE_LINES_MAX: usize = 200;
+
 /// How many tests came out how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -31,12 +34,21 @@ impl Tally {
 
     /// Shows the output of test programs as it comes, and adds up the results in it. A program that began and did not
     /// come to a result, for it crashed or was killed, counts as one failure.
-    pub fn of_output(output: Option<impl Read>) -> Result<Self> {
+    ///
+    /// What the programs say of failures, from a line `failures:` to their result, is returned too: among thousands of
+    /// lines it would not be found.
+    pub fn of_output(output: Option<impl Read>) -> Result<(Self, Vec<String>)> {
         let mut tally = Self::default();
         let mut unfinished = 0_usize;
+        let mut failures = Vec::new();
+        let mut failing = false;
         for line in BufReader::new(output.context("the tests have no output")?).lines() {
             let line = line?;
             println!("{line}");
+            failing = (failing || line == "failures:") && !line.starts_with("test result: ");
+            if failing && !line.is_empty() && failures.len() < FAILURE_LINES_MAX {
+                failures.push(line.clone());
+            }
             if line.starts_with("running ") && (line.ends_with(" tests") || line.ends_with(" test")) {
                 unfinished += 1;
             } else if let Some(result) = Self::of_line(&line) {
@@ -45,7 +57,7 @@ impl Tally {
             }
         }
         tally.failed += unfinished;
-        Ok(tally)
+        Ok((tally, failures))
     }
 
     /// The counts of a line such as `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out`.
@@ -63,6 +75,7 @@ impl Tally {
 #[derive(Default)]
 pub struct Report {
     steps: Vec<(String, Tally, Duration)>,
+    failures: Vec<String>,
 }
 
 impl Report {
@@ -73,18 +86,21 @@ impl Report {
 
     /// Runs a check that needs what was prepared before; it is skipped where that failed.
     pub fn check_with<T>(&mut self, name: &str, needed: Option<&T>, check: impl FnOnce(&T) -> Result<()>) {
-        self.tests(name, needed, |needed| check(needed).map(|()| Tally::PASSED));
+        self.tests(name, needed, |needed| check(needed).map(|()| (Tally::PASSED, Vec::new())));
     }
 
-    /// Runs tests that need what was prepared before; they are skipped where that failed.
-    pub fn tests<T>(&mut self, name: &str, needed: Option<&T>, tests: impl FnOnce(&T) -> Result<Tally>) {
-        match needed {
-            Some(needed) => self.step(name, || (tests(needed), ())),
-            None => self.step(name, || {
+    /// Runs tests that need what was prepared before; they are skipped where that failed. Beside their count they tell
+    /// what they say of failures.
+    pub fn tests<T>(&mut self, name: &str, needed: Option<&T>, tests: impl FnOnce(&T) -> Result<(Tally, Vec<String>)>) {
+        let failures = self.step(name, || match needed.map(tests) {
+            Some(Ok((tally, failures))) => (Ok(tally), failures),
+            Some(Err(error)) => (Err(error), Vec::new()),
+            None => {
                 println!("skipped, for what it needs is not there");
-                (Ok(Tally::SKIPPED), ())
-            }),
-        }
+                (Ok(Tally::SKIPPED), Vec::new())
+            }
+        });
+        self.failures.extend(failures);
     }
 
     /// Prepares something for later steps, which is no test unless it fails.
@@ -101,16 +117,20 @@ impl Report {
         let (result, value) = step();
         let tally = result.unwrap_or_else(|error| {
             println!("failed: {error:#}");
+            self.failures.push(format!("{name}: {error:#}"));
             Tally::FAILED
         });
         self.steps.push((name.to_owned(), tally, begun.elapsed()));
         value
     }
 
-    /// Prints every step and, as the last line, the sum. Returns whether nothing failed.
+    /// Prints what failed, every step and, as the last line, the sum. Returns whether nothing failed.
     #[must_use]
     pub fn conclude(self) -> bool {
         let mut sum = Tally::default();
+        if !self.failures.is_empty() {
+            println!("\n=== what failed\n{}", self.failures.join("\n"));
+        }
         println!("\n{:>7}  {:>7} {:>7} {:>7}  step", "seconds", "passed", "failed", "skipped");
         for (name, tally, time) in &self.steps {
             let seconds = time.as_secs();
@@ -136,17 +156,24 @@ test a ... ok
 test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.12s
 
 running 7 tests
+
+failures:
+
+---- b ----
+it is broken
+
 test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.12s
 the test result: ok. 7 passed
 ";
-        let tally = Tally::of_output(Some(output.as_bytes())).unwrap();
+        let (tally, failures) = Tally::of_output(Some(output.as_bytes())).unwrap();
         assert_eq!(tally, Tally { passed: 5, failed: 4, skipped: 1 });
+        assert_eq!(failures, ["failures:", "---- b ----", "it is broken"]);
     }
 
     #[test]
     fn a_test_program_that_is_killed_is_a_failure() {
         let output = "running 2 tests\ntest a ... ok\nrunning 1 test\ntest result: ok. 1 passed; 0 failed; 0 ignored\n";
-        let tally = Tally::of_output(Some(output.as_bytes())).unwrap();
+        let (tally, _) = Tally::of_output(Some(output.as_bytes())).unwrap();
         assert_eq!(tally, Tally { passed: 1, failed: 1, skipped: 0 });
     }
 

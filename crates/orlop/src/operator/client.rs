@@ -8,7 +8,7 @@ use kube::{
 };
 use tower::{BoxError, Layer, Service};
 
-use super::metrics::Metrics;
+use orlop_operator::Metrics;
 
 /// A connection that cannot be made within this time is tried again. The library waits half a minute, in which a
 /// volume can fill.

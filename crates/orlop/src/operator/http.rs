@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, time::Instant};
 
-use super::metrics::Metrics;
+use orlop_operator::Metrics;
 
 /// The event loop turns at least every few seconds; when it has not for this long it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);

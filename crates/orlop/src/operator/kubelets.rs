@@ -10,6 +10,7 @@ use std::{
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
+use orlop_operator::{Backoff, Measurement};
 use orlop_planner::{
     ClaimId, Source, Usage,
     forecast::{self, FillHistory},
@@ -22,10 +23,7 @@ use tokio::{
 pub use summary::{ApiServer, Summaries, SummaryError};
 
 use self::summary::Measured;
-use super::{
-    backoff::Backoff,
-    measure::{Measurement, Measurements},
-};
+use super::measure::Measurements;
 use crate::spread::spread;
 
 /// How many kubelets are asked at the same time.

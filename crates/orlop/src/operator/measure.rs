@@ -1,47 +1,10 @@
-//! What the sources of measurements (agents, kubelets) hand to the observer, and what the operator asks of them.
+//! The channels between the event loop and the sources of measurements (agents, kubelets).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use orlop_planner::{ClaimId, Usage, Watch};
+use orlop_operator::Measurement;
+use orlop_planner::Watch;
 use tokio::sync::{mpsc, watch};
-
-/// News of volumes, in the order in which they came.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Measurement {
-    /// A volume was measured on a node.
-    Sampled {
-        /// The node.
-        node: String,
-        /// The PersistentVolume's name.
-        volume: String,
-        /// What was measured.
-        usage: Usage,
-    },
-    /// The volume of a claim was measured, by a source that does not know the volume's name.
-    SampledClaim {
-        /// The node.
-        node: String,
-        /// The claim.
-        claim: ClaimId,
-        /// What was measured.
-        usage: Usage,
-    },
-    /// Every volume of the node that its agent last sampled still is as it was, but for less than was asked for.
-    Confirmed {
-        /// The node.
-        node: String,
-        /// By the node's clock.
-        at: Timestamp,
-    },
-    /// The volume is no longer mounted on the node.
-    Gone {
-        /// The node.
-        node: String,
-        /// The PersistentVolume's name.
-        volume: String,
-    },
-}
 
 /// Where sources put what they measure. Bounded: a source waits when the observer is behind.
 pub type Measurements = mpsc::Sender<Vec<Measurement>>;

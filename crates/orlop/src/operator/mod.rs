@@ -1,13 +1,12 @@
 //! The operator: observes by shared caches, plans, and applies the plan with preconditions.
 //!
-//! [`watch`](self::watch), and the sources of [`measure`]ments, say what there is; [`observe`] keeps it; the
-//! [`engine`](self::engine) has it decided by the planner and hands the result to [`act`](self::act) (changes to
-//! claims and pods), to `status` and to `events`. Beside it, [`local`](self::local) looks after the local driver. Several operators may run; the one that holds the [`lease`] acts.
+//! What it knows and how it decides is in `orlop_operator`, which does no I/O; here it is given eyes and hands.
+//! [`watch`](self::watch), and the sources of [`measure`]ments, say what there is; the [`engine`](self::engine) has it
+//! decided and hands the result to [`act`](self::act) (requests) and to `events`. Beside it, [`local`](self::local) looks
+//! after the local driver. Several operators may run; the one that holds the [`lease`] acts.
 
 mod act;
-mod agenda;
 pub mod agents;
-mod backoff;
 mod client;
 mod engine;
 mod events;
@@ -17,19 +16,18 @@ pub mod kubelets;
 mod lease;
 mod local;
 pub mod measure;
-pub mod metrics;
-pub mod observe;
-mod pace;
 mod router;
-mod setbacks;
 mod sources;
-mod status;
 mod watch;
 
 use std::{io, net::SocketAddr, time::Duration};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use orlop_operator::{
+    Metrics,
+    lease::{Candidate, Deposed},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch as latest},
@@ -41,13 +39,10 @@ use self::{
     act::Executor,
     engine::{Engine, Inputs, Outputs},
     http::Health,
-    lease::Candidate,
     measure::Watches,
-    metrics::Metrics,
     sources::Connections,
-    status::Statuses,
 };
-pub use self::{lease::Deposed, local::LocalConfig, sources::SourcesConfig};
+pub use self::{local::LocalConfig, sources::SourcesConfig};
 
 /// How many observations wait for the engine at most.
 const OBSERVATIONS_MAX: usize = 1024;
@@ -141,8 +136,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let engine = Engine::new(
         leadership.clone(),
         Outputs {
-            executor: Executor::new(client.clone(), leadership.clone()),
-            statuses: Statuses::new(client, leadership),
+            executor: Executor::new(client, leadership),
             notices,
             watches,
             nodes,

@@ -10,7 +10,9 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::operator::measure::{ConnectedNodes, Measurement, Measurements};
+use orlop_operator::Measurement;
+
+use crate::operator::measure::{ConnectedNodes, Measurements};
 
 /// How many volumes one node may report: far more than can be mounted on one.
 const VOLUMES_MAX: usize = 10_000;

@@ -7,6 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Count};
+use orlop_operator::Measurement;
 use orlop_planner::{Capacity, Source, Usage, Watch};
 use tokio::{
     sync::{mpsc, watch},
@@ -16,7 +17,7 @@ use tonic::{Status, Streaming};
 
 use super::{clock::NodeClock, nodes::Presence};
 use crate::{
-    operator::measure::{Measurement, Measurements},
+    operator::measure::Measurements,
     rpc::agent_v1::{self, FromAgent, FromOperator, Sample, Samples, Watches, from_agent::Message},
     spread::spread,
 };

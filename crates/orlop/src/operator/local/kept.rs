@@ -13,7 +13,7 @@ use kube::{
 use tokio::{sync::watch, task::JoinSet};
 use tracing::{debug, warn};
 
-use crate::operator::{backoff::Backoff, metrics::Metrics};
+use orlop_operator::{Backoff, Metrics};
 
 /// How long to wait after failures of a watch. A kind whose definition is not installed is asked for as often.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30) };

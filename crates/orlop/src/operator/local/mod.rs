@@ -26,7 +26,9 @@ use self::{
     kept::{Kept, Kind, News},
     objects::VolumeObject,
 };
-use super::{events::Notices, lease::Leadership, metrics::Metrics};
+use orlop_operator::Metrics;
+
+use super::{events::Notices, lease::Leadership};
 
 /// How the local driver is looked after.
 #[derive(Debug, Clone, Copy)]

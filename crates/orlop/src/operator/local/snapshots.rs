@@ -22,7 +22,9 @@ use super::{
     kept::{Kept, Kind, News},
     objects::{GroupContent, MANAGED_BY, SnapshotContent, group_classes, group_contents, snapshot_contents},
 };
-use crate::operator::{act::Failure, events};
+use orlop_operator::{Failure, notice};
+
+use crate::operator::act::failure;
 
 /// For how long a node has a class that others wait for too. A group takes less than a second.
 const TURN_SECONDS: i64 = 5;
@@ -122,7 +124,7 @@ impl Labeller {
         let api: Api<DynamicObject> = Api::all_with(self.means.client.clone(), kind);
         let patch = Patch::Merge(json!({ "metadata": { "labels": { MANAGED_BY: node } } }));
         let labelled = api.patch_metadata(name, &PatchParams::default(), &patch).await;
-        match labelled.map_err(|error| Failure::from(&error)) {
+        match labelled.map_err(|error| failure(&error)) {
             Ok(_) => {
                 info!(kind = kind.kind, object = name, node, "handed to the node's snapshotter");
                 true
@@ -153,7 +155,7 @@ impl Labeller {
             .map(|tag| nodes.get(tag).cloned().unwrap_or_else(|| "a node that is gone".to_owned()))
             .collect();
         let (namespace, uid) = (NamespaceName(namespace.as_str().into()), Uid(uid.as_str().into()));
-        self.means.notices.send(events::spans_nodes(namespace, name, uid, &names));
+        self.means.notices.send(notice::spans_nodes(namespace, name, uid, &names));
     }
 }
 

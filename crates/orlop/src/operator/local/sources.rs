@@ -20,7 +20,9 @@ use super::{
     kept::{Kept, Kind, News},
     objects::{ClaimObject, DataSource, Snapshot, SnapshotContent, snapshot_contents, snapshots},
 };
-use crate::operator::{act::Failure, backoff::Backoff};
+use orlop_operator::{Backoff, Failure};
+
+use crate::operator::act::failure;
 
 /// By this annotation a claim's volume is made on the node of that name (`k8s.io/component-helpers/storage/volume`).
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -156,7 +158,7 @@ impl Leader {
         let metadata = json!({ "uid": claim.uid(), "annotations": { SELECTED_NODE: node } });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         let name = claim.name_any();
-        match api.patch_metadata(&name, &PatchParams::default(), &patch).await.map_err(|error| Failure::from(&error)) {
+        match api.patch_metadata(&name, &PatchParams::default(), &patch).await.map_err(|error| failure(&error)) {
             Ok(_) => info!(claim = name, namespace, node, "sent to the node that has what it starts with"),
             Err(Failure::Overtaken) => {}
             Err(failure) => warn!(claim = name, namespace, node, ?failure, "a claim cannot be sent to its node"),

@@ -19,7 +19,9 @@ use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
 use super::{LocalConfig, Means, Nodes, World, objects::VolumeObject};
-use crate::operator::{act::Failure, events};
+use orlop_operator::{Failure, notice};
+
+use crate::operator::act::failure;
 
 /// Nothing here is urgent, and a node that goes takes many volumes with it: changes are gathered for so long.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -91,7 +93,7 @@ impl Keeper {
             Some((id, Uid(claim.uid?.into())))
         });
         let node = volume.node().unwrap_or("of an unknown name");
-        for notice in events::lost((&volume.name_any(), &Uid(uid.into())), claim, node, since) {
+        for notice in notice::lost((&volume.name_any(), &Uid(uid.into())), claim, node, since) {
             self.means.notices.send(notice);
         }
     }
@@ -113,7 +115,7 @@ impl Keeper {
             }
             Step::CleanUp => clean_up(client, volume).await,
         };
-        match done.as_ref().map_err(Failure::from) {
+        match done.as_ref().map_err(failure) {
             // It is no longer what it was: the watch tells what it is.
             Ok(()) | Err(Failure::Overtaken) => Ok(()),
             Err(failure) => Err(failure),

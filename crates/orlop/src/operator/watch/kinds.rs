@@ -9,13 +9,11 @@ use k8s_openapi::{
 };
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StoragePolicy};
-use orlop_planner::{ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
-
-use super::{
-    convert::{self, Unreadable},
-    objects::PodObject,
+use orlop_operator::{
+    objects::{self, PodObject, Unreadable},
+    observe::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
 };
-use crate::operator::observe::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts};
+use orlop_planner::{ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
 const PODS_IN_USE: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
@@ -36,8 +34,8 @@ pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId,
     Kind {
         name: "persistentvolumeclaims",
         fields: None,
-        key: convert::claim_id,
-        facts: |object| convert::claim(object.0?).map(Some),
+        key: objects::claim_id,
+        facts: |object| objects::claim(object.0?).map(Some),
         observation: Observation::Claim,
     }
 }
@@ -46,8 +44,8 @@ pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, String, Volu
     Kind {
         name: "persistentvolumes",
         fields: None,
-        key: convert::name,
-        facts: |object| convert::volume(object.0?).map(Some),
+        key: objects::name,
+        facts: |object| objects::volume(object.0?).map(Some),
         observation: Observation::Volume,
     }
 }
@@ -56,8 +54,8 @@ pub(super) fn pods() -> Kind<DeserializeGuard<PodObject>, PodId, PodFacts> {
     Kind {
         name: "pods",
         fields: Some(PODS_IN_USE),
-        key: convert::pod_id,
-        facts: |object| Ok(convert::pod(&object.0?)),
+        key: objects::pod_id,
+        facts: |object| Ok(objects::pod(&object.0?)),
         observation: Observation::Pod,
     }
 }
@@ -66,22 +64,22 @@ pub(super) fn namespaces() -> Kind<PartialObjectMeta<Namespace>, NamespaceName, 
     Kind {
         name: "namespaces",
         fields: None,
-        key: convert::namespace_name,
+        key: objects::namespace_name,
         facts: |object| Ok(Some(object.metadata.labels.unwrap_or_default().into())),
         observation: Observation::Namespace,
     }
 }
 
 pub(super) fn nodes() -> Kind<PartialObjectMeta<Node>, String, ()> {
-    Kind { name: "nodes", fields: None, key: convert::name, facts: |_| Ok(Some(())), observation: Observation::Node }
+    Kind { name: "nodes", fields: None, key: objects::name, facts: |_| Ok(Some(())), observation: Observation::Node }
 }
 
 pub(super) fn classes() -> Kind<DeserializeGuard<StorageClass>, String, Class> {
     Kind {
         name: "storageclasses",
         fields: None,
-        key: convert::name,
-        facts: |object| Ok(Some(convert::class(object.0?))),
+        key: objects::name,
+        facts: |object| Ok(Some(objects::class(object.0?))),
         observation: Observation::Class,
     }
 }
@@ -90,8 +88,8 @@ pub(super) fn policies() -> Kind<DeserializeGuard<StoragePolicy>, PolicyId, Poli
     Kind {
         name: "storagepolicies",
         fields: None,
-        key: convert::policy_id,
-        facts: |object| Ok(Some(convert::policy(object.0))),
+        key: objects::policy_id,
+        facts: |object| Ok(Some(objects::policy(object.0))),
         observation: Observation::Policy,
     }
 }
@@ -100,8 +98,8 @@ pub(super) fn cluster_policies() -> Kind<DeserializeGuard<ClusterStoragePolicy>,
     Kind {
         name: "clusterstoragepolicies",
         fields: None,
-        key: convert::cluster_policy_id,
-        facts: |object| Ok(Some(convert::cluster_policy(object.0))),
+        key: objects::cluster_policy_id,
+        facts: |object| Ok(Some(objects::cluster_policy(object.0))),
         observation: Observation::ClusterPolicy,
     }
 }
@@ -110,7 +108,7 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
     Kind {
         name: "driverprofiles",
         fields: None,
-        key: convert::name,
+        key: objects::name,
         facts: |object| Ok(Some(object.0?.spec)),
         observation: Observation::Driver,
     }

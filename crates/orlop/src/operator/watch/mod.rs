@@ -2,11 +2,7 @@
 //! the little that is kept of it, and goes on after any failure. An object that cannot be read is reported and
 //! concerns nobody else.
 
-mod convert;
 mod kinds;
-mod objects;
-#[cfg(test)]
-mod tests;
 
 use std::{fmt::Debug, pin::pin, time::Duration};
 
@@ -15,20 +11,15 @@ use kube::{
     Api, Client, Resource,
     runtime::watcher::{self, Event, watcher},
 };
+use orlop_operator::{
+    Backoff, Metrics,
+    observe::{Change, Observation},
+};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, warn};
 
 use self::kinds::Kind;
-pub(super) use self::{
-    convert::{claim, cluster_policy, pod, policy},
-    objects::PodObject,
-};
-use super::{
-    backoff::Backoff,
-    metrics::Metrics,
-    observe::{Change, Observation},
-};
 
 /// The API server ends a watch after this long. A connection that has died without a word is noticed five seconds
 /// later, and until then its kind of object is not observed: so much shorter than the library's five minutes.

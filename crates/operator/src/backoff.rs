@@ -4,14 +4,16 @@ use std::time::Duration;
 
 /// Waits that double from `first` up to `longest`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Backoff {
-    pub(super) first: Duration,
-    pub(super) longest: Duration,
+pub struct Backoff {
+    /// The first wait.
+    pub first: Duration,
+    /// The longest.
+    pub longest: Duration,
 }
 
 impl Backoff {
     /// The wait after one failure more than `failures`.
-    pub(super) fn after(self, failures: u32) -> Duration {
+    pub fn after(self, failures: u32) -> Duration {
         self.first.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(self.longest)
     }
 }

@@ -11,7 +11,7 @@ use orlop_planner::ClaimId;
 
 /// The claims by the time at which each is due. A claim is in it once.
 #[derive(Debug, Default)]
-pub(super) struct Agenda {
+pub(crate) struct Agenda {
     queue: BinaryHeap<Reverse<(Timestamp, ClaimId)>>,
     /// What counts: an entry of the queue that says another time is a leftover.
     due_at: HashMap<ClaimId, Timestamp>,
@@ -20,7 +20,7 @@ pub(super) struct Agenda {
 impl Agenda {
     /// Has the claim decided at this time at the latest. An earlier time that is already set stays: to decide once
     /// too often is cheap, and a queue of superseded times is not.
-    pub(super) fn schedule(&mut self, claim: &ClaimId, at: Timestamp) {
+    pub(crate) fn schedule(&mut self, claim: &ClaimId, at: Timestamp) {
         match self.due_at.entry(claim.clone()) {
             Entry::Occupied(known) if *known.get() <= at => return,
             Entry::Occupied(mut known) => {
@@ -34,17 +34,17 @@ impl Agenda {
     }
 
     /// The claim is no more.
-    pub(super) fn forget(&mut self, claim: &ClaimId) {
+    pub(crate) fn forget(&mut self, claim: &ClaimId) {
         self.due_at.remove(claim);
     }
 
     /// When the next claim is due.
-    pub(super) fn next(&self) -> Option<Timestamp> {
+    pub(crate) fn next(&self) -> Option<Timestamp> {
         self.queue.peek().map(|Reverse((at, _))| *at)
     }
 
     /// The claims that are due.
-    pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<ClaimId> {
+    pub(crate) fn take_due(&mut self, now: Timestamp) -> Vec<ClaimId> {
         let mut due = Vec::new();
         while self.next().is_some_and(|at| at <= now) {
             let Some(Reverse((at, claim))) = self.queue.pop() else { break };

@@ -130,12 +130,12 @@ impl Metrics {
         out
     }
 
-    pub(super) fn leads(&self, leads: bool) {
+    pub(crate) fn leads(&self, leads: bool) {
         self.0.leader.set(leads.into());
     }
 
     /// A claim is counted under another reason than before.
-    pub(super) fn claim_moved(&self, from: Option<Reason>, to: Option<Reason>) {
+    pub(crate) fn claim_moved(&self, from: Option<Reason>, to: Option<Reason>) {
         let count = |reason: Reason| self.0.claims.get_or_create_owned(&ReasonLabel { reason: reason.to_string() });
         if from != to {
             from.map(|reason| count(reason).dec());
@@ -143,42 +143,46 @@ impl Metrics {
         }
     }
 
-    pub(super) fn planned(&self, claims: usize, took: Duration) {
+    /// So many claims were decided about in one pass.
+    pub fn planned(&self, claims: usize, took: Duration) {
         self.0.decisions.inc_by(claims as u64);
         self.0.planning.observe(took.as_secs_f64());
     }
 
-    pub(super) fn growth_requested(&self) {
+    pub(crate) fn growth_requested(&self) {
         self.0.growths.inc();
     }
 
-    pub(super) fn growth_usable(&self, record: &GrowthRecord) {
+    pub(crate) fn growth_usable(&self, record: &GrowthRecord) {
         if let Some(usable) = record.usable {
             self.0.growth_durations.observe(usable.duration_since(record.crossed).as_secs_f64());
         }
     }
 
-    pub(super) fn action_failed(&self, outcome: &'static str) {
+    pub(crate) fn action_failed(&self, outcome: &'static str) {
         self.0.actions_failed.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
-    pub(super) fn invariant_violated(&self) {
+    pub(crate) fn invariant_violated(&self) {
         self.0.violations.inc();
     }
 
-    pub(super) fn watch_failed(&self, kind: &'static str) {
+    /// A watch failed, and begins again.
+    pub fn watch_failed(&self, kind: &'static str) {
         self.0.watch_failures.get_or_create(&KindLabel { kind }).inc();
     }
 
-    pub(super) fn object_unreadable(&self, kind: &'static str) {
+    /// An object was read that could not be understood.
+    pub fn object_unreadable(&self, kind: &'static str) {
         self.0.unreadable.get_or_create(&KindLabel { kind }).inc();
     }
 
-    pub(super) fn event_dropped(&self) {
+    /// An Event could not be sent.
+    pub fn event_dropped(&self) {
         self.0.events_dropped.inc();
     }
 
-    pub(super) fn sampled(&self, source: Source, at: Timestamp) {
+    pub(crate) fn sampled(&self, source: Source, at: Timestamp) {
         let label = SourceLabel {
             source: match source {
                 Source::Agent => "agent",
@@ -189,11 +193,13 @@ impl Metrics {
         self.0.sampled_at.get_or_create(&label).set(at.as_second());
     }
 
-    pub(super) fn local_volumes_lost(&self, count: usize) {
+    /// So many volumes of the local driver are on nodes that are gone.
+    pub fn local_volumes_lost(&self, count: usize) {
         self.0.local_lost.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn requested(&self, verb: &http::Method, code: Option<http::StatusCode>) {
+    /// The API server was asked; the code of its answer, where there was one.
+    pub fn requested(&self, verb: &http::Method, code: Option<http::StatusCode>) {
         let labels =
             RequestLabels { verb: verb.as_str().to_owned(), code: code.map_or(0, |code| code.as_u16().into()) };
         self.0.requests.get_or_create(&labels).inc();

@@ -1,105 +1,19 @@
-//! The statuses of policies: how they are written, and what that of a policy says that cannot be read.
-
-use std::time::Duration;
+//! The statuses of policies: when one is worth writing, and what that of a policy says that cannot be read.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-    core::DeserializeGuard,
-};
-use orlop_api::{
-    ClusterStoragePolicy, PolicyStatus, StoragePolicy,
-    names::{FIELD_MANAGER, condition},
-};
-use orlop_planner::{PolicyId, PolicyKind, Uid};
+use orlop_api::{PolicyStatus, names::condition};
 use serde_json::json;
-use tokio::{task::JoinSet, time::timeout};
 
-use super::{
-    act::Failure,
-    lease::Leadership,
-    observe::{Change, KnownPolicy, Observation},
-    watch,
-};
-
-/// A status whose writing has not been answered by then is written again.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-
-/// Writes statuses.
-pub(super) struct Statuses {
-    client: Client,
-    leadership: Leadership,
-    under_way: JoinSet<Written>,
-}
-
-/// What has become of writing a status.
-#[derive(Debug)]
-pub(super) struct Written {
-    pub(super) policy: PolicyId,
-    /// The policy as it is since, or why it could not be written.
-    pub(super) result: Result<Observation, Failure>,
-}
-
-impl Statuses {
-    pub(super) fn new(client: Client, leadership: Leadership) -> Self {
-        Self { client, leadership, under_way: JoinSet::new() }
-    }
-
-    /// Begins to write a status.
-    pub(super) fn write(&mut self, policy: PolicyId, uid: &Uid, status: &PolicyStatus) {
-        // A UID cannot be changed, so another policy of the same name refuses this status.
-        let patch = json!({ "metadata": { "uid": &*uid.0 }, "status": status });
-        let (client, leadership) = (self.client.clone(), self.leadership.clone());
-        self.under_way.spawn(async move {
-            let result = if leadership.is_held() {
-                match timeout(REQUEST_DEADLINE, send(&client, &policy, patch)).await {
-                    Ok(result) => result.map_err(|error| Failure::from(&error)),
-                    Err(_) => Err(Failure::no_answer(REQUEST_DEADLINE)),
-                }
-            } else {
-                Err(Failure::not_leading())
-            };
-            Written { policy, result }
-        });
-    }
-
-    /// Waits until some status has been written or could not be; forever where none is under way.
-    pub(super) async fn written(&mut self) -> Written {
-        match self.under_way.join_next().await {
-            Some(Ok(written)) => written,
-            Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-            None => std::future::pending().await,
-        }
-    }
-}
-
-async fn send(client: &Client, policy: &PolicyId, patch: serde_json::Value) -> Result<Observation, kube::Error> {
-    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let patch = Patch::Merge(patch);
-    let id = policy.clone();
-    match &policy.kind {
-        PolicyKind::Namespaced(namespace) => {
-            let api = Api::<DeserializeGuard<StoragePolicy>>::namespaced(client.clone(), &namespace.0);
-            let object = api.patch_status(&policy.name, &parameters, &patch).await?;
-            Ok(Observation::Policy(Change::Is(id, watch::policy(object.0))))
-        }
-        PolicyKind::Cluster => {
-            let api = Api::<DeserializeGuard<ClusterStoragePolicy>>::all(client.clone());
-            let object = api.patch_status(&policy.name, &parameters, &patch).await?;
-            Ok(Observation::ClusterPolicy(Change::Is(id, watch::cluster_policy(object.0))))
-        }
-    }
-}
+use crate::observe::KnownPolicy;
 
 /// Would writing the status change what is there? Compared as it is written: a time is written in whole seconds.
-pub(super) fn is_news(before: Option<&PolicyStatus>, after: &PolicyStatus) -> bool {
+pub(crate) fn is_news(before: Option<&PolicyStatus>, after: &PolicyStatus) -> bool {
     before.is_none_or(|before| json!(before) != json!(after))
 }
 
 /// What the status of a policy says that cannot be read, and so governs nothing.
-pub(super) fn of_invalid(known: &KnownPolicy, why: &str, now: Timestamp) -> PolicyStatus {
+pub(crate) fn of_invalid(known: &KnownPolicy, why: &str, now: Timestamp) -> PolicyStatus {
     let previous = known.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let condition = |kind: &str, status: &str| {
         let unchanged = previous.iter().find(|it| it.type_ == kind && it.status == status);
@@ -123,7 +37,7 @@ pub(super) fn of_invalid(known: &KnownPolicy, why: &str, now: Timestamp) -> Poli
 const INVALID: &str = "Invalid";
 
 /// The condition that the policy is not in force, where the status has it and the one before had not.
-pub(super) fn newly_not_ready<'a>(before: Option<&PolicyStatus>, after: &'a PolicyStatus) -> Option<&'a Condition> {
+pub(crate) fn newly_not_ready<'a>(before: Option<&PolicyStatus>, after: &'a PolicyStatus) -> Option<&'a Condition> {
     let not_ready = |status: &'a PolicyStatus| {
         status.conditions.iter().find(|it| it.type_ == condition::READY && it.status == "False")
     };
@@ -134,6 +48,8 @@ pub(super) fn newly_not_ready<'a>(before: Option<&PolicyStatus>, after: &'a Poli
 
 #[cfg(test)]
 mod tests {
+    use orlop_planner::Uid;
+
     use super::*;
 
     fn at(second: i64) -> Timestamp {

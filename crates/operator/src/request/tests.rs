@@ -1,14 +1,11 @@
 use jiff::Timestamp;
-use kube::{api::Patch, core::Status};
+use kube::core::{Status, params::Patch};
 use orlop_api::{Bytes, names::Reason};
 use orlop_planner::{Action, ClaimId, GrowthRecord, NamespaceName, PodId, Uid};
 use serde_json::{Value, json};
 
-use super::{
-    Failure,
-    patch::{Target, request},
-};
-use crate::operator::observe::Spelling;
+use super::{Target, request};
+use crate::{failure::Failure, observe::Spelling};
 
 const RECORD: &str = r#"{"from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree"}"#;
 const USABLE: &str = r#"{"from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree","usable":"1970-01-01T00:00:12Z"}"#;
@@ -104,7 +101,7 @@ fn a_claim_that_is_no_longer_known_is_not_written() {
 }
 
 fn failure(status: Value) -> Failure {
-    Failure::from(&kube::Error::Api(Box::new(serde_json::from_value::<Status>(status).unwrap())))
+    Failure::from(&serde_json::from_value::<Status>(status).unwrap())
 }
 
 /// The answers are those of Kubernetes 1.36.

@@ -6,7 +6,7 @@ use kube::core::Status;
 
 /// A request that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub enum Failure {
     /// The object is no longer what was planned for: decide again from what it is now.
     Overtaken,
     /// The API server does not allow it: a quota, an admission webhook, missing rights. The text is its own. Asking
@@ -19,17 +19,17 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// Nothing was asked for, because this operator may not act now.
-    pub(crate) fn not_leading() -> Self {
+    pub fn not_leading() -> Self {
         Self::Unanswered("this operator does not hold the lease now".to_owned())
     }
 
     /// The deadline has passed.
-    pub(crate) fn no_answer(within: Duration) -> Self {
+    pub fn no_answer(within: Duration) -> Self {
         Self::Unanswered(format!("no answer within {within:?}"))
     }
 
     /// The reason as a label of a metric.
-    pub(crate) const fn label(&self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Overtaken => "overtaken",
             Self::Refused(_) => "refused",
@@ -38,21 +38,14 @@ impl Failure {
     }
 }
 
-impl From<&kube::Error> for Failure {
-    fn from(error: &kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => of_status(status),
-            other => Self::Unanswered(other.to_string()),
+impl From<&Status> for Failure {
+    fn from(status: &Status) -> Self {
+        match status.code {
+            404 | 409 => Self::Overtaken,
+            422 if is_failed_precondition(status) => Self::Overtaken,
+            429 | 500.. => Self::Unanswered(status.message.clone()),
+            _ => Self::Refused(status.message.clone()),
         }
-    }
-}
-
-fn of_status(status: &Status) -> Failure {
-    match status.code {
-        404 | 409 => Failure::Overtaken,
-        422 if is_failed_precondition(status) => Failure::Overtaken,
-        429 | 500.. => Failure::Unanswered(status.message.clone()),
-        _ => Failure::Refused(status.message.clone()),
     }
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use orlop_api::names::Reason;
 use orlop_planner::{Action, ClaimId, Outcome, Plan, Report};
 
-use super::{act::Failure, backoff::Backoff};
+use super::{backoff::Backoff, failure::Failure};
 
 /// After an action that the API server refused: a quota or a webhook changes its mind when somebody changes it.
 const REFUSED: Backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_mins(5) };
@@ -23,7 +23,7 @@ const UNKNOWN: Backoff = Backoff { first: Duration::from_millis(200), longest: D
 /// The claims with setbacks. Those of one kind of action do not hold up another: that a pod may not be touched must not
 /// keep a claim from growing.
 #[derive(Debug, Default)]
-pub(super) struct Setbacks(HashMap<ClaimId, HashMap<Kind, Setback>>);
+pub(crate) struct Setbacks(HashMap<ClaimId, HashMap<Kind, Setback>>);
 
 type Kind = Discriminant<Action>;
 
@@ -38,7 +38,7 @@ struct Setback {
 
 impl Setbacks {
     /// An action for the claim has failed.
-    pub(super) fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure, now: Timestamp) {
+    pub(crate) fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure, now: Timestamp) {
         let setbacks = self.0.entry(claim.clone()).or_default();
         let failures = setbacks.get(&discriminant(action)).map_or(0, |setback| setback.failures);
         let (wait, refusal) = match failure {
@@ -50,7 +50,7 @@ impl Setbacks {
     }
 
     /// The action was carried out.
-    pub(super) fn clear(&mut self, claim: &ClaimId, action: &Action) {
+    pub(crate) fn clear(&mut self, claim: &ClaimId, action: &Action) {
         if let Some(setbacks) = self.0.get_mut(claim) {
             setbacks.remove(&discriminant(action));
             if setbacks.is_empty() {
@@ -60,13 +60,13 @@ impl Setbacks {
     }
 
     /// The claim is no more.
-    pub(super) fn forget(&mut self, claim: &ClaimId) {
+    pub(crate) fn forget(&mut self, claim: &ClaimId) {
         self.0.remove(claim);
     }
 
     /// Takes out of the plan what is not to be tried now. Where the API server has refused a growth, the report says
     /// so until it allows it, also while it is tried again.
-    pub(super) fn hold_back(&self, plan: &mut Plan, report: &mut Report, now: Timestamp) {
+    pub(crate) fn hold_back(&self, plan: &mut Plan, report: &mut Report, now: Timestamp) {
         if self.0.is_empty() {
             return;
         }

@@ -3,11 +3,8 @@ use orlop_api::{Bytes, StoragePolicy};
 use orlop_planner::{Requirement, Resize, Selector};
 use serde_json::{Value, json};
 
-use super::{
-    convert::{Unreadable, claim, pod, policy, volume},
-    objects::PodObject,
-};
-use crate::operator::observe::{ClaimFacts, PolicyFacts, Spelling};
+use super::{PodObject, Unreadable, claim, pod, policy, volume};
+use crate::observe::{ClaimFacts, PolicyFacts, Spelling};
 
 fn claim_with(patch: Value) -> Result<ClaimFacts, Unreadable> {
     let mut object = json!({

@@ -2,11 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use orlop_planner::PolicyId;
-use tokio::time::Instant;
 
 use super::backoff::Backoff;
 
@@ -16,7 +15,7 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_secs(2), longest: Durat
 
 /// The policies to look at, and when.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     due: BTreeMap<PolicyId, Instant>,
     writing: BTreeSet<PolicyId>,
     last: HashMap<PolicyId, Last>,
@@ -30,18 +29,18 @@ struct Last {
 
 impl Pace {
     /// Has the policy looked at as soon as may be.
-    pub(super) fn mark(&mut self, policy: PolicyId, now: Instant) {
+    pub(crate) fn mark(&mut self, policy: PolicyId, now: Instant) {
         let not_before = self.last.get(&policy).and_then(|last| last.not_before);
         self.due.entry(policy).or_insert(not_before.map_or(now, |at| at.max(now)));
     }
 
     /// When the next policy is due; one that is being written is not.
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next(&self) -> Option<Instant> {
         self.due.iter().filter(|(policy, _)| !self.writing.contains(policy)).map(|(_, at)| *at).min()
     }
 
     /// The policies that are due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Vec<PolicyId> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<PolicyId> {
         let writing = &self.writing;
         self.due
             .extract_if(.., |policy, at| *at <= now && !writing.contains(policy))
@@ -50,12 +49,12 @@ impl Pace {
     }
 
     /// The policy's status is being written.
-    pub(super) fn begin(&mut self, policy: PolicyId) {
+    pub(crate) fn begin(&mut self, policy: PolicyId) {
         self.writing.insert(policy);
     }
 
     /// The policy's status has been written, or could not be: then it is looked at again by itself.
-    pub(super) fn end(&mut self, policy: &PolicyId, written: bool, now: Instant) {
+    pub(crate) fn end(&mut self, policy: &PolicyId, written: bool, now: Instant) {
         self.writing.remove(policy);
         let last = self.last.entry(policy.clone()).or_default();
         if written {
@@ -72,7 +71,7 @@ impl Pace {
     }
 
     /// The policy is no more.
-    pub(super) fn forget(&mut self, policy: &PolicyId) {
+    pub(crate) fn forget(&mut self, policy: &PolicyId) {
         self.due.remove(policy);
         self.last.remove(policy);
     }

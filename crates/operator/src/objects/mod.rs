@@ -1,6 +1,10 @@
 //! From the API server's objects to what the observer keeps of them. An object that cannot be read is an error that
 //! names the field; it concerns that object alone.
 
+mod pod;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -22,13 +26,13 @@ use orlop_planner::{
     ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
 };
 
-use super::objects::PodObject;
-use crate::operator::observe::{ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+pub use self::pod::PodObject;
+use crate::observe::{ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
 /// Why an object cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Unreadable(pub(crate) String);
+pub struct Unreadable(pub String);
 
 impl From<InvalidObject> for Unreadable {
     fn from(invalid: InvalidObject) -> Self {
@@ -36,7 +40,8 @@ impl From<InvalidObject> for Unreadable {
     }
 }
 
-pub(super) fn name(meta: &ObjectMeta) -> String {
+/// The object's name.
+pub fn name(meta: &ObjectMeta) -> String {
     meta.name.clone().unwrap_or_default()
 }
 
@@ -44,23 +49,28 @@ fn namespace(meta: &ObjectMeta) -> NamespaceName {
     NamespaceName(meta.namespace.as_deref().unwrap_or_default().into())
 }
 
-pub(super) fn namespace_name(meta: &ObjectMeta) -> NamespaceName {
+/// The name of a namespace.
+pub fn namespace_name(meta: &ObjectMeta) -> NamespaceName {
     NamespaceName(name(meta).into())
 }
 
-pub(super) fn claim_id(meta: &ObjectMeta) -> ClaimId {
+/// What a claim is called.
+pub fn claim_id(meta: &ObjectMeta) -> ClaimId {
     ClaimId { namespace: namespace(meta), name: name(meta).into() }
 }
 
-pub(super) fn pod_id(meta: &ObjectMeta) -> PodId {
+/// What a pod is called.
+pub fn pod_id(meta: &ObjectMeta) -> PodId {
     PodId { namespace: namespace(meta), name: name(meta).into() }
 }
 
-pub(super) fn policy_id(meta: &ObjectMeta) -> PolicyId {
+/// What a StoragePolicy is called.
+pub fn policy_id(meta: &ObjectMeta) -> PolicyId {
     PolicyId { kind: PolicyKind::Namespaced(namespace(meta)), name: name(meta).into() }
 }
 
-pub(super) fn cluster_policy_id(meta: &ObjectMeta) -> PolicyId {
+/// What a ClusterStoragePolicy is called.
+pub fn cluster_policy_id(meta: &ObjectMeta) -> PolicyId {
     PolicyId { kind: PolicyKind::Cluster, name: name(meta).into() }
 }
 
@@ -85,7 +95,7 @@ fn bytes(field: &str, quantity: &Quantity) -> Result<Bytes, Unreadable> {
 }
 
 /// What matters of a claim.
-pub(crate) fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
+pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
     let PersistentVolumeClaim { metadata, spec, status } = claim;
     let spec = spec.unwrap_or_default();
     let status = status.unwrap_or_default();
@@ -139,7 +149,7 @@ fn resize(status: &PersistentVolumeClaimStatus) -> Resize {
 }
 
 /// What matters of a volume.
-pub(crate) fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable> {
+pub fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable> {
     let spec = volume.spec.unwrap_or_default();
     let capacity =
         storage(spec.capacity.as_ref()).ok_or_else(|| Unreadable("spec.capacity.storage: is missing".to_owned()))?;
@@ -155,7 +165,7 @@ pub(crate) fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable
 }
 
 /// What matters of a pod; nothing where it uses no claim.
-pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
+pub fn pod(pod: &PodObject) -> Option<PodFacts> {
     let mut claims: Vec<_> = pod
         .spec
         .volumes
@@ -178,12 +188,12 @@ pub(crate) fn pod(pod: &PodObject) -> Option<PodFacts> {
 }
 
 /// What matters of a StorageClass.
-pub(super) fn class(class: StorageClass) -> Class {
+pub fn class(class: StorageClass) -> Class {
     Class { provisioner: class.provisioner, expandable: class.allow_volume_expansion.unwrap_or(false) }
 }
 
 /// What matters of a StoragePolicy, also of one that cannot be read.
-pub(crate) fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFacts {
+pub fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFacts {
     match object {
         Ok(StoragePolicy { metadata, spec, status }) => {
             let namespaces = Ok(Selector::default());
@@ -195,7 +205,7 @@ pub(crate) fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFact
 }
 
 /// What matters of a ClusterStoragePolicy, also of one that cannot be read.
-pub(crate) fn cluster_policy(object: Result<ClusterStoragePolicy, InvalidObject>) -> PolicyFacts {
+pub fn cluster_policy(object: Result<ClusterStoragePolicy, InvalidObject>) -> PolicyFacts {
     match object {
         Ok(ClusterStoragePolicy { metadata, spec, status }) => {
             let namespaces = selector("spec.namespaceSelector", spec.namespace_selector);

@@ -1,33 +1,50 @@
-//! An action as one request to the API server, whose preconditions make it fail where the object is no longer what
-//! was planned for.
+//! What is asked of the API server: an action, or a status, as one request whose preconditions make it fail where the
+//! object is no longer what was planned for.
 
-use kube::api::Patch;
-use orlop_api::names::{GROWTH_ANNOTATION, SYNC_ANNOTATION};
-use orlop_planner::{Action, ClaimId, GrowthRecord, PodId, Uid};
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use kube::core::params::Patch;
+use orlop_api::{
+    PolicyStatus,
+    names::{GROWTH_ANNOTATION, SYNC_ANNOTATION},
+};
+use orlop_planner::{Action, ClaimId, GrowthRecord, PodId, PolicyId, Uid};
 use serde_json::{Value, json};
 
-use crate::operator::observe::Spelling;
+use crate::observe::Spelling;
+
+/// A request that has not been answered by then is given up; whether it was carried out, the watch will tell.
+pub const DEADLINE: Duration = Duration::from_secs(10);
 
 const REQUEST: &str = "/spec/resources/requests/storage";
 const ANNOTATIONS: &str = "/metadata/annotations";
 
 /// What is patched, and how.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) target: Target,
-    pub(super) patch: Patch<Value>,
+pub struct Request {
+    /// What is patched.
+    pub target: Target,
+    /// How: a JSON patch whose tests are the preconditions, or a merge patch that names the UID.
+    pub patch: Patch<Value>,
 }
 
 /// The object of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub enum Target {
+    /// A claim itself.
     Claim(ClaimId),
+    /// A pod by its status: it has the same annotations, and whoever may patch it may not change what a pod runs.
     Pod(PodId),
+    /// The status of a policy.
+    Status(PolicyId),
 }
 
 /// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
 /// the claim that the plan was made from. None where that is no longer known: then the plan is out of date.
-pub(super) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Request> {
+pub(crate) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Request> {
     match action {
         Action::Grow { claim, uid, record, .. } => {
             let operations = grow(uid, spelling?, record)?;
@@ -43,6 +60,13 @@ pub(super) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Re
             Some(Request { target: Target::Pod(pod.clone()), patch: Patch::Merge(patch) })
         }
     }
+}
+
+/// The request that writes a status.
+pub(crate) fn status(policy: &PolicyId, uid: &Uid, status: &PolicyStatus) -> Request {
+    // A UID cannot be changed, so another policy of the same name refuses this status.
+    let patch = json!({ "metadata": { "uid": &*uid.0 }, "status": status });
+    Request { target: Target::Status(policy.clone()), patch: Patch::Merge(patch) }
 }
 
 fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// A pod as far as its volumes go.
 #[derive(Debug, Clone, Deserialize, Resource)]
 #[resource(inherit = Pod)]
-pub(crate) struct PodObject {
+pub struct PodObject {
     pub(super) metadata: ObjectMeta,
     #[serde(default)]
     pub(super) spec: PodSpec,

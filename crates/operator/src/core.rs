@@ -1,0 +1,341 @@
+//! The operator's mind: takes in what is observed, has the claims concerned decided, and says what is to be carried out
+//! and told.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::names::Reason;
+use orlop_planner::{Action, ClaimId, Governance, Ledger, Plan, PolicyId, Report, Watch, invariants, plan_claims};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    agenda::Agenda,
+    errand::{Acted, Errand},
+    failure::Failure,
+    measure::Measurement,
+    metrics::Metrics,
+    moment::Moment,
+    notice::{self, Notice},
+    observe::{Dirty, Observation, Observer},
+    pace::Pace,
+    request::{self, Request},
+    setbacks::Setbacks,
+    status,
+};
+
+/// After the first news how long to wait for more: what one cause changes in several objects is decided once.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// How many claims are decided in one pass at most: a change to all of a large cluster holds up nobody for long, and
+/// what is decided does not pile up.
+const CLAIMS_A_PASS: usize = 4096;
+
+/// Just after the start nothing has been measured yet, and that is no news: agents reconnect within five seconds, and
+/// the kubelets are asked within half a minute. Until then a missing measurement is not reported.
+const SETTLE: SignedDuration = SignedDuration::from_secs(30);
+
+/// The operator's mind. Nothing in it has to outlive a restart.
+#[derive(Debug, Default)]
+pub struct Core {
+    observer: Observer,
+    ledger: Ledger,
+    agenda: Agenda,
+    /// The claims that are being acted on. They are decided again when that has ended.
+    busy: BTreeSet<ClaimId>,
+    setbacks: Setbacks,
+    pace: Pace,
+    /// When this operator began to lead.
+    leads_since: Option<Timestamp>,
+    /// Policies of claims that were not measured yet when the operator had just started.
+    unsettled: BTreeSet<PolicyId>,
+    plan_at: Option<Instant>,
+    effects: Effects,
+    metrics: Metrics,
+}
+
+/// What is to be done. None of it may be waited for before [`Core`] is told other news.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be carried out, a bounded number at a time, and each brought back by [`Core::acted`].
+    pub errands: Vec<Errand>,
+    /// To be written, and each brought back by [`Core::written`].
+    pub statuses: Vec<StatusWrite>,
+    /// To be told, in their order.
+    pub notices: Vec<Notice>,
+    /// What the sources of measurements should report at once, by the PersistentVolume's name, of the claims that were
+    /// decided about: mostly as it was before. None to ask for nothing.
+    pub watches: Vec<(String, Option<Watch>)>,
+    /// How many claims were decided about.
+    pub decided: usize,
+}
+
+/// A status to be written.
+#[derive(Debug)]
+pub struct StatusWrite {
+    /// Whose status.
+    pub policy: PolicyId,
+    /// What is to be sent, if this operator still may act.
+    pub request: Request,
+}
+
+impl Core {
+    /// An operator that knows nothing yet. It counts into `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, ..Self::default() }
+    }
+
+    /// What is known of the cluster.
+    pub const fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// What was decided last, and why.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Takes in news of the cluster.
+    pub fn observe(&mut self, observation: Observation) {
+        self.observer.observe(observation);
+    }
+
+    /// Takes in news of a volume's fill.
+    pub fn measure(&mut self, measurement: Measurement) {
+        if let Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } = &measurement {
+            self.metrics.sampled(usage.source, usage.at);
+        }
+        self.observer.measure(measurement);
+    }
+
+    /// Takes in what became of an errand. Done or not, the claim is decided again from what it is now.
+    pub fn acted(&mut self, acted: Acted, now: Timestamp) {
+        let Acted { claim, done, failed } = acted;
+        self.busy.remove(&claim);
+        for (action, observation) in done {
+            self.setbacks.clear(&claim, &action);
+            self.done(&action);
+            if let Some(observation) = observation {
+                self.observer.observe(observation);
+            }
+        }
+        if let Some((action, failure)) = failed {
+            self.metrics.action_failed(failure.label());
+            warn!(%action, ?failure, "an action failed");
+            self.setbacks.failed(&claim, &action, failure, now);
+        }
+        self.observer.mark(claim);
+    }
+
+    /// Takes in what became of writing a status: the policy as it is since, or why it could not be written.
+    pub fn written(&mut self, policy: &PolicyId, result: Result<Option<Observation>, Failure>, now: Instant) {
+        self.pace.end(policy, result.is_ok(), now);
+        match result {
+            Ok(observation) => observation.into_iter().for_each(|observation| self.observer.observe(observation)),
+            Err(failure) => warn!(%policy, ?failure, "a status could not be written"),
+        }
+    }
+
+    /// When [`Core::turn`] has something to do though nothing is observed until then.
+    pub fn turn_at(&self, now: Moment) -> Option<Instant> {
+        let due = self.agenda.next().map(|at| {
+            let wait = at.duration_since(now.time);
+            now.instant + Duration::try_from(wait).unwrap_or_default()
+        });
+        [self.plan_at, due, self.pace.next()].into_iter().flatten().min()
+    }
+
+    /// Decides what is to be decided now. `leads` is whether this operator may act.
+    pub fn turn(&mut self, leads: bool, now: Moment) -> Effects {
+        self.metrics.leads(leads);
+        if self.observer.is_synced() {
+            if leads {
+                self.lead(now);
+            } else if self.leads_since.is_none() {
+                // A standby need not remember what it would decide: when it leads, it decides everything anew.
+                self.observer.forget_dirty();
+            }
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    fn lead(&mut self, now: Moment) {
+        if self.leads_since.is_none() {
+            info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
+            self.leads_since = Some(now.time);
+            self.observer.mark_all();
+        }
+        self.pass_when_due(now);
+        self.write_due_statuses(now);
+    }
+
+    fn pass_when_due(&mut self, now: Moment) {
+        for claim in self.agenda.take_due(now.time) {
+            self.observer.mark(claim);
+        }
+        if self.observer.is_dirty() && self.plan_at.is_none() {
+            self.plan_at = Some(now.instant + COALESCE);
+        }
+        if self.plan_at.is_some_and(|at| at <= now.instant) {
+            let dirty = self.observer.take_dirty(CLAIMS_A_PASS);
+            self.plan_at = self.observer.is_dirty().then_some(now.instant);
+            self.pass(dirty, now);
+        }
+    }
+
+    /// Decides about everything that has changed, and begins to carry it out.
+    fn pass(&mut self, dirty: Dirty, now: Moment) {
+        for policy in dirty.policies {
+            self.pace.mark(policy, now.instant);
+        }
+        self.effects.watches.extend(dirty.released.into_iter().map(|volume| (volume, None)));
+        // A claim that is being acted on is decided when the outcome is known; it is marked again then.
+        let (gone, claims): (Vec<_>, Vec<_>) = dirty
+            .claims
+            .into_iter()
+            .filter(|claim| !self.busy.contains(claim))
+            .partition(|claim| !self.observer.view().claims.contains_key(claim));
+        for claim in &gone {
+            self.forget(claim, now);
+        }
+        if claims.is_empty() {
+            return;
+        }
+        let (plan, mut report) = plan_claims(self.observer.view(), &claims, now.time);
+        let (mut plan, violations) = invariants::retain_sound(self.observer.view(), plan);
+        for violation in violations {
+            self.metrics.invariant_violated();
+            error!(%violation, "an action breaks an invariant and is refused: this is a bug");
+        }
+        self.setbacks.hold_back(&mut plan, &mut report, now.time);
+        self.settle(&mut report, now);
+        for (id, decision) in &report.decisions {
+            if let Some(at) = decision.again_at {
+                self.agenda.schedule(id, at);
+            }
+        }
+        self.effects.decided += claims.len();
+        self.begin(plan);
+        self.record(report, now);
+        self.update_watches(&claims);
+    }
+
+    /// Leaves out of the report what is only not known yet.
+    fn settle(&mut self, report: &mut Report, now: Moment) {
+        let Some(settled_at) = self.leads_since.and_then(|since| since.checked_add(SETTLE).ok()) else { return };
+        if now.time >= settled_at {
+            for policy in std::mem::take(&mut self.unsettled) {
+                self.pace.mark(policy, now.instant);
+            }
+            return;
+        }
+        report.decisions.retain(|claim, decision| {
+            let unknown = decision.reason == Reason::NoMeasurement;
+            if unknown {
+                self.agenda.schedule(claim, settled_at);
+                if let Governance::By(policy) = &decision.governance {
+                    self.unsettled.insert(policy.clone());
+                }
+            }
+            !unknown
+        });
+    }
+
+    fn begin(&mut self, plan: Plan) {
+        for action in &plan.actions {
+            info!("{action}");
+        }
+        let errands = Errand::of_plan(plan, &self.observer);
+        self.busy.extend(errands.iter().map(|errand| errand.claim().clone()));
+        self.effects.errands.extend(errands);
+    }
+
+    /// Takes the decisions into the ledger, and tells of what is new.
+    fn record(&mut self, report: Report, now: Moment) {
+        let reason = |ledger: &Ledger, claim: &ClaimId| ledger.decision(claim).map(|decision| decision.reason);
+        let before: Vec<_> =
+            report.decisions.keys().map(|claim| (claim.clone(), reason(&self.ledger, claim))).collect();
+        let changes = self.ledger.record(report, now.time);
+        for (claim, reason_before) in before {
+            self.metrics.claim_moved(reason_before, reason(&self.ledger, &claim));
+            // What is decided for the first time since the start may not have been told before.
+            if changes.claims.contains(&claim) || reason_before.is_none() {
+                self.tell(&claim, now.time);
+            }
+        }
+        for policy in changes.policies {
+            self.pace.mark(policy, now.instant);
+        }
+    }
+
+    fn tell(&mut self, id: &ClaimId, now: Timestamp) {
+        let Some((claim, decision)) = self.observer.view().claims.get(id).zip(self.ledger.decision(id)) else { return };
+        if decision.is_problem() {
+            info!("claim {id} ({}): {}", decision.reason, decision.message);
+        } else {
+            debug!("claim {id} ({}): {}", decision.reason, decision.message);
+        }
+        self.effects.notices.extend(notice::of_decision(id, claim, decision, now));
+    }
+
+    fn forget(&mut self, claim: &ClaimId, now: Moment) {
+        let reason = self.ledger.decision(claim).map(|decision| decision.reason);
+        self.metrics.claim_moved(reason, None);
+        self.agenda.forget(claim);
+        self.setbacks.forget(claim);
+        for policy in self.ledger.remove(claim).policies {
+            self.pace.mark(policy, now.instant);
+        }
+    }
+
+    /// Tells the sources of measurements what of these claims' volumes should be reported at once.
+    fn update_watches(&mut self, claims: &[ClaimId]) {
+        let view = self.observer.view();
+        for id in claims {
+            let Some((claim, volume)) = view.claims.get(id).zip(self.observer.volume_of(id)) else { continue };
+            let wanted = orlop_planner::watch(view, id, claim);
+            self.effects.watches.push((volume.to_owned(), wanted));
+        }
+    }
+
+    fn done(&mut self, action: &Action) {
+        match action {
+            Action::Grow { claim, uid, record, .. } => {
+                self.metrics.growth_requested();
+                let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
+                self.effects.notices.push(notice);
+            }
+            Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
+            Action::SyncPod { .. } => {}
+        }
+    }
+
+    fn write_due_statuses(&mut self, now: Moment) {
+        for policy in self.pace.take_due(now.instant) {
+            let Some(known) = self.observer.known_policy(&policy) else {
+                self.pace.forget(&policy);
+                continue;
+            };
+            if self.unsettled.contains(&policy) {
+                continue;
+            }
+            let status = match &known.invalid {
+                Some(why) => status::of_invalid(known, why, now.time),
+                None => self.ledger.status(&policy, known.generation, known.status.as_ref(), now.time),
+            };
+            if !status::is_news(known.status.as_ref(), &status) {
+                continue;
+            }
+            if let Some(condition) = status::newly_not_ready(known.status.as_ref(), &status) {
+                let (reason, message) = (&condition.reason, &condition.message);
+                let notice = notice::not_ready(&policy, &known.uid, known.generation, reason, message);
+                self.effects.notices.push(notice);
+            }
+            self.pace.begin(policy.clone());
+            let request = request::status(&policy, &known.uid, &status);
+            self.effects.statuses.push(StatusWrite { policy, request });
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What the operator knows, decides and asks for, without any I/O: no client, no runtime, no clock of its own. News goes
+//! in, with the moment at which it came, and what is to be sent comes out; whoever runs it (the program `orlop operator`,
+//! the simulator) carries that to an API server and brings the answers back.
+//!
+//! [`Core`] is the whole; [`observe`] keeps what is known, `orlop_planner` decides, an [`Errand`] is what is being
+//! carried out, [`objects`] reads what the API server has, and [`lease`] says which of several operators acts.
+
+mod agenda;
+mod backoff;
+mod core;
+mod errand;
+mod failure;
+pub mod lease;
+mod measure;
+mod metrics;
+mod moment;
+pub mod notice;
+pub mod objects;
+pub mod observe;
+mod pace;
+pub mod request;
+mod setbacks;
+mod status;
+
+pub use self::{
+    backoff::Backoff,
+    core::{Core, Effects, StatusWrite},
+    errand::{Acted, Errand, Next},
+    failure::Failure,
+    measure::Measurement,
+    metrics::Metrics,
+    moment::Moment,
+    notice::Notice,
+};
