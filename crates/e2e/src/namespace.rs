@@ -116,7 +116,8 @@ impl<'a> Namespace<'a> {
     /// again, as Orlop does for claims that it grows: by itself it does so every minute only.
     pub async fn has_size(&self, pod: &str, claim: &str, size: Bytes) -> anyhow::Result<()> {
         let (claims, pods) = (self.claims(), self.pods());
-        eventually(&format!("claim {claim} to have {size}"), LIMIT, || async {
+        // A kubelet whose driver could not grow a volume while it was mounted asks again after up to two minutes.
+        eventually(&format!("claim {claim} to have {size}"), 3 * LIMIT, || async {
             let status = claims.get(claim).await?.status.unwrap_or_default();
             let capacity = status.capacity.and_then(|capacity| Some(capacity.get("storage")?.0.parse::<Bytes>()));
             let growing = status.allocated_resource_statuses.is_some_and(|statuses| !statuses.is_empty());

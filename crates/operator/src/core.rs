@@ -68,8 +68,8 @@ pub struct Effects {
     /// What the sources of measurements should report at once, by the PersistentVolume's name, of the claims that were
     /// decided about: mostly as it was before. None to ask for nothing.
     pub watches: Vec<(String, Option<Watch>)>,
-    /// How many claims were decided about.
-    pub decided: usize,
+    /// The claims that were decided about; what was decided is in the ledger.
+    pub decided: Vec<ClaimId>,
 }
 
 /// A status to be written.
@@ -216,10 +216,10 @@ impl Core {
                 self.agenda.schedule(id, at);
             }
         }
-        self.effects.decided += claims.len();
         self.begin(plan);
         self.record(report, now);
         self.update_watches(&claims);
+        self.effects.decided.extend(claims);
     }
 
     /// Leaves out of the report what is only not known yet.

@@ -14,6 +14,7 @@ pub mod lease;
 mod measure;
 mod metrics;
 mod moment;
+mod node_clock;
 pub mod notice;
 pub mod objects;
 pub mod observe;
@@ -30,5 +31,6 @@ pub use self::{
     measure::Measurement,
     metrics::Metrics,
     moment::Moment,
+    node_clock::NodeClock,
     notice::Notice,
 };

@@ -1,7 +1,6 @@
 //! Serves the node agents: only the leader does. Each agent has a stream and a task of its own, so that a slow one holds
 //! up nobody; what waits for it is bounded. On the same address the [`router`](super::router) serves the local CSI drivers.
 
-mod clock;
 mod gate;
 mod nodes;
 mod review;
@@ -11,6 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use orlop_operator::NodeClock;
 use orlop_planner::Watch;
 use tokio::{
     net::TcpListener,
@@ -27,7 +27,7 @@ use tonic::{
 pub(super) use gate::Gate;
 pub use review::{ApiServer, ReviewError, Reviewer, Role};
 
-use self::{clock::NodeClock, nodes::Nodes, session::Session};
+use self::{nodes::Nodes, session::Session};
 use super::{
     identity::Identity,
     measure::{ConnectedNodes, Measurements, Watches},

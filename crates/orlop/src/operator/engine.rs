@@ -91,12 +91,18 @@ impl Engine {
         let began = Instant::now();
         let Effects { errands, statuses, notices, watches, decided } =
             self.core.turn(self.leadership.is_held(), Moment::now());
-        if decided > 0 {
-            self.to.metrics.planned(decided, began.elapsed());
+        if !decided.is_empty() {
+            self.to.metrics.planned(decided.len(), began.elapsed());
         }
-        errands.into_iter().for_each(|errand| self.to.executor.begin(errand));
-        statuses.into_iter().for_each(|status| self.to.executor.write(status));
-        notices.into_iter().for_each(|notice| self.to.notices.send(notice));
+        for errand in errands {
+            self.to.executor.begin(errand);
+        }
+        for status in statuses {
+            self.to.executor.write(status);
+        }
+        for notice in notices {
+            self.to.notices.send(notice);
+        }
         self.to.watches.send_if_modified(|wanted| {
             // Each is looked at, also where one before it was news.
             watches.into_iter().fold(false, |is_news, (volume, watch)| update(wanted, volume, watch) || is_news)

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Count};
-use orlop_operator::Measurement;
+use orlop_operator::{Measurement, NodeClock};
 use orlop_planner::{Capacity, Source, Usage, Watch};
 use tokio::{
     sync::{mpsc, watch},
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use super::{clock::NodeClock, nodes::Presence};
+use super::nodes::Presence;
 use crate::{
     operator::measure::Measurements,
     rpc::agent_v1::{self, FromAgent, FromOperator, Sample, Samples, Watches, from_agent::Message},

@@ -16,7 +16,7 @@ const LATEST: usize = 12;
 
 /// A node's clock, as seen from here.
 #[derive(Debug, Default)]
-pub(super) struct NodeClock {
+pub struct NodeClock {
     /// For the latest messages, how much later they were received than sent, by the two clocks.
     lags: VecDeque<SignedDuration>,
     remarked: bool,
@@ -25,7 +25,7 @@ pub(super) struct NodeClock {
 impl NodeClock {
     /// A message was received at `now` that the node sent when its clock said `sent`. Returns how far the clock is off
     /// when that is worth a remark, once.
-    pub(super) fn heard(&mut self, sent: Timestamp, now: Timestamp) -> Option<SignedDuration> {
+    pub fn heard(&mut self, sent: Timestamp, now: Timestamp) -> Option<SignedDuration> {
         if self.lags.len() == LATEST {
             self.lags.pop_front();
         }
@@ -35,7 +35,7 @@ impl NodeClock {
     }
 
     /// A time of the node's by our clock. None where there is no such time.
-    pub(super) fn ours(&self, at: Timestamp) -> Option<Timestamp> {
+    pub fn ours(&self, at: Timestamp) -> Option<Timestamp> {
         at.checked_add(self.behind()).ok()
     }
 

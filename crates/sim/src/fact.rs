@@ -1,0 +1,176 @@
+//! What happens in a simulated world, as the story tells it, the checkers see it and the plots show it.
+
+use std::{fmt, time::Duration};
+
+use orlop_api::{Bytes, names::Reason};
+use orlop_planner::Action;
+use serde_json::Value;
+
+use crate::scenario::{Change, Trouble};
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// A trouble of the scenario begins.
+    TroubleBegins(Trouble),
+    /// A trouble of the scenario is over.
+    TroubleEnds(Trouble),
+    /// A user does something.
+    Changed(Change),
+    /// A volume is full, and what is written to it fails.
+    Full {
+        /// The claim.
+        claim: String,
+    },
+    /// A volume that was full has room again.
+    Room {
+        /// The claim.
+        claim: String,
+    },
+    /// A driver begins to expand a volume.
+    Expands {
+        /// The claim.
+        claim: String,
+        /// To which size.
+        to: Bytes,
+    },
+    /// A driver did not expand a volume.
+    ExpansionFails {
+        /// The claim.
+        claim: String,
+        /// What the driver says.
+        why: &'static str,
+    },
+    /// A driver has expanded a volume.
+    Expanded {
+        /// The claim.
+        claim: String,
+        /// The size before.
+        from: Bytes,
+        /// The size since.
+        to: Bytes,
+    },
+    /// The new bytes of a volume can be written.
+    Usable {
+        /// The claim.
+        claim: String,
+        /// The claim's capacity since.
+        size: Bytes,
+    },
+    /// An operator leads.
+    Leads {
+        /// Which.
+        operator: usize,
+    },
+    /// An operator has ended.
+    Ended {
+        /// Which.
+        operator: usize,
+        /// Why.
+        why: &'static str,
+    },
+    /// An operator has started.
+    Started {
+        /// Which.
+        operator: usize,
+    },
+    /// The API server has carried out an operator's request.
+    Applied {
+        /// Whose request.
+        operator: usize,
+        /// What it was for; none for a status.
+        action: Option<Action>,
+        /// The object before.
+        before: Value,
+        /// The object after.
+        after: Value,
+    },
+    /// The API server has refused an operator's request.
+    Refused {
+        /// Whose request.
+        operator: usize,
+        /// What it was for; none for a status.
+        action: Option<Action>,
+        /// The answer's code.
+        code: u16,
+    },
+    /// A leading operator has another reason than before for what it does about a claim.
+    Decided {
+        /// Which operator.
+        operator: usize,
+        /// The claim.
+        claim: String,
+        /// The reason.
+        reason: Reason,
+        /// The sentence.
+        message: String,
+    },
+}
+
+/// A fact with its time.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// How long after the beginning.
+    pub at: Duration,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// The operators' names: `a`, `b`, …
+pub(crate) fn name(operator: usize) -> char {
+    u8::try_from(operator).map_or('?', |operator| char::from(b'a'.saturating_add(operator)))
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TroubleBegins(trouble) => write!(f, "trouble begins: {}", line(trouble)),
+            Self::TroubleEnds(trouble) => write!(f, "trouble ends: {}", line(trouble)),
+            Self::Changed(change) => write!(f, "a user: {}", line(&change.what)),
+            Self::Full { claim } => write!(f, "{claim} is FULL"),
+            Self::Room { claim } => write!(f, "{claim} has room again"),
+            Self::Expands { claim, to } => write!(f, "the driver expands {claim} to {to}"),
+            Self::ExpansionFails { claim, why } => write!(f, "the driver does not expand {claim}: {why}"),
+            Self::Expanded { claim, from, to } => write!(f, "the driver has expanded {claim} from {from} to {to}"),
+            Self::Usable { claim, size } => write!(f, "{claim} has {size} to write to"),
+            Self::Leads { operator } => write!(f, "operator {} leads", name(*operator)),
+            Self::Ended { operator, why } => write!(f, "operator {} ends: {why}", name(*operator)),
+            Self::Started { operator } => write!(f, "operator {} starts", name(*operator)),
+            Self::Applied { operator, action: Some(action), .. } => write!(f, "operator {}: {action}", name(*operator)),
+            Self::Applied { operator, action: None, after, .. } => {
+                write!(f, "operator {}: {}", name(*operator), status_line(after))
+            }
+            Self::Refused { operator, action, code } => {
+                let what = action.as_ref().map_or_else(|| "write a status".to_owned(), ToString::to_string);
+                write!(f, "operator {}: {what}, refused with {code}", name(*operator))
+            }
+            Self::Decided { operator, claim, reason, message } => {
+                write!(f, "operator {} on {claim}: {reason}: {message}", name(*operator))
+            }
+        }
+    }
+}
+
+/// The status of a policy in a line.
+fn status_line(policy: &Value) -> String {
+    let status = &policy["status"];
+    let condition = |kind: &str| {
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        let found = conditions.into_iter().find(|it| it["type"] == kind);
+        found.and_then(|it| it["status"].as_str()).unwrap_or("Unknown").to_owned()
+    };
+    format!(
+        "writes that policy {} has {} claims, {} growing, {} with problems; Ready {}, Healthy {}",
+        policy["metadata"]["name"].as_str().unwrap_or_default(),
+        status["claimCount"],
+        status["growingCount"],
+        status["problemCount"],
+        condition("Ready"),
+        condition("Healthy"),
+    )
+}
+
+/// A part of a scenario in one line, in the words of its file.
+fn line(part: &impl serde::Serialize) -> String {
+    serde_json::to_string(part).unwrap_or_default().replace(['"', '{', '}'], "").replace([':', ','], " ")
+}

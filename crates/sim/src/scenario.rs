@@ -1,0 +1,372 @@
+//! A scenario: what there is, what happens to it, and for how long. It is read from a file like a story, or made from a
+//! seed by [`chance`](crate::chance).
+
+use std::collections::BTreeMap;
+
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Period};
+use serde::{Deserialize, Serialize};
+
+use crate::workload::Workload;
+
+/// A scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is about, for its reader.
+    pub story: String,
+    /// Everything that is left to chance follows from this.
+    #[serde(default)]
+    pub seed: u64,
+    /// How long it lasts.
+    pub lasts: Period,
+    /// How many operators run; one leads, the others stand by.
+    #[serde(default = "one")]
+    pub operators: usize,
+    /// How many nodes there are, each with an agent and a kubelet.
+    #[serde(default = "one")]
+    pub nodes: usize,
+    /// The StorageClasses with the drivers behind them.
+    pub classes: BTreeMap<String, Class>,
+    /// The StoragePolicies, all in the one namespace that there is.
+    pub policies: BTreeMap<String, Policy>,
+    /// The claims, each used by one pod.
+    pub claims: BTreeMap<String, Claim>,
+    /// What goes wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+    /// What users do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+const fn one() -> usize {
+    1
+}
+
+/// A StorageClass, and what its driver really does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Class {
+    /// `allowVolumeExpansion`.
+    #[serde(default = "yes")]
+    pub expandable: bool,
+    /// What the driver can do. It is also what a DriverProfile tells the operator.
+    #[serde(default)]
+    pub driver: DriverProfileSpec,
+    /// How long the driver takes to expand a volume.
+    #[serde(default = "two_seconds")]
+    pub takes: Period,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn two_seconds() -> Period {
+    Period::from_secs(2)
+}
+
+/// A StoragePolicy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Policy {
+    /// What the operator may do.
+    #[serde(default = "auto")]
+    pub mode: Mode,
+    /// The claims with these labels; without any, all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// When a claim is grown, by how much, and where growth ends.
+    pub capacity: CapacitySpec,
+}
+
+const fn auto() -> Mode {
+    Mode::Auto
+}
+
+/// A claim, its volume, and the pod that writes to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Claim {
+    /// Its size at first.
+    pub size: Bytes,
+    /// Its StorageClass.
+    pub class: String,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The node of its pod, counted from 0.
+    #[serde(default)]
+    pub node: usize,
+    /// How much is written at first.
+    #[serde(default)]
+    pub used: Bytes,
+    /// What is written and deleted.
+    pub workload: Workload,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    /// When it begins.
+    pub at: Period,
+    /// How long it lasts.
+    pub lasting: Period,
+    /// What it is.
+    #[serde(flatten)]
+    pub what: Trouble,
+}
+
+/// What goes wrong. Operators and nodes are counted from 0; a share is of all that could be hit, in percent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Trouble {
+    /// An operator is killed, and started again when the fault is over.
+    Kill {
+        /// Which.
+        operator: usize,
+    },
+    /// An operator is killed just before or just after its next request leaves it, and started again when the fault is
+    /// over.
+    KillAtRequest {
+        /// Which.
+        operator: usize,
+        /// After the request has left?
+        after: bool,
+    },
+    /// An operator stands still, and then goes on as if no time had passed.
+    Pause {
+        /// Which.
+        operator: usize,
+    },
+    /// An operator's wall clock is ahead by so many seconds, or behind.
+    OperatorClock {
+        /// Which.
+        operator: usize,
+        /// Seconds; negative where it is behind.
+        ahead: i64,
+    },
+    /// A node's wall clock is ahead by so many seconds, or behind.
+    NodeClock {
+        /// Which.
+        node: usize,
+        /// Seconds; negative where it is behind.
+        ahead: i64,
+    },
+    /// The API server answers nobody, and ends all watches.
+    ServerDown {},
+    /// Requests of the operators go wrong.
+    Requests {
+        /// How.
+        fate: RequestFate,
+        /// How many, in percent.
+        share: u8,
+    },
+    /// Watch events go wrong.
+    Watches {
+        /// How.
+        fate: WatchFate,
+        /// How many, in percent.
+        share: u8,
+    },
+    /// The agent of a node does not run.
+    AgentDown {
+        /// Which.
+        node: usize,
+    },
+    /// What agents report goes wrong.
+    Measurements {
+        /// How.
+        fate: MeasurementFate,
+        /// How many, in percent.
+        share: u8,
+    },
+    /// The drivers' controllers do not run.
+    ResizerDown {},
+    /// The drivers fail to expand volumes, and are asked again later and later.
+    DriverFails {},
+    /// The drivers refuse to expand volumes, for good as they say.
+    DriverRefuses {},
+    /// The drivers take so many times as long.
+    DriverSlow {
+        /// How many times.
+        times: u32,
+    },
+    /// The kubelet of a node syncs no pod.
+    KubeletDown {
+        /// Which.
+        node: usize,
+    },
+}
+
+/// What becomes of a request to the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RequestFate {
+    /// It does not arrive.
+    Lost,
+    /// It is carried out, and the answer does not arrive.
+    AnswerLost,
+    /// It arrives half a minute later, long after it was given up.
+    Late,
+    /// It arrives twice.
+    Twice,
+    /// It is answered with this code and not carried out.
+    Answered(u16),
+}
+
+/// What becomes of a watch event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WatchFate {
+    /// The watch ends with it, and its kind is listed anew some seconds later.
+    Broken,
+    /// The watch ends with it, and its kind is listed anew from a cache that is a minute old.
+    BrokenAndStale,
+    /// It and all after it come half a minute later.
+    Delayed,
+    /// It comes twice, the second time after what came in between.
+    Twice,
+}
+
+/// What becomes of a report of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MeasurementFate {
+    /// It does not arrive.
+    Lost,
+    /// It arrives twenty seconds later, after newer ones.
+    Late,
+    /// It arrives twice.
+    Twice,
+    /// It says that there are no bytes at all.
+    Nonsense,
+}
+
+/// Something that a user does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// When.
+    pub at: Period,
+    /// What.
+    #[serde(flatten)]
+    pub what: Deed,
+}
+
+/// What users do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Deed {
+    /// Request another size for a claim.
+    Request {
+        /// The claim.
+        claim: String,
+        /// The size.
+        size: Bytes,
+    },
+    /// Delete a claim with its pod and volume, and make another of the same name and size.
+    Recreate {
+        /// The claim.
+        claim: String,
+    },
+    /// Stop the pod of a claim.
+    Stop {
+        /// The claim.
+        claim: String,
+    },
+    /// Start the pod of a claim again, on this node.
+    Start {
+        /// The claim.
+        claim: String,
+        /// The node.
+        node: usize,
+    },
+    /// Replace a policy's spec.
+    Policy {
+        /// The policy.
+        name: String,
+        /// Its spec.
+        spec: Policy,
+    },
+    /// All workloads of this claim end: nothing is written any more.
+    Quiet {
+        /// The claim.
+        claim: String,
+    },
+}
+
+/// Why a scenario cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// It is no scenario.
+    #[error("it cannot be read as a scenario")]
+    Unreadable(#[from] serde_yaml_ng::Error),
+    /// It names something that is not in it.
+    #[error("{0} is not in the scenario: write it under {1}, or correct the name")]
+    Unknown(String, &'static str),
+}
+
+impl Scenario {
+    /// Reads a scenario from YAML, and checks that everything it names is in it.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = serde_yaml_ng::from_str(text)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// The scenario as YAML, in the form that [`Scenario::parse`] reads.
+    pub fn to_yaml(&self) -> String {
+        serde_yaml_ng::to_string(self).unwrap_or_else(|error| format!("# cannot be written: {error}\n"))
+    }
+
+    fn check(&self) -> Result<(), ScenarioError> {
+        let unknown = |what: String, place| Err(ScenarioError::Unknown(what, place));
+        for (name, claim) in &self.claims {
+            if !self.classes.contains_key(&claim.class) {
+                return unknown(format!("class {} of claim {name}", claim.class), "classes");
+            }
+            self.check_node(claim.node)?;
+        }
+        for fault in &self.faults {
+            match &fault.what {
+                Trouble::Kill { operator }
+                | Trouble::KillAtRequest { operator, .. }
+                | Trouble::Pause { operator }
+                | Trouble::OperatorClock { operator, .. }
+                    if *operator >= self.operators =>
+                {
+                    return unknown(format!("operator {operator}"), "operators");
+                }
+                Trouble::NodeClock { node, .. } | Trouble::AgentDown { node } | Trouble::KubeletDown { node } => {
+                    self.check_node(*node)?;
+                }
+                _ => {}
+            }
+        }
+        for change in &self.changes {
+            match &change.what {
+                Deed::Request { claim, .. }
+                | Deed::Recreate { claim }
+                | Deed::Stop { claim }
+                | Deed::Start { claim, .. }
+                | Deed::Quiet { claim }
+                    if !self.claims.contains_key(claim) =>
+                {
+                    return unknown(format!("claim {claim}"), "claims");
+                }
+                Deed::Policy { name, .. } if !self.policies.contains_key(name) => {
+                    return unknown(format!("policy {name}"), "policies");
+                }
+                Deed::Start { node, .. } => self.check_node(*node)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_node(&self, node: usize) -> Result<(), ScenarioError> {
+        if node < self.nodes { Ok(()) } else { Err(ScenarioError::Unknown(format!("node {node}"), "nodes")) }
+    }
+}
