@@ -138,8 +138,12 @@ impl Core {
         }
     }
 
-    /// When [`Core::turn`] has something to do though nothing is observed until then.
-    pub fn turn_at(&self, now: Moment) -> Option<Instant> {
+    /// When [`Core::turn`] has something to do though nothing is observed until then. Who may not act has nothing to do
+    /// before that changes, however much is due.
+    pub fn turn_at(&self, leads: bool, now: Moment) -> Option<Instant> {
+        if !leads {
+            return None;
+        }
         let due = self.agenda.next().map(|at| {
             let wait = at.duration_since(now.time);
             now.instant + Duration::try_from(wait).unwrap_or_default()

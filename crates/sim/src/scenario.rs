@@ -300,9 +300,12 @@ pub enum Deed {
 /// Why a scenario cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ScenarioError {
-    /// It is no scenario.
+    /// It is no YAML.
+    #[error("it is not YAML")]
+    NoYaml(#[from] serde_yaml_ng::Error),
+    /// It is none.
     #[error("it cannot be read as a scenario")]
-    Unreadable(#[from] serde_yaml_ng::Error),
+    Unreadable(#[from] serde_json::Error),
     /// It names something that is not in it.
     #[error("{0} is not in the scenario: write it under {1}, or correct the name")]
     Unknown(String, &'static str),
@@ -311,14 +314,22 @@ pub enum ScenarioError {
 impl Scenario {
     /// Reads a scenario from YAML, and checks that everything it names is in it.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Self = serde_yaml_ng::from_str(text)?;
+        // By way of JSON, in which a variant is written as a map and not as a tag.
+        let value: serde_json::Value = serde_yaml_ng::from_str(text)?;
+        let scenario: Self = serde_json::from_value(value)?;
         scenario.check()?;
         Ok(scenario)
     }
 
     /// The scenario as YAML, in the form that [`Scenario::parse`] reads.
     pub fn to_yaml(&self) -> String {
-        serde_yaml_ng::to_string(self).unwrap_or_else(|error| format!("# cannot be written: {error}\n"))
+        serde_yaml_ng::to_string(&serde_json::json!(self))
+            .unwrap_or_else(|error| format!("# cannot be written: {error}\n"))
+    }
+
+    /// Do users do anything but end their workloads?
+    pub fn has_deeds(&self) -> bool {
+        self.changes.iter().any(|change| !matches!(change.what, Deed::Quiet { .. }))
     }
 
     fn check(&self) -> Result<(), ScenarioError> {

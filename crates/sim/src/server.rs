@@ -65,19 +65,17 @@ impl Kind {
             })),
             Self::Node => Observation::Node(change(name.to_owned(), object, |_: Value| Some(()))),
             Self::Class => Observation::Class(change(name.to_owned(), object, |it| Some(objects::class(it)))),
-            Self::Policy => {
-                Observation::Policy(change(objects::policy_id(meta), object, |it: DeserializeGuard<_>| {
-                    Some(objects::policy(it.0))
-                }))
-            }
+            Self::Policy => Observation::Policy(change(objects::policy_id(meta), object, |it: DeserializeGuard<_>| {
+                Some(objects::policy(it.0))
+            })),
             Self::ClusterPolicy => Observation::ClusterPolicy(change(
                 objects::cluster_policy_id(meta),
                 object,
                 |it: DeserializeGuard<_>| Some(objects::cluster_policy(it.0)),
             )),
-            Self::Driver => Observation::Driver(change(name.to_owned(), object, |it: orlop_api::DriverProfile| {
-                Some(it.spec)
-            })),
+            Self::Driver => {
+                Observation::Driver(change(name.to_owned(), object, |it: orlop_api::DriverProfile| Some(it.spec)))
+            }
         })
     }
 
@@ -190,10 +188,14 @@ impl Server {
         let before = self.get(kind, &name).cloned().ok_or_else(|| status(404, "NotFound", "not found", Value::Null))?;
         let mut after = before.clone();
         match &request.patch {
-            Patch::Json(patch) => json_patch::patch(&mut after, patch).map_err(|_| {
-                let message = "the server rejected our request due to an error in our request";
-                status(422, "Invalid", message, json!({}))
-            })?,
+            Patch::Json(patch) => {
+                // The API server takes what is missing for null.
+                let operations: Vec<_> = patch.0.iter().filter(|it| !is_absent(it, &before)).cloned().collect();
+                json_patch::patch(&mut after, &operations).map_err(|_| {
+                    let message = "the server rejected our request due to an error in our request";
+                    status(422, "Invalid", message, json!({}))
+                })?;
+            }
             Patch::Merge(patch) => json_patch::merge(&mut after, patch),
             _ => return Err(status(415, "UnsupportedMediaType", "unsupported patch", Value::Null)),
         }
@@ -236,6 +238,14 @@ impl Server {
         if let Some(observation) = kind.observe(name, self.get(kind, name)) {
             self.events.push(Event { kind, observation });
         }
+    }
+}
+
+/// Is this the test that something is missing, and is it?
+fn is_absent(operation: &json_patch::PatchOperation, object: &Value) -> bool {
+    match operation {
+        json_patch::PatchOperation::Test(test) => test.value.is_null() && object.pointer(test.path.as_str()).is_none(),
+        _ => false,
     }
 }
 

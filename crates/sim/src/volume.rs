@@ -23,6 +23,8 @@ pub struct Volume {
     since: Duration,
     /// How fast is written since, bytes a second.
     rate: Bytes,
+    /// Until when it was written at which rates, lately.
+    peaks: Vec<(Duration, Bytes)>,
     /// The node of the pod that runs; none while none runs.
     pub(crate) node: Option<usize>,
     /// How many pods the claim has had, and how many claims of this name there have been.
@@ -44,11 +46,17 @@ pub struct Volume {
 pub(crate) enum Expansion {
     Idle,
     /// It expands the volume.
-    Running { to: Bytes },
+    Running {
+        to: Bytes,
+    },
     /// It has failed so many times, and tries again later.
-    Failed { times: u32 },
+    Failed {
+        times: u32,
+    },
     /// It has refused this size for good.
-    Refused { to: Bytes },
+    Refused {
+        to: Bytes,
+    },
 }
 
 /// What the agent of the volume's node knows and has said.
@@ -81,6 +89,7 @@ impl Volume {
             written: spec.used,
             since: now,
             rate: Bytes(0),
+            peaks: Vec::new(),
             node: None,
             pods: 0,
             lives: 0,
@@ -117,9 +126,18 @@ impl Volume {
         self.rate
     }
 
+    /// The fastest rate of the last minutes: what a window over them may show.
+    pub(crate) fn peak(&self, now: Duration) -> Bytes {
+        const WINDOW: Duration = Duration::from_secs(120);
+        let ended = self.peaks.iter().filter(|(until, _)| now.saturating_sub(*until) < WINDOW).map(|(_, rate)| *rate);
+        ended.fold(self.rate, Bytes::max)
+    }
+
     /// From now on this is written, after something was deleted.
     pub(crate) fn write(&mut self, rate: Bytes, freed: Bytes, now: Duration) {
         self.settle(now);
+        self.peaks.retain(|(until, _)| now.saturating_sub(*until) < Duration::from_secs(120));
+        self.peaks.push((now, self.rate));
         self.written = Bytes(self.written.0.saturating_sub(freed.0));
         self.rate = rate;
     }

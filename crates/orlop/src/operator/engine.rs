@@ -60,7 +60,7 @@ impl Engine {
         loop {
             let now = Moment::now();
             let at_least = now.instant + TURN_AT_LEAST;
-            let turn_at = self.core.turn_at(now).map_or(at_least, |at| at.min(at_least));
+            let turn_at = self.core.turn_at(self.leadership.is_held(), now).map_or(at_least, |at| at.min(at_least));
             tokio::select! {
                 count = from.observations.recv_many(&mut observed, BATCH_MAX) => {
                     if count == 0 {

@@ -1,0 +1,172 @@
+//! Scenarios made from a seed: small fleets, all workloads, and every kind of trouble, none of it likelier than the user
+//! says. What is made is a [`Scenario`] like any other, so that one that fails can be written down and shortened.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Period, Threshold};
+
+use crate::{
+    scenario::{Change, Claim, Class, Deed, Fault, MeasurementFate, Policy, RequestFate, Scenario, Trouble, WatchFate},
+    workload::Workload,
+};
+
+/// At the end everything is left alone for so long, in seconds, so that it can be seen to settle.
+const REST_S: u64 = 3 * 3600;
+
+/// What is made of a seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Chance {
+    /// The seed.
+    pub seed: u64,
+    /// How long it lasts, with three hours of rest at the end.
+    pub hours: u64,
+    /// How many troubles there are in a day.
+    pub faults_a_day: u64,
+}
+
+impl Chance {
+    /// The scenario of the seed.
+    pub fn scenario(self) -> Scenario {
+        let rng = &mut Rng::with_seed(self.seed);
+        let lasts = self.hours.max(4) * 3600;
+        let busy = lasts - REST_S;
+        let nodes = rng.usize(1..=3);
+        let operators = rng.usize(1..=2);
+        let classes: BTreeMap<String, Class> = ["fast", "slow"].map(|name| (name.to_owned(), class(name, rng))).into();
+        let claims: BTreeMap<_, _> =
+            (0..rng.usize(1..=4)).map(|index| (format!("data-{index}"), claim(nodes, busy, rng))).collect();
+        let faults = (0..self.faults_a_day * busy / 86_400)
+            .map(|_| Fault {
+                at: Period::from_secs(rng.u64(60..busy)),
+                lasting: Period::from_secs(*choose(&[5, 20, 60, 300, 900], rng)),
+                what: trouble(operators, nodes, rng),
+            })
+            .collect();
+        let names: Vec<String> = claims.keys().cloned().collect();
+        let changes = if rng.u8(0..4) == 0 { changes(&names, nodes, busy, rng) } else { Vec::new() };
+        let quiet = names.into_iter().map(|claim| Change { at: Period::from_secs(busy), what: Deed::Quiet { claim } });
+        Scenario {
+            story: format!("Made from seed {}: {} hours, {} troubles a day.", self.seed, self.hours, self.faults_a_day),
+            seed: self.seed,
+            lasts: Period::from_secs(lasts),
+            operators,
+            nodes,
+            classes,
+            policies: [("all".to_owned(), policy(rng))].into(),
+            claims,
+            faults,
+            changes: changes.into_iter().chain(quiet).collect(),
+        }
+    }
+}
+
+fn choose<'a, T>(of: &'a [T], rng: &mut Rng) -> &'a T {
+    &of[rng.usize(0..of.len())]
+}
+
+fn class(name: &str, rng: &mut Rng) -> Class {
+    let takes = if name == "fast" { rng.u64(0..5) } else { rng.u64(20..600) };
+    let size_increment = *choose(&[Bytes::MIB, Bytes::GIB, Bytes(8 << 30)], rng);
+    Class {
+        expandable: true,
+        driver: DriverProfileSpec { size_increment, ..DriverProfileSpec::default() },
+        takes: Period::from_secs(takes),
+    }
+}
+
+fn policy(rng: &mut Rng) -> Policy {
+    Policy {
+        mode: Mode::Auto,
+        labels: BTreeMap::new(),
+        capacity: CapacitySpec {
+            min_free: if rng.bool() { Threshold::Percent(rng.u8(5..40)) } else { Threshold::Absolute(Bytes(2 << 30)) },
+            min_free_inodes: Threshold::Percent(5),
+            time_to_full: Period::from_secs(*choose(&[0, 60, 600], rng)),
+            increase: Threshold::Percent(rng.u8(5..60)),
+            maximum: Bytes(rng.u64(50..400) << 30),
+        },
+    }
+}
+
+fn claim(nodes: usize, busy: u64, rng: &mut Rng) -> Claim {
+    let size = rng.u64(5..40) << 30;
+    Claim {
+        size: Bytes(size),
+        class: (*choose(&["fast", "slow"], rng)).to_owned(),
+        labels: BTreeMap::new(),
+        node: rng.usize(0..nodes),
+        used: Bytes(size / 100 * rng.u64(0..75)),
+        workload: workload(size, busy, rng),
+    }
+}
+
+/// Rates are such that most volumes grow a few times.
+fn workload(size: u64, busy: u64, rng: &mut Rng) -> Workload {
+    let rate = Bytes((size * rng.u64(1..=4) / busy).max(1));
+    let hour = Period::from_secs(3600);
+    match rng.u8(0..7) {
+        0 => Workload::Steady { rate },
+        1 => Workload::Daily { rate },
+        2 => Workload::Bursts { rate: Bytes(rate.0 * 20), lasting: Period::from_secs(180), every: hour },
+        3 => Workload::Rotation { rate: Bytes(rate.0 * 4), keep: Bytes(size / 4) },
+        4 => {
+            Workload::BulkLoad { rate: Bytes(rate.0 * 50), bytes: Bytes(size / 5), every: Period::from_secs(4 * 3600) }
+        }
+        5 => Workload::Runaway { rate: Bytes(rate.0 / 16) },
+        _ => Workload::Idle {},
+    }
+}
+
+fn trouble(operators: usize, nodes: usize, rng: &mut Rng) -> Trouble {
+    let operator = rng.usize(0..operators);
+    let node = rng.usize(0..nodes);
+    let share = *choose(&[5, 20, 50, 100], rng);
+    let ahead = *choose(&[-7200, -300, -20, -5, 5, 20, 300, 7200], rng);
+    match rng.u8(0..18) {
+        0 => Trouble::Kill { operator },
+        1 => Trouble::KillAtRequest { operator, after: false },
+        2 => Trouble::KillAtRequest { operator, after: true },
+        3 => Trouble::Pause { operator },
+        4 => Trouble::OperatorClock { operator, ahead },
+        5 => Trouble::NodeClock { node, ahead },
+        6 => Trouble::ServerDown {},
+        7..=8 => {
+            use RequestFate::{AnswerLost, Answered, Late, Lost, Twice};
+            let fates = [Lost, AnswerLost, Late, Twice, Answered(500), Answered(503), Answered(429), Answered(409)];
+            Trouble::Requests { fate: *choose(&fates, rng), share }
+        }
+        9..=10 => {
+            use WatchFate::{Broken, BrokenAndStale, Delayed, Twice};
+            Trouble::Watches { fate: *choose(&[Broken, BrokenAndStale, Delayed, Twice], rng), share }
+        }
+        11 => Trouble::AgentDown { node },
+        12..=13 => {
+            use MeasurementFate::{Late, Lost, Nonsense, Twice};
+            Trouble::Measurements { fate: *choose(&[Lost, Late, Twice, Nonsense], rng), share }
+        }
+        14 => Trouble::ResizerDown {},
+        15 => Trouble::DriverFails {},
+        16 => Trouble::DriverSlow { times: rng.u32(2..20) },
+        _ => Trouble::KubeletDown { node },
+    }
+}
+
+fn changes(claims: &[String], nodes: usize, busy: u64, rng: &mut Rng) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for _ in 0..rng.usize(1..6) {
+        let at = rng.u64(60..busy);
+        let claim = choose(claims, rng).clone();
+        let mut change = |at, what| changes.push(Change { at: Period::from_secs(at), what });
+        match rng.u8(0..4) {
+            0 => change(at, Deed::Recreate { claim }),
+            1 => change(at, Deed::Request { claim, size: Bytes(rng.u64(41..60) << 30) }),
+            2 => change(at, Deed::Policy { name: "all".to_owned(), spec: policy(rng) }),
+            _ => {
+                change(at, Deed::Stop { claim: claim.clone() });
+                change((at + 300).min(busy - 1), Deed::Start { claim, node: rng.usize(0..nodes) });
+            }
+        }
+    }
+    changes
+}

@@ -1,0 +1,43 @@
+//! A volume that is called for growth gets it in the end, also where it does not fill: long after the last trouble none is
+//! still low that could grow.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Checker, fullness};
+use crate::simulation::Simulation;
+
+#[derive(Default)]
+pub(super) struct Answers {
+    low_since: BTreeMap<String, Duration>,
+}
+
+impl Checker for Answers {
+    fn name(&self) -> &'static str {
+        "growth is not forgotten"
+    }
+
+    fn look(&mut self, world: &Simulation) -> Option<String> {
+        for (name, volume) in world.volumes() {
+            let low = fullness::is_low(world, volume)
+                && volume.node.is_some()
+                && fullness::could_grow(world, volume)
+                && fullness::undisturbed_for(world, fullness::RECOVERY);
+            if !low {
+                self.low_since.remove(name);
+                continue;
+            }
+            let Some(since) = self.low_since.get(name).copied() else {
+                self.low_since.insert(name.clone(), world.now());
+                continue;
+            };
+            let class = world.scenario.classes.get(&volume.spec.class)?;
+            // Several steps may be called for one after the other.
+            let patience = Duration::from_secs(300) + 10 * Duration::from_secs(class.takes.as_secs());
+            if world.now() - since > patience {
+                self.low_since.insert(name.clone(), world.now());
+                return Some(format!("{name} has been low for {:?}, and could grow", world.now() - since));
+            }
+        }
+        None
+    }
+}

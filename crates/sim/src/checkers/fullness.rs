@@ -1,0 +1,94 @@
+//! No volume fills while it could have grown: where its policy and its driver allow a larger size, and for long enough
+//! before nothing stood in the operator's way.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orlop_api::{Bytes, Expansion, Mode};
+
+use super::{Checker, once};
+use crate::{
+    fact::{Entry, Fact},
+    simulation::Simulation,
+    volume::Volume,
+};
+
+/// What a growth may take beside the driver's own time: the agent, the operator and the kubelet are done in seconds, and
+/// a kubelet that missed a touch is touched again after 15.
+const REACTION: Duration = Duration::from_secs(45);
+
+/// So long after the last trouble everything has come right: an operator lists within 10 s and leads within 150, clocks
+/// are corrected within two minutes, watches that are late or listed from an old cache are right within 70 s, and the
+/// longest pause of a resizer or of the operator is five minutes.
+pub(super) const RECOVERY: Duration = Duration::from_secs(480);
+
+#[derive(Default)]
+pub(super) struct Fullness {
+    /// Since when each volume has been called for growth, by the truth.
+    called: BTreeMap<String, Duration>,
+}
+
+impl Checker for Fullness {
+    fn name(&self) -> &'static str {
+        "no volume fills that could grow"
+    }
+
+    fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
+        let Fact::Full { claim } = &entry.fact else { return None };
+        let volume = world.volumes().get(claim)?;
+        if !could_grow(world, volume) || !undisturbed_for(world, RECOVERY) {
+            return None;
+        }
+        // It may be that no driver is fast enough for the writer.
+        let class = world.scenario.classes.get(&volume.spec.class)?;
+        let takes = REACTION + 2 * Duration::from_secs(class.takes.as_secs());
+        let since = self.called.get(claim)?;
+        (entry.at.saturating_sub(*since) > takes)
+            .then(|| format!("{claim} is full, {:?} after it was called for growth", entry.at - *since))
+    }
+
+    fn look(&mut self, world: &Simulation) -> Option<String> {
+        for (name, volume) in world.volumes() {
+            if is_low(world, volume) {
+                if !self.called.contains_key(name) {
+                    self.called.insert(name.clone(), world.now());
+                }
+            } else if !self.called.is_empty() {
+                self.called.remove(name);
+            }
+        }
+        None
+    }
+}
+
+/// Is less free than every policy in mode Auto that selects the claim wants?
+pub(super) fn is_low(world: &Simulation, volume: &Volume) -> bool {
+    let available = volume.available(world.now());
+    let mut policies = governing(world, volume);
+    policies.any(|policy| available.0 < policy.capacity.min_free.of(volume.filesystem.0))
+}
+
+fn governing<'a>(world: &'a Simulation, volume: &'a Volume) -> impl Iterator<Item = &'a crate::scenario::Policy> {
+    let selects = |policy: &&crate::scenario::Policy| {
+        policy.mode == Mode::Auto && policy.labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
+    };
+    world.scenario.policies.values().filter(selects)
+}
+
+/// Would the claim's policy and driver allow a larger size?
+pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
+    let Some(class) = world.scenario.classes.get(&volume.spec.class) else { return false };
+    let increment = class.driver.size_increment;
+    let most = class.driver.maximum_size.unwrap_or(Bytes(u64::MAX)).min(once::maximum(world)).round_down(increment);
+    // Two policies that select it, or one that a user changes, make it another story.
+    governing(world, volume).count() == 1
+        && world.scenario.policies.len() == 1
+        && !world.scenario.has_deeds()
+        && class.expandable
+        && class.driver.expansion == Expansion::Online
+        && most > volume.size()
+}
+
+/// Has no trouble been on for so long?
+pub(super) fn undisturbed_for(world: &Simulation, long: Duration) -> bool {
+    !world.faults().any() && world.now().saturating_sub(world.faults().changed.unwrap_or_default()) > long
+}

@@ -1,0 +1,87 @@
+//! No growth is asked for twice: not while another is under way, not for a need that a growth has met, not by two
+//! operators.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orlop_api::{Bytes, CapacitySpec};
+use orlop_planner::Action;
+
+use super::Checker;
+use crate::{
+    fact::{Entry, Fact},
+    scenario::Deed,
+    server,
+    simulation::Simulation,
+    volume::Volume,
+};
+
+/// A request may be under way for so long, and be decided from a measurement of that age before that: 30 s until a
+/// measurement is stale, 30 s and a little for a request that is late, and the clock of a node that is corrected with a
+/// little delay.
+const LAG: Duration = Duration::from_secs(90);
+
+#[derive(Default)]
+pub(super) struct Once {
+    /// When each volume last needed growth by any of the policies that there are.
+    needed: BTreeMap<String, Duration>,
+}
+
+impl Checker for Once {
+    fn name(&self) -> &'static str {
+        "nothing is done twice"
+    }
+
+    fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
+        match &entry.fact {
+            Fact::Applied { action: Some(Action::Grow { claim, record, .. }), before, .. } => {
+                let name = &*claim.name;
+                if server::requested(before) > server::capacity(before) {
+                    return Some(format!("{name} is asked to grow to {} while it is growing", record.to));
+                }
+                let volume = world.volumes().get(name)?;
+                let needed = needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at - *at <= LAG);
+                (!needed).then(|| format!("{name} is asked to grow to {} and has room enough", record.to))
+            }
+            _ => None,
+        }
+    }
+
+    fn look(&mut self, world: &Simulation) -> Option<String> {
+        for (name, volume) in world.volumes() {
+            if needs(world, volume) {
+                match self.needed.get_mut(name) {
+                    Some(at) => *at = world.now(),
+                    None => {
+                        self.needed.insert(name.clone(), world.now());
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Does the volume need growth, by the truth and any policy that is or was there?
+fn needs(world: &Simulation, volume: &Volume) -> bool {
+    specs(world).any(|spec| {
+        let (total, available) = (volume.filesystem, volume.available(world.now()));
+        // What one burst shows as a rate for a minute is a need too, though it is over.
+        let peak = volume.peak(world.now());
+        available.0 < spec.min_free.of(total.0)
+            || u128::from(available.0) < u128::from(peak.0) * u128::from(spec.time_to_full.as_secs())
+    })
+}
+
+/// The capacity sections of all policies, also of those that a user puts in their place.
+pub(super) fn specs(world: &Simulation) -> impl Iterator<Item = &CapacitySpec> {
+    let changed = world.scenario.changes.iter().filter_map(|change| match &change.what {
+        Deed::Policy { spec, .. } => Some(&spec.capacity),
+        _ => None,
+    });
+    world.scenario.policies.values().map(|policy| &policy.capacity).chain(changed)
+}
+
+/// The largest size that any policy allows.
+pub(super) fn maximum(world: &Simulation) -> Bytes {
+    specs(world).map(|spec| spec.maximum).max().unwrap_or_default()
+}

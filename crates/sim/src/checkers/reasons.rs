@@ -1,0 +1,84 @@
+//! Every wait has a true reason: when the world has been at rest, what the operator says of each claim is so.
+
+use std::time::Duration;
+
+use orlop_api::{Expansion, Mode, names::Reason};
+
+use super::{Checker, fullness};
+use crate::{process::State, server, server::Kind, simulation::Simulation, volume::Volume};
+
+pub(super) struct Reasons;
+
+/// So long after the last trouble and the last change every report is right again: a growth is overdue after ten minutes.
+const REST: Duration = Duration::from_secs(900);
+
+impl Checker for Reasons {
+    fn name(&self) -> &'static str {
+        "every reason is true"
+    }
+
+    fn conclude(&mut self, world: &Simulation) -> Option<String> {
+        let last = world.scenario.changes.iter().map(|change| Duration::from_secs(change.at.as_secs())).max();
+        let at_rest =
+            fullness::undisturbed_for(world, REST) && last.is_none_or(|last| world.now().saturating_sub(last) > REST);
+        if !at_rest {
+            return None;
+        }
+        let leader = world
+            .processes
+            .iter()
+            .find(|process| process.state == State::Running && process.leads(world.moment(process.number)));
+        let Some(leader) = leader else { return Some("nobody leads, and nothing is wrong".to_owned()) };
+        world.volumes().iter().find_map(|(name, volume)| {
+            let id = orlop_planner::ClaimId {
+                namespace: orlop_planner::NamespaceName(server::NAMESPACE.into()),
+                name: name.as_str().into(),
+            };
+            let decision = leader.core.ledger().decision(&id);
+            let Some(decision) = decision else { return Some(format!("nothing is said of {name}")) };
+            is_false(world, name, volume, decision.reason)
+                .map(|why| format!("{name}: {} is not true, {why}", decision.reason))
+        })
+    }
+}
+
+/// Why a reason is not true, where it is not.
+fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> Option<&'static str> {
+    let claim = world.server.get(Kind::Claim, name)?;
+    let in_use = volume.node.is_some();
+    let grows = server::requested(claim) > server::capacity(claim);
+    let class = world.scenario.classes.get(&volume.spec.class)?;
+    let policies = || {
+        let selects = |policy: &&crate::scenario::Policy| {
+            policy.labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
+        };
+        world.current_policies().filter(selects)
+    };
+    let wrong = match reason {
+        Reason::EnoughRoom => (fullness::is_low(world, volume) && !world.scenario.has_deeds())
+            .then_some("less is free than its policy wants"),
+        Reason::Off => policies().any(|policy| policy.mode != Mode::Off).then_some("a policy selects it"),
+        Reason::PolicyConflict => (policies().count() < 2).then_some("at most one policy selects it"),
+        Reason::NotInUse => in_use.then_some("a pod uses it"),
+        Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => {
+            Some("its agent runs and reports what is so")
+        }
+        Reason::Growing | Reason::AwaitingMeasurement => (!grows).then_some("it is not growing"),
+        Reason::GrowthOverdue => (!grows).then_some("nothing is overdue"),
+        Reason::NotExpandable => class.expandable.then_some("its class allows expansion"),
+        Reason::DriverCannotExpand => {
+            (class.driver.expansion != Expansion::None).then_some("its driver can expand volumes")
+        }
+        Reason::OfflineOnly => {
+            (class.driver.expansion != Expansion::Offline || !in_use).then_some("its driver could expand it now")
+        }
+        Reason::AtMaximum => {
+            let maximum = policies().map(|policy| policy.capacity.maximum).max().unwrap_or_default();
+            let most = class.driver.maximum_size.map_or(maximum, |size| size.min(maximum));
+            (volume.size() < most.round_down(class.driver.size_increment)).then_some("a larger size is allowed")
+        }
+        _ => None,
+    };
+    // A growth may just have been asked for, or have ended.
+    wrong.filter(|_| !(grows && matches!(reason, Reason::EnoughRoom)))
+}

@@ -1,0 +1,52 @@
+//! The plan settles when the world stops changing: after a while of rest nothing is asked of the API server but the lease.
+
+use std::time::Duration;
+
+use super::{Checker, fullness};
+use crate::{
+    fact::{Entry, Fact},
+    simulation::Simulation,
+};
+
+/// So long after the last change everything has been said.
+const REST: Duration = Duration::from_secs(900);
+
+#[derive(Default)]
+pub(super) struct Settling {
+    /// When the world last changed.
+    changed: Duration,
+    requests: u32,
+}
+
+impl Checker for Settling {
+    fn name(&self) -> &'static str {
+        "the plan settles"
+    }
+
+    fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
+        match &entry.fact {
+            Fact::Applied { .. } | Fact::Refused { .. } => {
+                let writes = world.volumes().values().any(|volume| volume.rate().0 > 0);
+                let rested =
+                    !writes && entry.at.saturating_sub(self.changed) > REST && fullness::undisturbed_for(world, REST);
+                self.requests = if rested { self.requests + 1 } else { 0 };
+                // A refusal is asked about again every five minutes, which is as it should be.
+                let allowed = if matches!(entry.fact, Fact::Refused { .. }) { 30 } else { 3 };
+                (self.requests > allowed)
+                    .then(|| format!("{} requests in a world at rest: {}", self.requests, entry.fact))
+            }
+            Fact::Decided { .. } | Fact::Started { .. } | Fact::Leads { .. } | Fact::Ended { .. } => None,
+            _ => {
+                self.changed = entry.at;
+                None
+            }
+        }
+    }
+
+    fn look(&mut self, world: &Simulation) -> Option<String> {
+        if world.volumes().values().any(|volume| volume.rate().0 > 0) {
+            self.changed = world.now();
+        }
+        None
+    }
+}

@@ -1,0 +1,26 @@
+//! A simulated world in which Orlop's promises are attacked before any user's cluster is. The operator's mind
+//! (`orlop_operator`) and the planner run in it as they are; around them are an API server, drivers, kubelets, agents and
+//! workloads of plain data, and everything that can go wrong between them. Time is virtual, chance is seeded, and nothing
+//! runs beside anything else: the same [`Scenario`] always goes the same way.
+
+pub mod chance;
+pub mod checkers;
+mod fact;
+mod faults;
+mod process;
+mod run;
+mod scenario;
+mod server;
+mod simulation;
+mod volume;
+mod workload;
+
+pub use self::{
+    fact::{Entry, Fact},
+    faults::Faults,
+    run::{Outcome, run},
+    scenario::*,
+    simulation::{Simulation, Tamper},
+    volume::Volume,
+    workload::Workload,
+};

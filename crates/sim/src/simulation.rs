@@ -1,0 +1,434 @@
+//! The world, and how it goes on: events in the order of their times, one after the other. No clock is read and no chance
+//! is taken but by the scenario's seed, so that the same scenario always goes the same way.
+
+mod agents;
+mod controllers;
+mod operators;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use orlop_api::StoragePolicySpec;
+use orlop_operator::{Measurement, Moment, request::Request};
+use orlop_planner::Action;
+use serde_json::json;
+
+use crate::{
+    fact::{Entry, Fact},
+    faults::Faults,
+    process::{Message, Process, State, later},
+    scenario::{Change, Deed, Policy, Scenario, Trouble},
+    server::{Kind, NAMESPACE, Server},
+    volume::Volume,
+};
+
+/// The wall clock's time at the beginning.
+const BEGINNING: &str = "2026-01-01T00:00:00Z";
+
+/// A simulated world.
+pub struct Simulation {
+    /// What it goes by.
+    pub scenario: Scenario,
+    pub(crate) now: Duration,
+    beginning: Timestamp,
+    /// Where the clock that only runs is counted from. Nothing depends on when that was.
+    origin: Instant,
+    rng: Rng,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    sequence: u64,
+    pub(crate) server: Server,
+    pub(crate) volumes: BTreeMap<String, Volume>,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) faults: Faults,
+    calls: u64,
+    facts: Vec<Entry>,
+    events: u64,
+    tamper: Option<Box<dyn Tamper>>,
+}
+
+/// A deliberate bug of the operator, for showing that a checker finds it.
+pub trait Tamper {
+    /// Changes what an operator is about to send; none where it is not sent.
+    fn request(&mut self, request: Request) -> Option<Request> {
+        Some(request)
+    }
+
+    /// Changes what an agent's report is to the operator.
+    fn measurement(&mut self, measurement: Measurement) -> Measurement {
+        measurement
+    }
+
+    /// Changes whether an operator thinks that it leads.
+    fn leads(&mut self, leads: bool) -> bool {
+        leads
+    }
+
+    /// Changes when an operator looks again though nothing has changed.
+    fn turn_at(&mut self, at: Option<Instant>) -> Option<Instant> {
+        at
+    }
+}
+
+/// What happens at some time.
+#[derive(Debug)]
+enum Event {
+    TroubleBegins(usize),
+    TroubleEnds(usize),
+    Deed(usize),
+    Stretch {
+        claim: String,
+        epoch: u64,
+    },
+    Fills {
+        claim: String,
+        epoch: u64,
+    },
+    Report {
+        claim: String,
+        planned: u64,
+    },
+    Heartbeat {
+        node: usize,
+    },
+    AgentsDial,
+    Deliver {
+        operator: usize,
+        life: u64,
+        message: Message,
+    },
+    Arrive(Box<Arrival>),
+    LeaseArrives {
+        operator: usize,
+        life: u64,
+        attempt: u64,
+        write: Option<(k8s_openapi::api::coordination::v1::LeaseSpec, u64)>,
+    },
+    List {
+        operator: usize,
+        life: u64,
+        kind: Kind,
+        stream: u64,
+    },
+    Start {
+        operator: usize,
+        life: u64,
+    },
+    Resize {
+        claim: String,
+    },
+    Expanded {
+        claim: String,
+        life: u64,
+    },
+    Sync {
+        claim: String,
+        life: u64,
+    },
+}
+
+/// A request that reaches the API server.
+#[derive(Debug)]
+struct Arrival {
+    operator: usize,
+    life: u64,
+    call: u64,
+    request: Request,
+    action: Option<Action>,
+    answered: bool,
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: Duration,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+impl Simulation {
+    /// A world at its beginning.
+    pub fn new(scenario: Scenario) -> Self {
+        let origin = Instant::now();
+        let mut world = Self {
+            now: Duration::ZERO,
+            beginning: BEGINNING.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            origin,
+            rng: Rng::with_seed(scenario.seed),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            server: Server::default(),
+            volumes: BTreeMap::new(),
+            processes: (0..scenario.operators).map(|number| Process::new(number, origin)).collect(),
+            faults: Faults::default(),
+            calls: 0,
+            facts: Vec::new(),
+            events: 0,
+            tamper: None,
+            scenario,
+        };
+        world.furnish();
+        world
+    }
+
+    /// Has the operators behave differently from what they are.
+    pub fn tamper(&mut self, tamper: Box<dyn Tamper>) {
+        self.tamper = Some(tamper);
+    }
+
+    /// Goes on by one event; false where the scenario is over. What happened is in [`Simulation::take_facts`].
+    pub fn step(&mut self) -> bool {
+        let end = Duration::from_secs(self.scenario.lasts.as_secs());
+        let Some(Reverse(next)) = self.queue.pop_if_before(end) else {
+            self.now = end;
+            return false;
+        };
+        self.now = next.at;
+        self.events += 1;
+        self.happen(next.event);
+        self.spread_events();
+        true
+    }
+
+    /// What has happened since this was last asked.
+    pub fn take_facts(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.facts)
+    }
+
+    /// How long after the beginning it is.
+    pub const fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// How many events have happened.
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The volumes, by the names of their claims.
+    pub const fn volumes(&self) -> &BTreeMap<String, Volume> {
+        &self.volumes
+    }
+
+    /// The policies as they are now, after what users have done to them.
+    pub fn current_policies(&self) -> impl Iterator<Item = &Policy> {
+        let now = self.now;
+        self.scenario.policies.iter().map(move |(name, policy)| {
+            let done = self.scenario.changes.iter().filter(|change| Duration::from_secs(change.at.as_secs()) <= now);
+            let specs = done.filter_map(|change| match &change.what {
+                Deed::Policy { name: of, spec } if of == name => Some((change.at.as_secs(), spec)),
+                _ => None,
+            });
+            specs.max_by_key(|(at, _)| *at).map_or(policy, |(_, spec)| spec)
+        })
+    }
+
+    /// The troubles that are on.
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    fn furnish(&mut self) {
+        let now = self.time();
+        self.server.create(Kind::Namespace, NAMESPACE, json!({}), now);
+        for node in 0..self.scenario.nodes {
+            self.server.create(Kind::Node, &node_name(node), json!({}), now);
+            let first = Duration::from_millis(self.rng.u64(0..agents::HEARTBEAT_MS));
+            self.schedule(first, Event::Heartbeat { node });
+        }
+        for (name, class) in self.scenario.classes.clone() {
+            let driver = driver_name(&name);
+            let object = json!({ "provisioner": driver, "allowVolumeExpansion": class.expandable });
+            self.server.create(Kind::Class, &name, object, now);
+            self.server.create(Kind::Driver, &driver, json!({ "spec": class.driver }), now);
+        }
+        for (name, policy) in self.scenario.policies.clone() {
+            self.server.create(Kind::Policy, &name, json!({ "spec": policy_spec(policy) }), now);
+        }
+        for name in self.scenario.claims.keys().cloned().collect::<Vec<_>>() {
+            self.provision(&name);
+        }
+        for operator in 0..self.scenario.operators {
+            let delay = Duration::from_millis(self.rng.u64(0..2_000));
+            self.schedule(delay, Event::Start { operator, life: 0 });
+        }
+        let faults: Vec<_> = self.scenario.faults.iter().map(|fault| fault.at).collect();
+        for (id, at) in faults.into_iter().enumerate() {
+            self.schedule(Duration::from_secs(at.as_secs()), Event::TroubleBegins(id));
+        }
+        let changes: Vec<_> = self.scenario.changes.iter().map(|change| change.at).collect();
+        for (id, at) in changes.into_iter().enumerate() {
+            self.schedule(Duration::from_secs(at.as_secs()), Event::Deed(id));
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::TroubleBegins(id) => self.trouble_begins(id),
+            Event::TroubleEnds(id) => self.trouble_ends(id),
+            Event::Deed(id) => {
+                let change = self.scenario.changes[id].clone();
+                self.deed(change);
+            }
+            Event::Stretch { claim, epoch } => self.stretch(&claim, epoch),
+            Event::Fills { claim, epoch } => self.fills(&claim, epoch),
+            Event::Report { claim, planned } => self.report(&claim, planned),
+            Event::Heartbeat { node } => self.heartbeat(node),
+            Event::AgentsDial => self.agents_dial(),
+            Event::Deliver { operator, life, message } => self.deliver(operator, life, message),
+            Event::Arrive(arrival) => self.arrive(*arrival),
+            Event::LeaseArrives { operator, life, attempt, write } => {
+                self.lease_arrives(operator, life, attempt, write)
+            }
+            Event::List { operator, life, kind, stream } => self.list(operator, life, kind, stream),
+            Event::Start { operator, life } => self.start(operator, life),
+            Event::Resize { claim } => self.resize(&claim),
+            Event::Expanded { claim, life } => self.expanded(&claim, life),
+            Event::Sync { claim, life } => self.sync(&claim, life),
+        }
+    }
+
+    /// The true time.
+    pub(crate) fn time(&self) -> Timestamp {
+        later(self.beginning, SignedDuration::try_from(self.now).unwrap_or(SignedDuration::MAX))
+    }
+
+    /// This moment by an operator's clocks.
+    pub(crate) fn moment(&self, operator: usize) -> Moment {
+        let ahead = self.faults.sum(|trouble| match trouble {
+            Trouble::OperatorClock { operator: of, ahead } if *of == operator => Some(*ahead),
+            _ => None,
+        });
+        Moment { time: later(self.time(), SignedDuration::from_secs(ahead)), instant: self.origin + self.now }
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.schedule_at(self.now + after, event);
+    }
+
+    fn schedule_at(&mut self, at: Duration, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Scheduled { at, sequence: self.sequence, event }));
+    }
+
+    fn tell(&mut self, fact: Fact) {
+        self.facts.push(Entry { at: self.now, fact });
+    }
+
+    /// How long a message takes on its way.
+    fn latency(&mut self) -> Duration {
+        Duration::from_micros(self.rng.u64(1_000..20_000))
+    }
+
+    fn trouble_begins(&mut self, id: usize) {
+        let fault = self.scenario.faults[id].clone();
+        self.tell(Fact::TroubleBegins(fault.what.clone()));
+        self.faults.begin(id, fault.what.clone(), self.now);
+        self.schedule(Duration::from_secs(fault.lasting.as_secs()), Event::TroubleEnds(id));
+        match fault.what {
+            Trouble::Kill { operator } => self.kill(operator, "it was killed"),
+            Trouble::Pause { operator } if self.processes[operator].state == State::Running => {
+                self.processes[operator].state = State::Paused;
+            }
+            Trouble::ServerDown {} => self.break_watches(),
+            Trouble::AgentDown { node } => self.agent_ends(node),
+            _ => {}
+        }
+    }
+
+    fn trouble_ends(&mut self, id: usize) {
+        let trouble = self.scenario.faults[id].what.clone();
+        self.faults.end(id, self.now);
+        self.tell(Fact::TroubleEnds(trouble.clone()));
+        match trouble {
+            Trouble::Kill { operator } | Trouble::KillAtRequest { operator, .. } => {
+                let life = self.processes[operator].life;
+                self.schedule(Duration::from_secs(1), Event::Start { operator, life });
+            }
+            Trouble::Pause { operator } => self.resume(operator),
+            Trouble::AgentDown { .. } => self.schedule(Duration::from_secs(2), Event::AgentsDial),
+            _ => {}
+        }
+    }
+
+    fn deed(&mut self, change: Change) {
+        self.tell(Fact::Changed(change.clone()));
+        match change.what {
+            Deed::Request { claim, size } => {
+                self.server.update(Kind::Claim, &claim, |object| {
+                    object["spec"]["resources"]["requests"]["storage"] = json!(size);
+                });
+                self.schedule(Duration::from_millis(200), Event::Resize { claim });
+            }
+            Deed::Recreate { claim } => {
+                self.unprovision(&claim);
+                self.provision(&claim);
+            }
+            Deed::Stop { claim } => self.stop_pod(&claim),
+            Deed::Start { claim, node } => self.start_pod(&claim, node),
+            Deed::Policy { name, spec } => self.server.update(Kind::Policy, &name, |object| {
+                object["spec"] = json!(policy_spec(spec));
+                object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+            }),
+            Deed::Quiet { claim } => {
+                if let Some(volume) = self.volumes.get_mut(&claim) {
+                    volume.spec.workload = crate::workload::Workload::Idle {};
+                }
+                self.write(&claim, 0);
+            }
+        }
+    }
+}
+
+trait PopBefore {
+    fn pop_if_before(&mut self, end: Duration) -> Option<Reverse<Scheduled>>;
+}
+
+impl PopBefore for BinaryHeap<Reverse<Scheduled>> {
+    fn pop_if_before(&mut self, end: Duration) -> Option<Reverse<Scheduled>> {
+        if self.peek()?.0.at > end { None } else { self.pop() }
+    }
+}
+
+pub(crate) fn node_name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+fn driver_name(class: &str) -> String {
+    format!("{class}.example.com")
+}
+
+fn policy_spec(policy: Policy) -> StoragePolicySpec {
+    StoragePolicySpec {
+        mode: policy.mode,
+        selector: LabelSelector {
+            match_labels: (!policy.labels.is_empty()).then_some(policy.labels),
+            ..LabelSelector::default()
+        },
+        capacity: Some(policy.capacity),
+    }
+}

@@ -1,0 +1,199 @@
+//! The agents: what they measure and when they report it, to the operator that leads.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::Bytes;
+use orlop_operator::Measurement;
+use orlop_planner::{Source, Usage, forecast::Sample};
+
+use super::{Event, Simulation, node_name};
+use crate::{
+    process::{Message, State, later},
+    scenario::{MeasurementFate, Trouble},
+    volume::Reported,
+};
+
+/// How often an agent says that it is there. The real one does every five seconds; a measurement is stale after thirty.
+pub(super) const HEARTBEAT_MS: u64 = 10_000;
+
+/// How much later a late report is.
+const LATE: Duration = Duration::from_secs(20);
+
+impl Simulation {
+    fn agent_is_down(&self, node: usize) -> bool {
+        self.faults.is_on(|trouble| matches!(trouble, Trouble::AgentDown { node: of } if *of == node))
+    }
+
+    /// The operator that agents find: the first that leads.
+    fn served_by(&self) -> Option<usize> {
+        let leads = |operator: &usize| {
+            let process = &self.processes[*operator];
+            process.state != State::Dead
+                && process.campaign.held_until().is_some()
+                && process.leads(self.moment(*operator))
+        };
+        (0..self.processes.len()).find(leads)
+    }
+
+    fn node_time(&self, node: usize) -> Timestamp {
+        let ahead = self.faults.sum(|trouble| match trouble {
+            Trouble::NodeClock { node: of, ahead } if *of == node => Some(*ahead),
+            _ => None,
+        });
+        later(self.time(), SignedDuration::from_secs(ahead))
+    }
+
+    /// An operator has begun to lead, or an agent to run: everything is reported anew.
+    pub(super) fn agents_dial(&mut self) {
+        let claims: Vec<_> = self.volumes.keys().cloned().collect();
+        for claim in claims {
+            if let Some(volume) = self.volumes.get_mut(&claim) {
+                volume.agent.reported = None;
+            }
+            self.plan_report(&claim);
+        }
+    }
+
+    pub(super) fn agent_ends(&mut self, node: usize) {
+        let of_node = self.volumes.iter_mut().filter(|(_, volume)| volume.node == Some(node));
+        for (_, volume) in of_node {
+            volume.agent = crate::volume::AgentView { planned: volume.agent.planned + 1, ..Default::default() };
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, node: usize) {
+        self.schedule(Duration::from_millis(HEARTBEAT_MS), Event::Heartbeat { node });
+        if self.agent_is_down(node) {
+            return;
+        }
+        let Some(operator) = self.served_by() else { return };
+        let at = self.node_time(node);
+        // What has not been reported is not confirmed.
+        let mounted = || self.volumes.values().filter(|volume| volume.node == Some(node));
+        if mounted().next().is_none() || mounted().any(|volume| volume.agent.reported.is_none()) {
+            return;
+        }
+        self.tell_operator(operator, node, vec![Measurement::Confirmed { node: node_name(node), at }]);
+    }
+
+    /// Plans the next report of a volume.
+    pub(super) fn plan_report(&mut self, claim: &str) {
+        let Some(operator) = self.served_by() else { return };
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        let watch = self.processes[operator].wanted.get(claim);
+        let wait = volume.until_report(watch, self.now);
+        volume.agent.planned += 1;
+        let planned = volume.agent.planned;
+        // It looks once a second.
+        let at = Duration::from_secs((self.now + wait).as_secs() + 1);
+        self.schedule_at(at, Event::Report { claim: claim.to_owned(), planned });
+    }
+
+    pub(super) fn report(&mut self, claim: &str, planned: u64) {
+        let now = self.now;
+        let Some((node, volume)) = self.volumes.get(claim).and_then(|it| Some((it.node?, it))) else { return };
+        if volume.agent.planned != planned || self.agent_is_down(node) {
+            return;
+        }
+        let Some(operator) = self.served_by() else { return };
+        let at = self.node_time(node);
+        let watch = self.processes[operator].wanted.get(claim).copied();
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        let (total, available) = (volume.filesystem, volume.available(now));
+        volume.agent.history.push(Sample { at, total, available });
+        let rate = volume.agent.history.rate(at);
+        if volume.agent.reported.is_some_and(|reported| reported.total != total) {
+            volume.agent.crossed = None;
+        }
+        let beyond = watch.is_some_and(|watch| {
+            available < watch.available_below
+                || u128::from(available.0) < u128::from(rate) * u128::from(watch.seconds_to_full_below)
+        });
+        volume.agent.crossed = if beyond { volume.agent.crossed.or(Some(at)) } else { None };
+        volume.agent.reported = Some(Reported { at: now, available, total });
+        let usage = Usage {
+            at,
+            source: Source::Agent,
+            total,
+            available,
+            inodes: None,
+            fill_bytes_per_second: rate,
+            crossed: volume.agent.crossed,
+        };
+        let sampled = Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage };
+        self.tell_operator(operator, node, vec![sampled]);
+        self.plan_report(claim);
+    }
+
+    /// A sample that only the agent keeps: the moment in which the rate changes.
+    pub(super) fn sample(&mut self, claim: &str) {
+        let now = self.now;
+        let Some(node) = self.volumes.get(claim).and_then(|volume| volume.node) else { return };
+        let at = self.node_time(node);
+        if let Some(volume) = self.volumes.get_mut(claim) {
+            let sample = Sample { at, total: volume.filesystem, available: volume.available(now) };
+            volume.agent.history.push(sample);
+        }
+    }
+
+    pub(super) fn unmounted(&mut self, claim: &str, node: usize) {
+        if let Some(volume) = self.volumes.get_mut(claim) {
+            volume.agent = crate::volume::AgentView { planned: volume.agent.planned + 1, ..Default::default() };
+        }
+        if self.agent_is_down(node) {
+            return;
+        }
+        if let Some(operator) = self.served_by() {
+            let gone = Measurement::Gone { node: node_name(node), volume: claim.to_owned() };
+            self.tell_operator(operator, node, vec![gone]);
+        }
+    }
+
+    fn tell_operator(&mut self, operator: usize, node: usize, mut measurements: Vec<Measurement>) {
+        let sent = self.node_time(node);
+        let latency = self.latency();
+        let fate = self.faults.of_measurement(&mut self.rng);
+        let late = match fate {
+            Some(MeasurementFate::Lost) => return,
+            Some(MeasurementFate::Late) => LATE,
+            _ => Duration::ZERO,
+        };
+        if fate == Some(MeasurementFate::Nonsense) {
+            for measurement in &mut measurements {
+                if let Measurement::Sampled { usage, .. } = measurement {
+                    (usage.total, usage.available) = (Bytes(0), Bytes(0));
+                }
+            }
+        }
+        let message = Message::Measured { node, sent, measurements };
+        if fate == Some(MeasurementFate::Twice) {
+            self.send_to(operator, latency + LATE, message.clone());
+        }
+        self.send_to(operator, latency + late, message);
+    }
+
+    /// An operator hears of an agent: it corrects the times by what it knows of the node's clock.
+    pub(super) fn measured(&mut self, operator: usize, node: usize, sent: Timestamp, measurements: Vec<Measurement>) {
+        let now = self.moment(operator).time;
+        for mut measurement in measurements {
+            if let Some(tamper) = &mut self.tamper {
+                measurement = tamper.measurement(measurement);
+            }
+            let process = &mut self.processes[operator];
+            match &mut measurement {
+                Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } => {
+                    let Some(at) = process.ours(node, sent, now, usage.at) else { continue };
+                    usage.at = at;
+                    usage.crossed = usage.crossed.and_then(|crossed| process.clocks.get(&node)?.ours(crossed));
+                }
+                Measurement::Confirmed { at, .. } => {
+                    let Some(ours) = process.ours(node, sent, now, *at) else { continue };
+                    *at = ours;
+                }
+                Measurement::Gone { .. } => {}
+            }
+            process.core.measure(measurement);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! What the cluster does by itself: workloads write, the drivers' controllers expand, the kubelets sync pods, users make
+//! and delete claims.
+
+use std::time::Duration;
+
+use orlop_api::{Bytes, Expansion as Expands, names::SYNC_ANNOTATION};
+use serde_json::json;
+
+use super::{Event, Simulation, driver_name};
+use crate::{
+    fact::Fact,
+    scenario::Trouble,
+    server::{self, Kind, NAMESPACE},
+    volume::{Expansion, Volume},
+};
+
+/// The resizer's pauses between two tries double from a second to this.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// How often a kubelet syncs a pod of which it hears nothing, at most.
+const SYNC_WITHIN_MS: u64 = 90_000;
+
+impl Simulation {
+    /// Makes a claim with its volume and its pod.
+    pub(super) fn provision(&mut self, claim: &str) {
+        let now = self.time();
+        let Some(spec) = self.scenario.claims.get(claim).cloned() else { return };
+        let before = self.volumes.remove(claim);
+        let (size, node, lives) = (spec.size, spec.node, before.as_ref().map_or(0, |volume| volume.lives + 1));
+        let driver = driver_name(&spec.class);
+        let object = json!({
+            "metadata": { "labels": spec.labels },
+            "spec": {
+                "storageClassName": spec.class,
+                "volumeName": claim,
+                "resources": { "requests": { "storage": size } },
+            },
+            "status": { "phase": "Bound", "capacity": { "storage": size } },
+        });
+        self.server.create(Kind::Claim, claim, object, now);
+        let uid = self.server.get(Kind::Claim, claim).map(|object| object["metadata"]["uid"].clone());
+        let object = json!({
+            "spec": {
+                "capacity": { "storage": size },
+                "csi": { "driver": driver, "volumeHandle": claim },
+                "claimRef": { "namespace": NAMESPACE, "name": claim, "uid": uid },
+            },
+        });
+        self.server.create(Kind::Volume, claim, object, now);
+        let mut volume = Volume::new(spec, self.now);
+        volume.lives = lives;
+        volume.pods = before.map_or(0, |volume| volume.pods);
+        self.volumes.insert(claim.to_owned(), volume);
+        self.start_pod(claim, node);
+    }
+
+    pub(super) fn unprovision(&mut self, claim: &str) {
+        self.stop_pod(claim);
+        self.server.delete(Kind::Claim, claim);
+        self.server.delete(Kind::Volume, claim);
+    }
+
+    pub(super) fn start_pod(&mut self, claim: &str, node: usize) {
+        let now = self.time();
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        if volume.node.is_some() {
+            return;
+        }
+        volume.node = Some(node);
+        volume.pods += 1;
+        let name = pod_name(claim);
+        let object =
+            json!({ "spec": { "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }] } });
+        self.server.create(Kind::Pod, &name, object, now);
+        let size = volume.size;
+        if size > self.server_capacity(claim) {
+            self.finish_growth(claim);
+        }
+        self.write(claim, 0);
+    }
+
+    pub(super) fn stop_pod(&mut self, claim: &str) {
+        let now = self.now;
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        let Some(node) = volume.node.take() else { return };
+        volume.write(Bytes(0), Bytes(0), now);
+        volume.epoch += 1;
+        self.server.delete(Kind::Pod, &pod_name(claim));
+        self.unmounted(claim, node);
+    }
+
+    /// The claim's workload goes on with this stretch.
+    pub(super) fn write(&mut self, claim: &str, stretch: u64) {
+        let (now, rng) = (self.now, &mut self.rng);
+        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
+        volume.epoch += 1;
+        volume.stretch = stretch;
+        let epoch = volume.epoch;
+        let next = volume.spec.workload.stretch(stretch, now, rng);
+        self.sample(claim);
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        volume.write(next.rate, next.freed, now);
+        if let Some(lasting) = next.lasting {
+            self.schedule(lasting.max(Duration::from_secs(1)), Event::Stretch { claim: claim.to_owned(), epoch });
+        }
+        self.watch_fill(claim);
+        self.plan_report(claim);
+    }
+
+    pub(super) fn stretch(&mut self, claim: &str, epoch: u64) {
+        if let Some(volume) = self.volumes.get(claim).filter(|volume| volume.epoch == epoch) {
+            let next = volume.stretch + 1;
+            self.write(claim, next);
+        }
+    }
+
+    /// Says when the volume will be full, or that it no longer is.
+    fn watch_fill(&mut self, claim: &str) {
+        let now = self.now;
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        if volume.full && volume.available(now) > Bytes(0) {
+            volume.full = false;
+            self.tell(Fact::Room { claim: claim.to_owned() });
+        }
+        let Some(volume) = self.volumes.get(claim) else { return };
+        if let Some(wait) = volume.until_available(Bytes(0), now).filter(|_| !volume.full && volume.rate() > Bytes(0)) {
+            let epoch = volume.epoch;
+            self.schedule(wait, Event::Fills { claim: claim.to_owned(), epoch });
+        }
+    }
+
+    pub(super) fn fills(&mut self, claim: &str, epoch: u64) {
+        let now = self.now;
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        if volume.epoch == epoch && !volume.full && volume.available(now) == Bytes(0) {
+            volume.full = true;
+            self.tell(Fact::Full { claim: claim.to_owned() });
+        }
+    }
+
+    fn server_capacity(&self, claim: &str) -> Bytes {
+        Bytes(self.server.get(Kind::Claim, claim).map_or(0, server::capacity))
+    }
+
+    fn server_requested(&self, claim: &str) -> Bytes {
+        Bytes(self.server.get(Kind::Claim, claim).map_or(0, server::requested))
+    }
+
+    /// An operator has changed an object: whoever is concerned sees it soon.
+    pub(super) fn requested(&mut self, kind: Kind, name: &str) {
+        let after = Duration::from_millis(self.rng.u64(50..1_000));
+        match kind {
+            Kind::Claim => self.schedule(after, Event::Resize { claim: name.to_owned() }),
+            Kind::Pod => {
+                let touched = self.server.get(Kind::Pod, name);
+                let told = touched.is_some_and(|pod| !pod["metadata"]["annotations"][SYNC_ANNOTATION].is_null());
+                if let Some(claim) = name.strip_suffix("-pod").filter(|_| told) {
+                    let (claim, life) = (claim.to_owned(), self.volumes.get(claim).map_or(0, |it| it.lives));
+                    self.schedule(after, Event::Sync { claim, life });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The driver's controller looks at a claim.
+    pub(super) fn resize(&mut self, claim: &str) {
+        let now = self.now;
+        let requested = self.server_requested(claim);
+        let Some(volume) = self.volumes.get(claim) else { return };
+        if matches!(volume.expansion, Expansion::Running { .. }) || requested <= volume.size {
+            return;
+        }
+        if volume.expansion == (Expansion::Refused { to: requested }) {
+            return;
+        }
+        if self.faults.is_on(|trouble| matches!(trouble, Trouble::ResizerDown {})) {
+            return self.schedule(Duration::from_secs(15), Event::Resize { claim: claim.to_owned() });
+        }
+        let Some(class) = self.scenario.classes.get(&volume.spec.class).cloned() else { return };
+        let to = requested.round_up(class.driver.size_increment);
+        let refuses = self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverRefuses {}))
+            || class.driver.expansion == Expands::None
+            || class.driver.maximum_size.is_some_and(|maximum| to > maximum);
+        if !class.expandable || refuses {
+            return self.refuse(claim, requested);
+        }
+        let in_use = class.driver.expansion == Expands::Offline && volume.node.is_some();
+        if in_use || self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverFails {})) {
+            return self.fail(claim, if in_use { "a pod uses it" } else { "the storage is in trouble" });
+        }
+        let slowness = self.faults.sum(|trouble| match trouble {
+            Trouble::DriverSlow { times } => Some(i64::from(*times) - 1),
+            _ => None,
+        });
+        let times = u32::try_from(slowness + 1).unwrap_or(1);
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        volume.expansion = Expansion::Running { to };
+        volume.modified.push(now);
+        let life = volume.lives;
+        self.resizing(claim, "ControllerResizeInProgress");
+        self.tell(Fact::Expands { claim: claim.to_owned(), to });
+        let takes = Duration::from_secs(class.takes.as_secs()) * times;
+        self.schedule(takes, Event::Expanded { claim: claim.to_owned(), life });
+    }
+
+    fn fail(&mut self, claim: &str, why: &'static str) {
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        let times = if let Expansion::Failed { times } = volume.expansion { times + 1 } else { 0 };
+        volume.expansion = Expansion::Failed { times };
+        self.resizing(claim, "ControllerResizeInProgress");
+        if times == 0 {
+            self.tell(Fact::ExpansionFails { claim: claim.to_owned(), why });
+        }
+        let pause = Duration::from_secs(1_u64 << times.min(9)).min(RETRY_MAX);
+        self.schedule(pause, Event::Resize { claim: claim.to_owned() });
+    }
+
+    fn refuse(&mut self, claim: &str, to: Bytes) {
+        if let Some(volume) = self.volumes.get_mut(claim) {
+            volume.expansion = Expansion::Refused { to };
+        }
+        self.server.update(Kind::Claim, claim, |object| {
+            object["status"]["allocatedResourceStatuses"] = json!({ "storage": "ControllerResizeInfeasible" });
+            object["status"]["conditions"] =
+                json!([{ "type": "ControllerResizeError", "status": "True", "message": "there is no room" }]);
+        });
+        self.tell(Fact::ExpansionFails { claim: claim.to_owned(), why: "it refuses" });
+    }
+
+    fn resizing(&mut self, claim: &str, status: &str) {
+        self.server.update(Kind::Claim, claim, |object| {
+            object["status"]["allocatedResourceStatuses"] = json!({ "storage": status });
+            object["status"]["conditions"] = json!([]);
+        });
+    }
+
+    pub(super) fn expanded(&mut self, claim: &str, life: u64) {
+        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.lives == life) else { return };
+        let Expansion::Running { to } = volume.expansion else { return };
+        let from = volume.size;
+        volume.expansion = Expansion::Idle;
+        volume.size = to;
+        let node = volume.node;
+        self.tell(Fact::Expanded { claim: claim.to_owned(), from, to });
+        self.server.update(Kind::Volume, claim, |object| object["spec"]["capacity"]["storage"] = json!(to));
+        self.resizing(claim, "NodeResizePending");
+        if node.is_some() {
+            let wait = Duration::from_millis(self.rng.u64(1_000..SYNC_WITHIN_MS));
+            self.schedule(wait, Event::Sync { claim: claim.to_owned(), life });
+        }
+        // It may have been asked for more meanwhile.
+        self.schedule(Duration::from_secs(1), Event::Resize { claim: claim.to_owned() });
+    }
+
+    /// The kubelet syncs the pod of a claim.
+    pub(super) fn sync(&mut self, claim: &str, life: u64) {
+        let Some(volume) = self.volumes.get(claim).filter(|volume| volume.lives == life) else { return };
+        let Some(node) = volume.node else { return };
+        if volume.size <= self.server_capacity(claim) {
+            return;
+        }
+        if self.faults.is_on(|trouble| matches!(trouble, Trouble::KubeletDown { node: of } if *of == node)) {
+            let wait = Duration::from_millis(self.rng.u64(1_000..SYNC_WITHIN_MS));
+            return self.schedule(wait, Event::Sync { claim: claim.to_owned(), life });
+        }
+        self.finish_growth(claim);
+    }
+
+    /// The filesystem takes the volume's size, and the claim says so.
+    fn finish_growth(&mut self, claim: &str) {
+        let now = self.now;
+        self.sample(claim);
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        volume.grow_filesystem(now);
+        let size = volume.size;
+        self.server.update(Kind::Claim, claim, |object| {
+            object["status"]["capacity"]["storage"] = json!(size);
+            if let Some(status) = object["status"].as_object_mut() {
+                status.remove("allocatedResourceStatuses");
+                status.remove("conditions");
+            }
+        });
+        self.tell(Fact::Usable { claim: claim.to_owned(), size });
+        self.watch_fill(claim);
+        self.plan_report(claim);
+    }
+}
+
+fn pod_name(claim: &str) -> String {
+    format!("{claim}-pod")
+}

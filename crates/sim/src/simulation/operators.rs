@@ -1,0 +1,410 @@
+//! The operators' side of the world: what reaches them, what they send, and what becomes of it on the way.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use orlop_operator::{Effects, Failure, Next, lease::Move, request};
+
+use super::{Arrival, Event, Simulation};
+use crate::{
+    fact::Fact,
+    process::{Attempt, Call, Message, State},
+    scenario::{RequestFate, Trouble, WatchFate},
+    server::{self, Kind},
+};
+
+/// How late a message is that is late.
+const LATE: Duration = Duration::from_secs(30);
+
+impl Simulation {
+    pub(super) fn start(&mut self, operator: usize, life: u64) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        if process.state != State::Dead || process.life != life {
+            return;
+        }
+        process.start(now.instant);
+        self.tell(Fact::Started { operator });
+        for kind in Kind::ALL {
+            self.relist(operator, kind, Duration::from_millis(10));
+        }
+        self.send_to(operator, Duration::ZERO, Message::LeaseDue);
+    }
+
+    pub(super) fn kill(&mut self, operator: usize, why: &'static str) {
+        if self.processes[operator].state == State::Dead {
+            return;
+        }
+        self.processes[operator].end();
+        self.tell(Fact::Ended { operator, why });
+        self.schedule(Duration::from_secs(3), Event::AgentsDial);
+    }
+
+    pub(super) fn resume(&mut self, operator: usize) {
+        let process = &mut self.processes[operator];
+        if process.state != State::Paused {
+            return;
+        }
+        process.state = State::Running;
+        let life = process.life;
+        for message in std::mem::take(&mut process.inbox) {
+            self.deliver(operator, life, message);
+        }
+    }
+
+    /// The watch of a kind ends, and the kind is listed anew after a while.
+    fn relist(&mut self, operator: usize, kind: Kind, after: Duration) {
+        let process = &mut self.processes[operator];
+        let life = process.life;
+        let stream = process.stream(kind);
+        stream.id += 1;
+        stream.open = false;
+        let stream = stream.id;
+        self.schedule(after, Event::List { operator, life, kind, stream });
+    }
+
+    pub(super) fn break_watches(&mut self) {
+        for operator in 0..self.processes.len() {
+            for kind in Kind::ALL {
+                let after = Duration::from_millis(self.rng.u64(200..5_000));
+                self.relist(operator, kind, after);
+            }
+        }
+    }
+
+    pub(super) fn list(&mut self, operator: usize, life: u64, kind: Kind, stream: u64) {
+        let process = &self.processes[operator];
+        if process.life != life || process.streams.get(&kind).is_none_or(|known| known.id != stream) {
+            return;
+        }
+        if self.faults.server_is_down() {
+            let after = Duration::from_millis(self.rng.u64(1_000..5_000));
+            self.schedule(after, Event::List { operator, life, kind, stream });
+            return;
+        }
+        let observations = self.server.list(kind);
+        let latency = self.latency();
+        let at = self.now + latency;
+        let known = self.processes[operator].stream(kind);
+        known.open = true;
+        known.last = at;
+        self.send_to(operator, latency, Message::Observed { kind, stream, observations });
+    }
+
+    /// Brings what has changed in the API server to every watch.
+    pub(super) fn spread_events(&mut self) {
+        for event in self.server.take_events() {
+            for operator in 0..self.processes.len() {
+                let kind = event.kind;
+                let known = *self.processes[operator].stream(kind);
+                if self.processes[operator].state == State::Dead || !known.open {
+                    continue;
+                }
+                let mut latency = self.latency();
+                match self.faults.of_event(&mut self.rng) {
+                    Some(WatchFate::Broken) => {
+                        let after = Duration::from_millis(self.rng.u64(200..10_000));
+                        self.relist(operator, kind, after);
+                        continue;
+                    }
+                    Some(WatchFate::BrokenAndStale) => {
+                        self.stale_list(operator, kind);
+                        continue;
+                    }
+                    Some(WatchFate::Delayed) => latency += LATE,
+                    Some(WatchFate::Twice) => {
+                        let observations = vec![event.observation.clone()];
+                        let again = latency + Duration::from_millis(self.rng.u64(10..5_000));
+                        self.send_to(operator, again, Message::Observed { kind, stream: known.id, observations });
+                    }
+                    None => {}
+                }
+                let at = (self.now + latency).max(known.last);
+                self.processes[operator].stream(kind).last = at;
+                let observations = vec![event.observation.clone()];
+                let message = Message::Observed { kind, stream: known.id, observations };
+                self.send_to(operator, at - self.now, message);
+            }
+        }
+    }
+
+    /// The watch ends, its kind is listed from a cache that says what was true just before, and only then anew.
+    fn stale_list(&mut self, operator: usize, kind: Kind) {
+        let catches_up = Duration::from_secs(60);
+        self.relist(operator, kind, catches_up + Duration::from_secs(5));
+        let stream = self.processes[operator].stream(kind).id;
+        let observations = self.server.list(kind);
+        self.send_to(operator, catches_up, Message::Observed { kind, stream, observations });
+    }
+
+    pub(super) fn send_to(&mut self, operator: usize, after: Duration, message: Message) {
+        let life = self.processes[operator].life;
+        self.schedule(after, Event::Deliver { operator, life, message });
+    }
+
+    pub(super) fn deliver(&mut self, operator: usize, life: u64, message: Message) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        if process.life != life || process.state == State::Dead {
+            return;
+        }
+        if process.state == State::Paused {
+            process.inbox.push(message);
+            return;
+        }
+        match message {
+            Message::Observed { kind, stream, observations } => {
+                if process.streams.get(&kind).is_some_and(|known| known.id == stream) {
+                    observations.into_iter().for_each(|observation| process.core.observe(observation));
+                }
+            }
+            Message::Measured { node, sent, measurements } => self.measured(operator, node, sent, measurements),
+            Message::Answered { call, answer } => match process.calls.remove(&call) {
+                Some(Call::Errand(errand)) => match errand.answered(answer) {
+                    Next::Request(next) => self.send(operator, Call::Errand(Box::new(next))),
+                    Next::Ended(acted) => process.core.acted(acted, now.time),
+                },
+                Some(Call::Status(status)) => process.core.written(&status.policy, answer, now.instant),
+                None => return,
+            },
+            Message::LeaseDue => return self.try_for_lease(operator),
+            Message::LeaseRead { attempt, lease } => return self.lease_read(operator, attempt, &lease),
+            Message::LeaseWritten { attempt, written } => return self.lease_written(operator, attempt, written),
+            Message::LeaseTimedOut { attempt } => {
+                if process.attempt.number == attempt {
+                    self.attempt_ends(operator);
+                }
+                return;
+            }
+            Message::Turn { number } => {
+                if process.turn != number {
+                    return;
+                }
+                process.turn_at = None;
+            }
+        }
+        self.turn(operator);
+    }
+
+    fn turn(&mut self, operator: usize) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        if process.state != State::Running {
+            return;
+        }
+        let mut leads = process.leads(now);
+        if let Some(tamper) = &mut self.tamper {
+            leads = tamper.leads(leads);
+        }
+        let Effects { errands, statuses, notices: _, watches, decided } = process.core.turn(leads, now);
+        for (volume, watch) in watches {
+            match watch {
+                Some(watch) => process.wanted.insert(volume, watch),
+                None => process.wanted.remove(&volume),
+            };
+        }
+        for claim in &decided {
+            let Some(decision) = process.core.ledger().decision(claim) else { continue };
+            let (reason, name) = (decision.reason, &*claim.name);
+            if process.reasons.get(name) != Some(&reason) {
+                process.reasons.insert(name.to_owned(), reason);
+                let message = decision.message.clone();
+                let fact = Fact::Decided { operator, claim: name.to_owned(), reason, message };
+                self.facts.push(crate::fact::Entry { at: self.now, fact });
+            }
+        }
+        for claim in decided {
+            self.plan_report(&claim.name);
+        }
+        for errand in errands {
+            self.send(operator, Call::Errand(Box::new(errand)));
+        }
+        for status in statuses {
+            self.send(operator, Call::Status(status));
+        }
+        self.plan_turn(operator);
+    }
+
+    fn plan_turn(&mut self, operator: usize) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        if process.state != State::Running {
+            return;
+        }
+        let mut wanted = process.core.turn_at(process.leads(now), now);
+        if let Some(tamper) = &mut self.tamper {
+            wanted = tamper.turn_at(wanted);
+        }
+        let Some(wanted) = wanted else { return };
+        let at = self.now + wanted.saturating_duration_since(now.instant).max(Duration::from_millis(1));
+        // A turn that comes too early plans the next one.
+        if process.turn_at.is_none_or(|planned| at < planned) {
+            process.turn += 1;
+            process.turn_at = Some(at);
+            let message = Message::Turn { number: process.turn };
+            self.send_to(operator, at - self.now, message);
+        }
+    }
+
+    /// Sends a request, and gives it up at its deadline.
+    fn send(&mut self, operator: usize, call: Call) {
+        let now = self.moment(operator);
+        let at_request = |trouble: &Trouble, wanted: bool| matches!(trouble, Trouble::KillAtRequest { operator: of, after } if *of == operator && *after == wanted);
+        if self.faults.is_on(|trouble| at_request(trouble, false)) {
+            return self.kill(operator, "it was killed just before a request");
+        }
+        self.calls += 1;
+        let id = self.calls;
+        let process = &mut self.processes[operator];
+        let mut leads = process.leads(now);
+        let mut request = Some(call.request().clone());
+        if let Some(tamper) = &mut self.tamper {
+            leads = tamper.leads(leads);
+            request = request.and_then(|request| tamper.request(request));
+        }
+        let action = call.action().cloned();
+        process.calls.insert(id, call);
+        if !leads {
+            let answer = Err(Failure::not_leading());
+            return self.send_to(operator, Duration::ZERO, Message::Answered { call: id, answer });
+        }
+        let no_answer = Message::Answered { call: id, answer: Err(Failure::no_answer(request::DEADLINE)) };
+        self.send_to(operator, request::DEADLINE, no_answer);
+        let Some(request) = request else { return };
+        let fate = self.faults.of_request(&mut self.rng);
+        let life = self.processes[operator].life;
+        let arrival = |answered| {
+            Event::Arrive(Box::new(Arrival {
+                operator,
+                life,
+                call: id,
+                request: request.clone(),
+                action: action.clone(),
+                answered,
+            }))
+        };
+        let latency = self.latency();
+        match fate {
+            Some(RequestFate::Lost) => {}
+            Some(RequestFate::AnswerLost) => self.schedule(latency, arrival(false)),
+            Some(RequestFate::Late) => self.schedule(latency + LATE, arrival(true)),
+            Some(RequestFate::Twice) => {
+                self.schedule(latency, arrival(true));
+                let again = latency + Duration::from_millis(self.rng.u64(1..3_000));
+                self.schedule(again, arrival(true));
+            }
+            Some(RequestFate::Answered(code)) => {
+                let status = server::status(code, "Failed", "the API server is in trouble", serde_json::Value::Null);
+                let answer = Err(Failure::from(&status));
+                self.send_to(operator, latency, Message::Answered { call: id, answer });
+            }
+            None => self.schedule(latency, arrival(true)),
+        }
+        if self.faults.is_on(|trouble| at_request(trouble, true)) {
+            self.kill(operator, "it was killed just after a request");
+        }
+    }
+
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        let Arrival { operator, life, call, request, action, answered } = arrival;
+        let answer = if self.faults.server_is_down() {
+            Err(Failure::Unanswered("connection refused".to_owned()))
+        } else {
+            match self.server.patch(&request) {
+                Ok(applied) => {
+                    let answer = Ok(applied.observation);
+                    let (kind, name) = server::target(&request.target);
+                    self.requested(kind, &name);
+                    let fact = Fact::Applied { operator, action, before: applied.before, after: applied.after };
+                    self.tell(fact);
+                    answer
+                }
+                Err(status) => {
+                    self.tell(Fact::Refused { operator, action, code: status.code });
+                    Err(Failure::from(&status))
+                }
+            }
+        };
+        if answered {
+            let latency = self.latency();
+            self.schedule(latency, Event::Deliver { operator, life, message: Message::Answered { call, answer } });
+        }
+    }
+
+    fn try_for_lease(&mut self, operator: usize) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        let number = process.attempt.number + 1;
+        process.attempt = Attempt { number, asked: now.instant };
+        let (life, deadline) = (process.life, process.campaign.candidate().deadline());
+        self.send_to(operator, deadline, Message::LeaseTimedOut { attempt: number });
+        let latency = self.latency();
+        self.schedule(latency, Event::LeaseArrives { operator, life, attempt: number, write: None });
+    }
+
+    pub(super) fn lease_arrives(&mut self, operator: usize, life: u64, attempt: u64, write: Option<(LeaseSpec, u64)>) {
+        if self.faults.server_is_down() {
+            return;
+        }
+        let message = match write {
+            None => Message::LeaseRead { attempt, lease: self.server.lease.clone() },
+            Some((spec, version)) => {
+                let lease = &mut self.server.lease;
+                let written = lease.version == version;
+                if written {
+                    *lease = server::Lease { spec: Some(spec), version: version + 1 };
+                }
+                Message::LeaseWritten { attempt, written }
+            }
+        };
+        let latency = self.latency();
+        self.schedule(latency, Event::Deliver { operator, life, message });
+    }
+
+    fn lease_read(&mut self, operator: usize, attempt: u64, lease: &server::Lease) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        if process.attempt.number != attempt {
+            return;
+        }
+        match process.campaign.found(lease.spec.as_ref(), now) {
+            Move::Write(spec) => {
+                let life = process.life;
+                let fate = self.faults.of_request(&mut self.rng);
+                let late = if fate.is_some() { LATE } else { Duration::ZERO };
+                let latency = self.latency() + late;
+                let write = Some((spec, lease.version));
+                self.schedule(latency, Event::LeaseArrives { operator, life, attempt, write });
+            }
+            Move::Wait(holder) => match process.campaign.is_held_by(holder) {
+                Ok(()) => self.attempt_ends(operator),
+                Err(_) => {
+                    self.kill(operator, "another has taken the lease");
+                    let life = self.processes[operator].life;
+                    self.schedule(Duration::from_secs(2), Event::Start { operator, life });
+                }
+            },
+        }
+    }
+
+    fn lease_written(&mut self, operator: usize, attempt: u64, written: bool) {
+        let process = &mut self.processes[operator];
+        if process.attempt.number != attempt {
+            return;
+        }
+        if written && process.campaign.holds(process.attempt.asked) {
+            self.tell(Fact::Leads { operator });
+            let dial = Duration::from_millis(self.rng.u64(500..5_000));
+            self.schedule(dial, Event::AgentsDial);
+        }
+        self.attempt_ends(operator);
+        self.turn(operator);
+    }
+
+    fn attempt_ends(&mut self, operator: usize) {
+        let process = &mut self.processes[operator];
+        process.attempt.number += 1;
+        let pause = process.campaign.candidate().pause();
+        self.send_to(operator, pause, Message::LeaseDue);
+    }
+}
