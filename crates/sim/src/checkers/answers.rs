@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Checker, fullness};
-use crate::simulation::Simulation;
+use crate::{simulation::Simulation, volume::Expansion};
+
+/// How long that may take. A kubelet that has heard nothing syncs a pod once in a minute and a half.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
 pub(super) struct Answers {
@@ -20,6 +23,8 @@ impl Checker for Answers {
         for (name, volume) in world.volumes() {
             let low = fullness::is_low(world, volume)
                 && volume.node.is_some()
+                // What is left to do is the driver's.
+                && !matches!(volume.expansion, Expansion::Running { .. })
                 && fullness::could_grow(world, volume)
                 && fullness::undisturbed_for(world, fullness::RECOVERY);
             if !low {
@@ -30,10 +35,7 @@ impl Checker for Answers {
                 self.low_since.insert(name.clone(), world.now());
                 continue;
             };
-            let class = world.scenario.classes.get(&volume.spec.class)?;
-            // Several steps may be called for one after the other.
-            let patience = Duration::from_secs(300) + 10 * Duration::from_secs(class.takes.as_secs());
-            if world.now() - since > patience {
+            if world.now() - since > PATIENCE {
                 self.low_since.insert(name.clone(), world.now());
                 return Some(format!("{name} has been low for {:?}, and could grow", world.now() - since));
             }
