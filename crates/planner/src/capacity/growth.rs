@@ -89,7 +89,8 @@ fn await_measurement(case: &Case<'_>, record: &GrowthRecord) -> Verdict {
     let outcome = Outcome::Growing(to);
     let shown_by = claim.usage.as_ref().filter(|usage| {
         usage.total > record.filesystem
-            && usage.at > record.crossed
+            // A record from the future was dated by a clock that has been set since, and its time says nothing.
+            && (usage.at > record.crossed || record.crossed > case.now)
             && measurement::contradiction(claim, usage).is_none()
     });
     if let Some(usage) = shown_by {
@@ -99,7 +100,7 @@ fn await_measurement(case: &Case<'_>, record: &GrowthRecord) -> Verdict {
             claim: case.id.clone(),
             uid: claim.uid.clone(),
             previous: record.clone(),
-            record: GrowthRecord { usable: Some(usage.at), ..record.clone() },
+            record: GrowthRecord { usable: Some(usage.at.max(record.crossed)), ..record.clone() },
         });
         return verdict;
     }

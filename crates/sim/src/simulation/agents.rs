@@ -175,7 +175,7 @@ impl Simulation {
 
     /// An operator hears of an agent: it corrects the times by what it knows of the node's clock.
     pub(super) fn measured(&mut self, operator: usize, node: usize, sent: Timestamp, measurements: Vec<Measurement>) {
-        let now = self.moment(operator).time;
+        let now = self.moment(operator);
         for mut measurement in measurements {
             if let Some(tamper) = &mut self.tamper {
                 measurement = tamper.measurement(measurement);
@@ -193,7 +193,7 @@ impl Simulation {
                 }
                 Measurement::Gone { .. } => {}
             }
-            process.core.measure(measurement);
+            process.core.measure(measurement, now);
         }
     }
 }

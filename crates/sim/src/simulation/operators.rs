@@ -162,7 +162,7 @@ impl Simulation {
             Message::Answered { call, answer } => match process.calls.remove(&call) {
                 Some(Call::Errand(errand)) => match errand.answered(answer) {
                     Next::Request(next) => self.send(operator, Call::Errand(Box::new(next))),
-                    Next::Ended(acted) => process.core.acted(acted, now.time),
+                    Next::Ended(acted) => process.core.acted(acted, now.instant),
                 },
                 Some(Call::Status(status)) => process.core.written(&status.policy, answer, now.instant),
                 None => return,
