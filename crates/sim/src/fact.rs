@@ -93,6 +93,10 @@ pub enum Fact {
         action: Option<Action>,
         /// The answer's code.
         code: u16,
+        /// The object as it is.
+        before: Value,
+        /// The size that was asked for, where one was.
+        asks: Option<Bytes>,
     },
     /// A leading operator has another reason than before for what it does about a claim.
     Decided {
@@ -140,7 +144,7 @@ impl fmt::Display for Fact {
             Self::Applied { operator, action: None, after, .. } => {
                 write!(f, "operator {}: {}", name(*operator), status_line(after))
             }
-            Self::Refused { operator, action, code } => {
+            Self::Refused { operator, action, code, .. } => {
                 let what = action.as_ref().map_or_else(|| "write a status".to_owned(), ToString::to_string);
                 write!(f, "operator {}: {what}, refused with {code}", name(*operator))
             }
