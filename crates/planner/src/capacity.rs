@@ -122,7 +122,7 @@ impl<'a> Case<'a> {
         growth::settled(self)?;
         let profile = self.expandable()?;
         let usage = measurement::current(self)?;
-        Ok(self.size(spec, &profile, usage).again_at(Some(measurement::stale_at(usage))))
+        Ok(self.size(spec, profile, usage).again_at(Some(measurement::stale_at(usage))))
     }
 
     fn in_force(&self) -> Result<&'a CapacitySpec, Verdict> {
@@ -146,7 +146,7 @@ impl<'a> Case<'a> {
     }
 
     /// Do the claim's class and driver allow expansion at all?
-    fn expandable(&self) -> Result<DriverProfileSpec, Verdict> {
+    fn expandable(&self) -> Result<&'a DriverProfileSpec, Verdict> {
         let not = |message: String| Err(Verdict::wait(Reason::NotExpandable, message));
         let Some(name) = &self.claim.class else {
             return not("the claim has no StorageClass, and without one Kubernetes does not expand it".to_owned());

@@ -41,7 +41,7 @@ fn profile() -> impl Strategy<Value = DriverProfileSpec> {
         prop_oneof![4 => Just(Expansion::Online), 1 => Just(Expansion::Offline), 1 => Just(Expansion::None)];
     let increment = prop_oneof![Just(0), Just(1), Just(4096), Just(1 << 20), Just(1 << 30), Just(3_000_000_007)];
     (expansion, increment, option::weighted(0.2, bytes(50))).prop_map(|(expansion, increment, maximum_size)| {
-        DriverProfileSpec { expansion, size_increment: Bytes(increment), maximum_size }
+        DriverProfileSpec { expansion, size_increment: Bytes(increment), maximum_size, ..DriverProfileSpec::default() }
     })
 }
 

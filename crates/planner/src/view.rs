@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode};
+use orlop_api::{
+    Bytes, CapacitySpec, Count, DriverProfileSpec, Mode,
+    driver::{built_in, profile_name},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::labels::Labels;
@@ -20,14 +23,14 @@ pub struct View {
     pub namespaces: BTreeMap<NamespaceName, Labels>,
     /// Each StorageClass by its name.
     pub classes: BTreeMap<String, Class>,
-    /// Profiles that override the built-in ones, by the driver's name.
+    /// Profiles that override the built-in ones, by their names.
     pub drivers: BTreeMap<String, DriverProfileSpec>,
 }
 
 impl View {
     /// What the driver can do: by its profile object, or else by what is built in.
-    pub fn driver_profile(&self, driver: &str) -> DriverProfileSpec {
-        self.drivers.get(driver).cloned().unwrap_or_else(|| DriverProfileSpec::built_in(driver))
+    pub fn driver_profile(&self, driver: &str) -> &DriverProfileSpec {
+        self.drivers.get(&*profile_name(driver)).unwrap_or_else(|| built_in::of(driver))
     }
 }
 

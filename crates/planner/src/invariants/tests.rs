@@ -74,7 +74,7 @@ fn a_growth_is_refused_when_the_action_is_wrong() {
 #[test]
 fn a_growth_is_refused_when_the_claim_must_not_grow() {
     let driver = |view: &mut View, expansion| {
-        let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, maximum_size: None };
+        let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
         view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
     };
     let cases: [(Change, Rule); 9] = [
