@@ -313,9 +313,18 @@ impl DriverProfileSpec {
     }
 }
 
-/// The name that the profile of a driver has. Not every provisioner's name can be an object's: some have a slash.
+/// The name that the profile of a driver has. Not every provisioner's name can be an object's: some have a slash. What
+/// was once a part of Kubernetes is the CSI driver that does its work now (csi-translation-lib of Kubernetes).
 pub fn profile_name(driver: &str) -> Cow<'_, str> {
-    if driver.contains('/') { driver.replace('/', ".").into() } else { driver.into() }
+    match driver {
+        "kubernetes.io/aws-ebs" => "ebs.csi.aws.com".into(),
+        "kubernetes.io/azure-disk" => "disk.csi.azure.com".into(),
+        "kubernetes.io/azure-file" => "file.csi.azure.com".into(),
+        "kubernetes.io/gce-pd" => "pd.csi.storage.gke.io".into(),
+        "kubernetes.io/portworx-volume" => "pxd.portworx.com".into(),
+        _ if driver.contains('/') => driver.replace('/', ".").into(),
+        _ => driver.into(),
+    }
 }
 
 #[cfg(test)]
@@ -376,5 +385,6 @@ mod tests {
     fn a_profile_can_be_named_after_any_driver() {
         assert_eq!(profile_name("ebs.csi.aws.com"), "ebs.csi.aws.com");
         assert_eq!(profile_name("rancher.io/local-path"), "rancher.io.local-path");
+        assert_eq!(profile_name("kubernetes.io/aws-ebs"), "ebs.csi.aws.com");
     }
 }
