@@ -113,6 +113,7 @@ mod tests {
             crossed: at(0),
             decided: at(0),
             reason: Reason::BelowMinFree,
+            earlier: Vec::new(),
             usable: None,
         };
         let decision = Decision {
