@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use orlop_api::Bytes;
+use orlop_api::{Bytes, Modifications, Period};
 use orlop_planner::{Watch, forecast::FillHistory};
 
 use crate::scenario;
@@ -110,6 +110,16 @@ impl Volume {
         let since = u128::from(self.rate.0) * u128::from(millis) / 1000;
         let used = u64::try_from(u128::from(self.written.0) + since).unwrap_or(u64::MAX);
         Bytes(used.min(self.filesystem.0))
+    }
+
+    /// When the driver takes the next modification, by its own count.
+    pub(crate) fn next_slot(&self, rule: Option<&Modifications>) -> Option<Duration> {
+        let rule = rule?;
+        let seconds = |period: Period| Duration::from_secs(period.as_secs());
+        let free = self.modified.len().checked_sub(usize::try_from(rule.count).unwrap_or(usize::MAX));
+        let by_slot = free.map(|index| self.modified[index] + seconds(rule.window));
+        let by_cooldown = self.modified.last().zip(rule.cooldown).map(|(last, cooldown)| *last + seconds(cooldown));
+        by_slot.max(by_cooldown)
     }
 
     /// How much can still be written.

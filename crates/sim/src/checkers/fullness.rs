@@ -91,6 +91,7 @@ pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
         && class.expandable
         && class.driver.expansion == Expands::Online
         && most > volume.size()
+        && volume.next_slot(class.driver.modifications.as_ref()).is_none_or(|at| at <= world.now())
 }
 
 /// Has no trouble been on for so long?

@@ -109,11 +109,12 @@ impl Simulation {
         if self.volumes.get(claim).is_none_or(|volume| volume.until_report(watch.as_ref(), now) > Duration::ZERO) {
             return self.plan_report(claim);
         }
-        let at = self.node_time(node);
+        let (at, true_time) = (self.node_time(node), self.time());
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         let (total, available) = (volume.filesystem, volume.available(now));
-        volume.agent.history.push(Sample { at, total, available });
-        let rate = volume.agent.history.rate(at);
+        // The agent takes a sample a second, and begins anew when its clock is set: of that its rate is as good as free.
+        volume.agent.history.push(Sample { at: true_time, total, available });
+        let rate = volume.agent.history.rate(true_time);
         if volume.agent.reported.is_some_and(|reported| reported.total != total) {
             volume.agent.crossed = None;
         }
@@ -140,9 +141,8 @@ impl Simulation {
     /// A sample that only the agent keeps: the moment in which the rate changes.
     pub(super) fn sample(&mut self, claim: &str) {
         let now = self.now;
-        let Some(node) = self.volumes.get(claim).and_then(|volume| volume.node) else { return };
-        let at = self.node_time(node);
-        if let Some(volume) = self.volumes.get_mut(claim) {
+        let at = self.time();
+        if let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) {
             let sample = Sample { at, total: volume.filesystem, available: volume.available(now) };
             volume.agent.history.push(sample);
         }

@@ -189,6 +189,9 @@ impl Simulation {
         if in_use || self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverFails {})) {
             return self.fail(claim, if in_use { "a pod uses it" } else { "the storage is in trouble" });
         }
+        if volume.next_slot(class.driver.modifications.as_ref()).is_some_and(|at| at > now) {
+            return self.fail(claim, "it has no modification slot left");
+        }
         let slowness = self.faults.sum(|trouble| match trouble {
             Trouble::DriverSlow { times } => Some(i64::from(*times) - 1),
             _ => None,

@@ -306,7 +306,6 @@ impl Simulation {
         } else {
             let (kind, name) = server::target(&request.target);
             let before = self.server.get(kind, &name).cloned().unwrap_or_default();
-            let asks = server::asks(&request);
             match self.server.patch(&request) {
                 Ok(applied) => {
                     let answer = Ok(applied.observation);
@@ -316,6 +315,9 @@ impl Simulation {
                     answer
                 }
                 Err(status) => {
+                    // Where a precondition does not hold it was not asked for.
+                    let asks = server::asks(&request)
+                        .filter(|_| status.details.as_ref().is_some_and(|it| !it.name.is_empty()));
                     self.tell(Fact::Refused { operator, action, code: status.code, before, asks });
                     Err(Failure::from(&status))
                 }
@@ -392,11 +394,15 @@ impl Simulation {
     }
 
     fn lease_written(&mut self, operator: usize, attempt: u64, written: bool) {
+        let led = self.leads(operator);
         let process = &mut self.processes[operator];
         if process.attempt.number != attempt {
             return;
         }
-        if written && process.campaign.holds(process.attempt.asked) {
+        if written {
+            process.campaign.holds(process.attempt.asked);
+        }
+        if written && !led {
             self.tell(Fact::Leads { operator });
             let dial = Duration::from_millis(self.rng.u64(500..5_000));
             self.schedule(dial, Event::AgentsDial);
