@@ -75,10 +75,7 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
             (volume.size() < most.round_down(class.driver.size_increment)).then_some("a larger size is allowed")
         }
         Reason::NoModificationSlot => {
-            let rule = class.driver.modifications.as_ref();
-            // By the operator's count a slot is taken when it asks, and by the driver's when it begins.
-            let free = volume.next_slot(rule).is_none_or(|at| at + Duration::from_secs(60) < world.now());
-            (free && !slots::clocks_were_wrong(world)).then_some("a slot is free")
+            slots::has_free(world, volume, class.driver.modifications.as_ref()).then_some("a slot is free")
         }
         _ => None,
     };

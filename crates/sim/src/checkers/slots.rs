@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use orlop_api::Modifications;
 use orlop_planner::Action;
 
 use super::Checker;
@@ -9,6 +10,7 @@ use crate::{
     fact::{Entry, Fact},
     scenario::{Deed, Trouble},
     simulation::Simulation,
+    volume::Volume,
 };
 
 /// A request may be under way for so long after it was decided.
@@ -59,7 +61,13 @@ impl Checker for Slots {
     }
 }
 
+/// Has the volume a slot, by the operator's count too? That begins when it asks, and by its own clock.
+pub(super) fn has_free(world: &Simulation, volume: &Volume, rule: Option<&Modifications>) -> bool {
+    let late = if clocks_were_wrong(world) { Duration::from_hours(3) } else { Duration::from_secs(60) };
+    volume.next_slot(rule).is_none_or(|at| at + late < world.now())
+}
+
 /// Is an operator's clock wrong by hours at some time? What it has written down as the time is wrong then.
-pub(super) fn clocks_were_wrong(world: &Simulation) -> bool {
+fn clocks_were_wrong(world: &Simulation) -> bool {
     world.scenario.faults.iter().any(|fault| matches!(fault.what, Trouble::OperatorClock { .. }))
 }
