@@ -12,6 +12,8 @@ use crate::scenario;
 /// A volume.
 #[derive(Debug, Clone)]
 pub struct Volume {
+    /// The claim's name.
+    pub(crate) claim: String,
     /// The claim as the scenario has it.
     pub(crate) spec: scenario::Claim,
     /// What the driver has made the volume.
@@ -63,6 +65,7 @@ pub(crate) enum Expansion {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AgentView {
     pub(crate) history: FillHistory,
+    pub(crate) sampled: Option<Duration>,
     pub(crate) reported: Option<Reported>,
     pub(crate) crossed: Option<Timestamp>,
     /// Counts reports that are planned: only the last counts.
@@ -83,8 +86,9 @@ pub(crate) fn filesystem(size: Bytes) -> Bytes {
 }
 
 impl Volume {
-    pub(crate) fn new(spec: scenario::Claim, now: Duration) -> Self {
+    pub(crate) fn new(claim: &str, spec: scenario::Claim, now: Duration) -> Self {
         Self {
+            claim: claim.to_owned(),
             size: spec.size,
             filesystem: filesystem(spec.size),
             written: spec.used,
@@ -130,6 +134,11 @@ impl Volume {
     /// What the driver has made the volume.
     pub const fn size(&self) -> Bytes {
         self.size
+    }
+
+    /// When the present stretch of writing began.
+    pub(crate) const fn since(&self) -> Duration {
+        self.since
     }
 
     /// How fast is written now, bytes a second.

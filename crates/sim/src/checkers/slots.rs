@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orlop_api::Modifications;
-use orlop_planner::Action;
+use orlop_api::{Modifications, names::GROWTH_ANNOTATION};
+use orlop_planner::{Action, GrowthRecord};
 
 use super::Checker;
 use crate::{
     fact::{Entry, Fact},
     scenario::{Deed, Trouble},
+    server::Kind,
     simulation::Simulation,
     volume::Volume,
 };
@@ -65,6 +66,15 @@ impl Checker for Slots {
 pub(super) fn has_free(world: &Simulation, volume: &Volume, rule: Option<&Modifications>) -> bool {
     let late = if clocks_were_wrong(world) { Duration::from_hours(3) } else { Duration::from_secs(60) };
     volume.next_slot(rule).is_none_or(|at| at + late < world.now())
+        && rule.is_none_or(|rule| asked_lately(world, volume) < usize::try_from(rule.count).unwrap_or(usize::MAX))
+}
+
+/// How many modifications the claim's record has, also such as the driver never began.
+fn asked_lately(world: &Simulation, volume: &Volume) -> usize {
+    let claim = world.server.get(Kind::Claim, &volume.claim);
+    let record = claim.and_then(|claim| claim["metadata"]["annotations"][GROWTH_ANNOTATION].as_str());
+    let record: Option<GrowthRecord> = record.and_then(|text| serde_json::from_str(text).ok());
+    record.map_or(0, |record| record.earlier.len() + 1)
 }
 
 /// Is an operator's clock wrong by hours at some time? What it has written down as the time is wrong then.

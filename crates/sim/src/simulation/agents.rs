@@ -46,12 +46,17 @@ impl Simulation {
 
     /// An operator has begun to lead, or an agent to run: everything is reported anew.
     pub(super) fn agents_dial(&mut self) {
+        self.agents_lose_their_operator();
         let claims: Vec<_> = self.volumes.keys().cloned().collect();
         for claim in claims {
-            if let Some(volume) = self.volumes.get_mut(&claim) {
-                volume.agent.reported = None;
-            }
             self.plan_report(&claim);
+        }
+    }
+
+    /// What agents have told another operator, this one does not know.
+    pub(super) fn agents_lose_their_operator(&mut self) {
+        for volume in self.volumes.values_mut() {
+            volume.agent.reported = None;
         }
     }
 
@@ -109,11 +114,14 @@ impl Simulation {
         if self.volumes.get(claim).is_none_or(|volume| volume.until_report(watch.as_ref(), now) > Duration::ZERO) {
             return self.plan_report(claim);
         }
-        let (at, true_time) = (self.node_time(node), self.time());
+        let at = self.node_time(node);
+        // It has taken a sample a second, of which those at the beginnings of its windows count.
+        for before in [60, 5, 0] {
+            self.sample(claim, now.saturating_sub(Duration::from_secs(before)));
+        }
+        let true_time = self.time();
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         let (total, available) = (volume.filesystem, volume.available(now));
-        // The agent takes a sample a second, and begins anew when its clock is set: of that its rate is as good as free.
-        volume.agent.history.push(Sample { at: true_time, total, available });
         let rate = volume.agent.history.rate(true_time);
         if volume.agent.reported.is_some_and(|reported| reported.total != total) {
             volume.agent.crossed = None;
@@ -138,14 +146,17 @@ impl Simulation {
         self.plan_report(claim);
     }
 
-    /// A sample that only the agent keeps: the moment in which the rate changes.
-    pub(super) fn sample(&mut self, claim: &str) {
-        let now = self.now;
-        let at = self.time();
-        if let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) {
-            let sample = Sample { at, total: volume.filesystem, available: volume.available(now) };
-            volume.agent.history.push(sample);
+    /// The agent has taken a sample at this time, since which or since the last sample nothing has changed. Its clock being
+    /// set does not count here: it begins anew then.
+    pub(super) fn sample(&mut self, claim: &str, when: Duration) {
+        let at = later(self.time(), SignedDuration::try_from(self.now - when).map_or(SignedDuration::ZERO, |ago| -ago));
+        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
+        if when < volume.since() || volume.agent.sampled.is_some_and(|sampled| when <= sampled) {
+            return;
         }
+        volume.agent.sampled = Some(when);
+        let sample = Sample { at, total: volume.filesystem, available: volume.available(when) };
+        volume.agent.history.push(sample);
     }
 
     pub(super) fn unmounted(&mut self, claim: &str, node: usize) {

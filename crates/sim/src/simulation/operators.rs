@@ -112,12 +112,13 @@ impl Simulation {
                         continue;
                     }
                     Some(WatchFate::Delayed) => latency += LATE,
-                    Some(WatchFate::Twice) => {
+                    // A watch never tells of a deletion again after it has told that the object is there anew.
+                    Some(WatchFate::Twice) if !event.is_deletion => {
                         let observations = vec![event.observation.clone()];
                         let again = latency + Duration::from_millis(self.rng.u64(10..5_000));
                         self.send_to(operator, again, Message::Observed { kind, stream: known.id, observations });
                     }
-                    None => {}
+                    Some(WatchFate::Twice) | None => {}
                 }
                 let at = (self.now + latency).max(known.last);
                 self.processes[operator].stream(kind).last = at;
@@ -404,6 +405,7 @@ impl Simulation {
         }
         if written && !led {
             self.tell(Fact::Leads { operator });
+            self.agents_lose_their_operator();
             let dial = Duration::from_millis(self.rng.u64(500..5_000));
             self.schedule(dial, Event::AgentsDial);
         }
