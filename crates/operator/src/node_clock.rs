@@ -47,12 +47,12 @@ impl NodeClock {
         (behind.abs() >= REMARKABLE && !std::mem::replace(&mut self.remarked, true)).then_some(behind)
     }
 
-    /// Did the message come much sooner after the one before than it was sent? Then both had been waiting, here or on the
+    /// Did the message come much sooner after the one before than it was sent, or in another order? Then it had been waiting, here or on the
     /// way, and how long says nothing of the node's clock.
     fn is_backlog(&mut self, sent: Timestamp, received: Instant) -> bool {
         let Some((sent_before, received_before)) = self.latest.replace((sent, received)) else { return false };
         let apart = SignedDuration::try_from(received.saturating_duration_since(received_before)).unwrap_or_default();
-        apart < sent.duration_since(sent_before) / 2
+        apart < sent.duration_since(sent_before).abs() / 2
     }
 
     /// A time of the node's by our clock. None where there is no such time.

@@ -62,11 +62,13 @@ impl Checker for Slots {
     }
 }
 
-/// Has the volume a slot, by the operator's count too? That begins when it asks, and by its own clock.
+/// Has the volume a slot, by the operator's count too? That begins when it asks, and by its own clock, so that nothing can
+/// be said of slots where that was wrong.
 pub(super) fn has_free(world: &Simulation, volume: &Volume, rule: Option<&Modifications>) -> bool {
-    let late = if clocks_were_wrong(world) { Duration::from_hours(3) } else { Duration::from_secs(60) };
-    volume.next_slot(rule).is_none_or(|at| at + late < world.now())
-        && rule.is_none_or(|rule| asked_lately(world, volume) < usize::try_from(rule.count).unwrap_or(usize::MAX))
+    let Some(rule) = rule else { return true };
+    let by_driver = volume.next_slot(Some(rule)).is_none_or(|at| at + UNDER_WAY < world.now());
+    let by_record = asked_lately(world, volume) < usize::try_from(rule.count).unwrap_or(usize::MAX);
+    by_driver && by_record && !clocks_were_wrong(world)
 }
 
 /// How many modifications the claim's record has, also such as the driver never began.
