@@ -11,7 +11,7 @@ use crate::{
     Content, Error, Filesystem, LocalVolumes, Provisioning, Result, SIZE_INCREMENT, Step, VolumeId,
     loops::{self, Device},
     mounts::Table,
-    record::Record,
+    record::{Record, Recorded as _},
     tool,
 };
 

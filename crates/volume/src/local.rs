@@ -19,7 +19,7 @@ use crate::{
     mounts::Table,
     pause::Pause,
     pool::NewVolumeFolder,
-    record::Record,
+    record::{Record, Recorded as _},
     shelf::{self, Shelf},
 };
 

@@ -15,7 +15,7 @@ use crate::{
     Error, Extent, Group, GroupId, LocalVolumes, Result, Snapshot, SnapshotId, Snapshots, Step, VolumeId,
     capture::{ALONE, GROUPED},
     extents,
-    record::{GroupRecord, SnapshotRecord},
+    record::{GroupRecord, Recorded as _, SnapshotRecord},
     shelf::{self, NewFolder},
 };
 

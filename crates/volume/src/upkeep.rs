@@ -14,7 +14,7 @@ use crate::{
     loops::{self, Device},
     mounts::Table,
     pool::{Measure, Pressure, low_water},
-    record::Record,
+    record::{Record, Recorded as _},
     trim,
 };
 

@@ -15,7 +15,11 @@ use super::{
     Pool,
     account::{Account, Held},
 };
-use crate::{Error, Provisioning, Result, VolumeId, extents, record::Record, shelf::Shelf};
+use crate::{
+    Error, Provisioning, Result, VolumeId, extents,
+    record::{Record, Recorded as _},
+    shelf::Shelf,
+};
 
 /// How much of each volume is shared, as far as it is known.
 #[derive(Debug, Default)]
