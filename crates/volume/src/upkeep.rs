@@ -84,11 +84,14 @@ impl LocalVolumes {
     fn relieve(&self) -> Result<(Bytes, bool)> {
         /// More never follow from one look.
         const MEASURES: u32 = 3;
-        for _ in 0..MEASURES {
-            let (_, free) = self.pool.measure()?;
+        let mut taken = 0;
+        loop {
+            let (total, free) = self.pool.measure()?;
             let (ballast, held) = self.pool.ballast();
             let pressure = Pressure { free, ballast, held, paused: self.pause.is_on() };
-            let Some(measure) = pressure.measure() else { break };
+            let Some(measure) = pressure.measure().filter(|_| taken < MEASURES) else {
+                return Ok((free, free < low_water(total)));
+            };
             tracing::warn!(?measure, free = free.0, "the room in the pool has changed");
             match measure {
                 Measure::GiveUpBallast => self.pool.give_up_ballast()?,
@@ -97,8 +100,8 @@ impl LocalVolumes {
                 Measure::Resume => self.pause.switch(false),
             }
         }
-        let (total, free) = self.pool.measure()?;
-        Ok((free, free < low_water(total)))
+            taken += 1;
+        }
     }
 }
 
