@@ -1,6 +1,7 @@
 //! Local volumes: image files on a reflink filesystem, attached as loop devices with direct I/O and mounted. Whatever
-//! needs privilege is here, behind [`Volumes`], which a real pool ([`LocalVolumes`]) and a fake ([`FakeVolumes`])
-//! implement. Nothing here knows of Kubernetes or of CSI, and nothing is asynchronous.
+//! needs privilege is here, behind three traits, [`Volumes`], [`Snapshots`] and [`Upkeep`], which a real pool
+//! ([`LocalVolumes`]) and a fake ([`FakeVolumes`]) implement. Nothing here knows of Kubernetes or of CSI, and nothing is
+//! asynchronous.
 
 mod block;
 mod capture;
@@ -39,7 +40,10 @@ mod untimed;
 mod upkeep;
 pub mod watchdog;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use orlop_api::Bytes;
 
@@ -156,6 +160,10 @@ pub trait Upkeep: Send + Sync {
 
     /// What is wrong with a volume; nothing, if it is well. [`Error::NotFound`].
     fn health(&self, id: &VolumeId) -> Result<Vec<Ailment>>;
+
+    /// The same for all volumes, also for those whose record is damaged, which [`Volumes::list`] leaves out. The pool is
+    /// looked at once, and what cannot be found out about one volume does not hide the others.
+    fn health_of_all(&self) -> Result<BTreeMap<VolumeId, Result<Vec<Ailment>>>>;
 
     /// How the pool stands.
     fn pool(&self) -> Result<PoolState>;

@@ -1,6 +1,7 @@
 //! [`Upkeep`] on a real pool.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     time::Duration,
 };
@@ -123,7 +124,17 @@ impl Upkeep for LocalVolumes {
     }
 
     fn health(&self, id: &VolumeId) -> Result<Vec<Ailment>> {
-        self.examine(id)
+        self.examine(id, || Ok(self.state_of_pool()?.ailments))
+    }
+
+    fn health_of_all(&self) -> Result<BTreeMap<VolumeId, Result<Vec<Ailment>>>> {
+        let of_pool = self.state_of_pool()?.ailments;
+        let examined = self.pool.ids()?.into_iter().map(|id| {
+            let health = self.examine(&id, || Ok(of_pool.clone()));
+            (id, health)
+        });
+        // Some may have been deleted since their ids were read.
+        Ok(examined.filter(|(_, health)| !matches!(health, Err(Error::NotFound(_)))).collect())
     }
 
     fn pool(&self) -> Result<PoolState> {

@@ -173,11 +173,12 @@ struct Volumes {
 
 fn register_volumes(registry: &mut Registry, volumes: &dyn Storage) {
     let all = Volumes::default();
+    let health = volumes.health_of_all().unwrap_or_default();
     // In a pool that cannot be looked at there are none to tell of.
     for volume in volumes.list().unwrap_or_default() {
         // A volume that is deleted meanwhile, or cannot be looked at, has no activity, and does not hide the others.
         all.add(&volume, volumes.activity(&volume.id).ok().flatten());
-        let ailing = volumes.health(&volume.id).map_or(0, |ailments| ailments.len());
+        let ailing = health.get(&volume.id).and_then(|health| health.as_ref().ok()).map_or(0, Vec::len);
         all.ailments.get_or_create(&labels(&volume)).set(i64::try_from(ailing).unwrap_or(i64::MAX));
     }
     registry.register_with_unit("volume_size", "The size of a volume", Unit::Bytes, all.sizes);
