@@ -128,9 +128,8 @@ impl LocalVolumes {
     pub(crate) fn writable(&self, id: &VolumeId) -> Result<Option<Writable>> {
         let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(None) };
         let table = Table::read()?;
-        let mounts = table.of(&device).filter(|mount| !mount.is_node() && !mount.is_read_only());
         // Any of them does, if it can be reached.
-        mounts.map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
+        table.writable(&device).map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
     }
 
     /// Thaws a volume that a driver left frozen that is no more.

@@ -12,9 +12,9 @@ use crate::{
     Activity, Ailment, Content, Error, Limits, LocalVolumes, MountOptions, PodCgroups, PoolState, Provisioning, Result,
     Upkeep, VolumeId,
     limits::Limiter,
-    loops::{self, Device},
+    loops::{self, Device, DeviceNumber},
     mounts::Table,
-    pool::{Measure, Pressure, low_water},
+    pool::{Measure, Pressure, allocated, low_water},
     record::{Record, Recorded as _},
     trim,
 };
@@ -74,10 +74,10 @@ impl LocalVolumes {
 
     /// What is allocated to the volume's image.
     fn allocated(&self, id: &VolumeId) -> Result<Bytes> {
-        use std::os::unix::fs::MetadataExt as _;
         let image = self.pool.image(id);
-        let metadata = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?;
-        Ok(Bytes(metadata.blocks().saturating_mul(512)))
+        fs::metadata(&image)
+            .map(|metadata| allocated(&metadata))
+            .map_err(Error::io("look at the image", image.display()))
     }
 
     /// Does what the pool's room asks for, one thing after another until nothing more is to be done. Returns what is
@@ -100,7 +100,6 @@ impl LocalVolumes {
                 Measure::Pause => self.pause.switch(true),
                 Measure::Resume => self.pause.switch(false),
             }
-        }
             taken += 1;
         }
     }
@@ -162,7 +161,7 @@ impl Upkeep for LocalVolumes {
         }
         let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(Bytes(0)) };
         let table = Table::read()?;
-        let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(Bytes(0)) };
+        let Some(mount) = table.writable(&device).next() else { return Ok(Bytes(0)) };
         let before = self.allocated(id)?;
         trim::trim(&mount.path)?;
         Ok(Bytes(before.0.saturating_sub(self.allocated(id)?.0)))
@@ -174,7 +173,7 @@ impl Upkeep for LocalVolumes {
 }
 
 /// What a device has done, as `Documentation/block/stat.rst` of the kernel describes the file.
-fn activity_of((major, minor): (u32, u32)) -> Result<Activity> {
+fn activity_of((major, minor): DeviceNumber) -> Result<Activity> {
     let path = format!("/sys/dev/block/{major}:{minor}/stat");
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     parse(&text).ok_or_else(|| Error::io("read", &path)(std::io::Error::from(std::io::ErrorKind::InvalidData)))

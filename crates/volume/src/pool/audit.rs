@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, Metadata},
+    io,
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -55,6 +56,13 @@ impl Sharing {
     }
 }
 
+/// What is allocated to a file.
+pub(crate) fn allocated(file: &Metadata) -> Bytes {
+    /// The unit of stat(2), whatever the filesystem's blocks are.
+    const BLOCK: u64 = 512;
+    Bytes(file.blocks().saturating_mul(BLOCK))
+}
+
 impl Pool {
     /// Counts everything. Whoever calls it holds `promises`: what another thread copies meanwhile would be counted by
     /// halves.
@@ -96,12 +104,7 @@ impl Pool {
                 // It has no id yet.
                 Err(_) => extents::shared(&image)?,
             };
-            Ok(Held {
-                size: Bytes(metadata.len()),
-                allocated: Bytes(metadata.blocks().saturating_mul(512)),
-                shared,
-                provisioning,
-            })
+            Ok(Held { size: Bytes(metadata.len()), allocated: allocated(&metadata), shared, provisioning })
         })())
     }
 }

@@ -29,14 +29,15 @@ use self::{
     audit::Sharing,
     ballast::Ballast,
 };
+pub(crate) use self::{
+    audit::allocated,
+    pressure::{Measure, Pressure, low_water},
+    trouble::Trouble,
+};
 pub use self::{
     device::PoolDevice,
     file::PoolFile,
     overcommit::{InvalidOvercommit, Overcommit},
-};
-pub(crate) use self::{
-    pressure::{Measure, Pressure, low_water},
-    trouble::Trouble,
 };
 use crate::{
     Error, Provisioning, Result, VolumeId,
