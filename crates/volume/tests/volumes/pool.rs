@@ -258,6 +258,11 @@ fn a_pool_file_is_enlarged() {
     let file = |gib: u64| PoolFile { path: folder.path().join("pool.img"), size: Bytes(gib << 30) };
     let total = || {
         let stat = rustix::fs::statvfs(&root).unwrap();
+    let all = world.volumes.health_of_all().unwrap();
+    assert_eq!(all.len(), 4, "also those that cannot be listed");
+    for volume in [&well, &short, &missing, &damaged] {
+        assert_eq!(*all[&volume.id].as_ref().unwrap(), world.volumes.health(&volume.id).unwrap(), "{}", volume.name);
+    }
         stat.f_blocks * stat.f_frsize
     };
     file(1).mount(&root).unwrap();
