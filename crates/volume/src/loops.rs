@@ -225,9 +225,10 @@ impl Device {
             .map_err(Error::io("enlarge", self.path.display()))
     }
 
-    /// Detaches the image as soon as nobody uses the device any more.
+    /// Detaches the image as soon as nobody uses the device any more. Whoever gets the device next finds it writable.
     #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
     pub(crate) fn detach(self) -> Result<()> {
+        self.set_read_only(false)?;
         // SAFETY: LOOP_CLR_FD takes no argument and touches no memory of this process.
         match unsafe { ioctl::ioctl(&self.file, NoArg::<{ kernel::LOOP_CLR_FD as Opcode }>::new()) } {
             Ok(()) | Err(Errno::NXIO) => Ok(()),
