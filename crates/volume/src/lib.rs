@@ -168,9 +168,10 @@ pub trait Upkeep: Send + Sync {
     /// How the pool stands.
     fn pool(&self) -> Result<PoolState>;
 
-    /// Looks after the pool: gives up the ballast and holds up the writers of thin volumes before the pool is full, and
-    /// lets them go on when there is room again. Called again and again, and says how soon it wants to be called next:
-    /// the less room there is, the sooner. After an error, that is a fifth of a second. Cheap when nothing is wrong.
+    /// Looks after the pool: bounds what is cached for volumes, gives up the ballast, and holds up the writers of volumes
+    /// that may take more before the pool is full, and lets them go on when there is room again. Called again and again,
+    /// and says how soon it wants to be called next: the less room there is, the sooner. After an error, that is a fifth of
+    /// a second. Cheap when nothing is wrong.
     fn watch_pool(&self) -> Result<std::time::Duration>;
 
     /// Gives back to the pool what was deleted in a thin volume that is mounted, and returns how much that was. Nothing

@@ -2,7 +2,8 @@
 //!
 //! [`watch`](self::watch), and the sources of [`measure`]ments, say what there is; [`observe`] keeps it; the
 //! [`engine`](self::engine) has it decided by the planner and hands the result to [`act`](self::act) (changes to
-//! claims and pods), to `status` and to `events`. Beside it, [`local`](self::local) looks after the local driver. Several operators may run; the one that holds the [`lease`] acts.
+//! claims and pods), to `status` and to `events`. Beside it, [`local`](self::local) looks after the local driver. Several
+//! operators may run; the one that holds the [`lease`] acts.
 
 mod act;
 mod agenda;
