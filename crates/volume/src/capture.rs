@@ -76,12 +76,12 @@ impl LocalVolumes {
     pub(crate) fn take(
         &self,
         (shelf, id): (&Shelf, &str),
-        subjects: Vec<Subject>,
+        subjects: &[Subject],
         prepare: impl FnOnce(&NewFolder, SystemTime) -> Result<()>,
         steps: &Steps,
     ) -> Result<()> {
         let mut writable = Vec::new();
-        for subject in &subjects {
+        for subject in subjects {
             writable.extend(self.writable(&subject.volume)?);
         }
         // Also before the pool's turn is taken, which others wait for.
@@ -93,20 +93,20 @@ impl LocalVolumes {
             // Not later than the data, for whoever concludes from it what a backup has.
             let moment = SystemTime::now();
             prepare(&folder, moment)?;
-            for Subject { place, name, volume, record, group, .. } in &subjects {
+            for Subject { place, name, volume, record, group, .. } in subjects {
                 let place = folder.path().join(place);
                 shelf::make(&place)?;
                 SnapshotRecord::new(name.clone(), volume.clone(), record, group.clone(), moment)
                     .write(&place.join(RECORD))?;
             }
             self.reached(steps.intended);
-            for subject in &subjects {
+            for subject in subjects {
                 subject.copy_ahead(&folder, self.device(&subject.volume)?.is_some())?;
             }
             writable.iter().try_for_each(Writable::write_back)?;
             self.freezer.hold(&writable, || {
                 self.reached(steps.frozen);
-                for subject in &subjects {
+                for subject in subjects {
                     subject.copy(&folder)?;
                 }
                 self.reached(steps.cloned);
@@ -115,7 +115,7 @@ impl LocalVolumes {
             Ok(folder)
         })?;
         self.reached(steps.thawed);
-        for subject in &subjects {
+        for subject in subjects {
             subject.make_durable(&folder)?;
         }
         self.reached(steps.synced);
