@@ -8,12 +8,13 @@ use orlop::bed::Component;
 use orlop_api::{Bytes, StoragePolicy, names::Reason};
 use orlop_e2e::{
     eventually,
+    namespace::LIMIT,
     site::Site,
     volume::{Volume, Wanted},
 };
 use serde_json::json;
 
-use crate::growth::{LIMIT, policy};
+use crate::growth::policy;
 
 /// A volume with a policy that grows it by 64Mi as soon as fewer than 64Mi are free.
 async fn governed<'a>(site: &'a Site, namespace: &str) -> anyhow::Result<Volume<'a>> {
