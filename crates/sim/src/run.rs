@@ -42,7 +42,7 @@ pub fn run(scenario: Scenario, tamper: Option<Box<dyn Tamper>>, mut tell: impl F
     while goes_on {
         goes_on = world.step();
         let facts = world.take_facts();
-        let looks = !facts.is_empty() || world.now() - looked > LOOK_EVERY;
+        let looks = !facts.is_empty() || world.now().saturating_sub(looked) > LOOK_EVERY;
         for entry in facts {
             match &entry.fact {
                 Fact::Applied { action: Some(orlop_planner::Action::Grow { .. }), .. } => outcome.growths += 1,

@@ -25,9 +25,9 @@ pub struct Scenario {
     /// How many nodes there are, each with an agent and a kubelet.
     #[serde(default = "one")]
     pub nodes: usize,
-    /// The StorageClasses with the drivers behind them.
+    /// Each StorageClass with the driver behind it.
     pub classes: BTreeMap<String, Class>,
-    /// The StoragePolicies, all in the one namespace that there is.
+    /// Each StoragePolicy, all in the one namespace that there is.
     pub policies: BTreeMap<String, Policy>,
     /// The claims, each used by one pod.
     pub claims: BTreeMap<String, Claim>,
