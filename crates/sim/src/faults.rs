@@ -118,5 +118,6 @@ const fn kind(trouble: &Trouble) -> &'static str {
         Trouble::DriverRefuses {} => "driver refuses",
         Trouble::DriverSlow { .. } => "driver slow",
         Trouble::KubeletDown { .. } => "kubelet down",
+        Trouble::CrashLoop { .. } => "pod crashes",
     }
 }

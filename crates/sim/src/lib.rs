@@ -12,15 +12,18 @@ mod run;
 mod scenario;
 mod server;
 mod simulation;
+mod story;
 mod volume;
+mod words;
 mod workload;
 
 pub use self::{
     fact::{Entry, Fact},
     faults::Faults,
-    run::{Outcome, run},
+    run::{Outcome, Witness, run, until_broken, witness},
     scenario::*,
     simulation::{Simulation, Tamper},
+    story::Story,
     volume::Volume,
     workload::Workload,
 };

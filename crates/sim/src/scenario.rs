@@ -198,6 +198,11 @@ pub enum Trouble {
         /// Which.
         node: usize,
     },
+    /// The container of a claim's pod crashes again and again, and writes nothing. The volume stays mounted.
+    CrashLoop {
+        /// The claim.
+        claim: String,
+    },
 }
 
 /// What becomes of a request to the API server.
@@ -352,6 +357,9 @@ impl Scenario {
                 }
                 Trouble::NodeClock { node, .. } | Trouble::AgentDown { node } | Trouble::KubeletDown { node } => {
                     self.check_node(*node)?;
+                }
+                Trouble::CrashLoop { claim } if !self.claims.contains_key(claim) => {
+                    return unknown(format!("claim {claim}"), "claims");
                 }
                 _ => {}
             }
