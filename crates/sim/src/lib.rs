@@ -11,6 +11,7 @@ mod process;
 mod run;
 mod scenario;
 mod server;
+mod shrink;
 mod simulation;
 mod story;
 mod volume;
@@ -22,6 +23,7 @@ pub use self::{
     faults::Faults,
     run::{Outcome, Witness, run, until_broken, witness},
     scenario::*,
+    shrink::{Shrunk, shrink},
     simulation::{Simulation, Tamper},
     story::Story,
     volume::Volume,
