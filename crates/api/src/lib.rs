@@ -8,12 +8,15 @@ pub mod policy;
 mod quantity;
 pub mod units;
 
-pub use driver::{DriverProfile, DriverProfileSpec, Expansion};
+pub use driver::{
+    Abilities, DriverProfile, DriverProfileSpec, Expansion, Modifications, ParameterMatch, Performance, Price,
+    VolumeType,
+};
 pub use manifest::to_yaml;
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
 };
-pub use units::{Bytes, Count, Period, Threshold, UnitError};
+pub use units::{Bytes, Count, Decimal, Period, Threshold, UnitError};
 
 /// The API group of every custom resource of Orlop.
 pub const GROUP: &str = "orlop.dev";

@@ -80,6 +80,8 @@ pub enum Reason {
     DriverCannotExpand,
     /// The driver expands only volumes that are not in use.
     OfflineOnly,
+    /// The driver allows no further modification of the volume yet.
+    NoModificationSlot,
     // Nothing can be decided.
     /// Several policies of the same kind select the claim.
     PolicyConflict,
@@ -117,6 +119,7 @@ impl Reason {
             | Self::NotExpandable
             | Self::DriverCannotExpand
             | Self::OfflineOnly
+            | Self::NoModificationSlot
             | Self::PolicyConflict
             | Self::NoMeasurement
             | Self::StaleMeasurement

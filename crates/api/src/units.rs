@@ -23,6 +23,9 @@ pub enum UnitError {
     /// Not a period such as `10m`.
     #[error("`{0}` is not a period: write hours, minutes and seconds, such as 90s, 10m or 1h30m")]
     Period(String),
+    /// Not a number such as `0.08`.
+    #[error("`{0}` is not a decimal number: write digits, with at most six before and after the point, such as 0.08")]
+    Decimal(String),
 }
 
 /// A number of bytes, at most 2^63 - 1 as in the API server.
@@ -324,6 +327,74 @@ impl JsonSchema for Period {
     }
 }
 
+/// A number from 0 to 999,999 with at most six digits after the point, kept exactly: a price, or a share for each GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Decimal(u64);
+
+impl Decimal {
+    const DIGITS: usize = 6;
+
+    /// The number in millionths.
+    pub const fn millionths(self) -> u64 {
+        self.0
+    }
+}
+
+/// The shortest text that reads back: `0.08`, `30`.
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+impl FromStr for Decimal {
+    type Err = UnitError;
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+        let are_digits =
+            |part: &str| (1..=Self::DIGITS).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !are_digits(whole) || !are_digits(fraction) {
+            return Err(UnitError::Decimal(text.to_owned()));
+        }
+        format!("{whole}{fraction:0<6}").parse().map(Self).map_err(|_| UnitError::Decimal(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Decimal {
+    type Error = UnitError;
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        text.parse()
+    }
+}
+
+impl From<Decimal> for String {
+    fn from(decimal: Decimal) -> Self {
+        decimal.to_string()
+    }
+}
+
+impl JsonSchema for Decimal {
+    fn schema_name() -> Cow<'static, str> {
+        "Decimal".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 13,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^[0-9]{1,6}([.][0-9]{1,6})?$')",
+                "message": "is not a decimal number: write it in quotes with at most six digits before and after the \
+                            point, such as '0.08' or '30'",
+            }],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,6 +437,20 @@ mod tests {
         }
         for text in ["", "10", "0s", "-5m", "1.5ms", "100000h"] {
             assert!(text.parse::<Period>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_number_is_exact_and_reads_back() {
+        for (text, millionths, written) in
+            [("0.08", 80_000, "0.08"), ("30", 30_000_000, "30"), ("0", 0, "0"), ("007.10", 7_100_000, "7.1")]
+        {
+            let decimal: Decimal = text.parse().unwrap();
+            assert_eq!((decimal.millionths(), decimal.to_string()), (millionths, written.to_owned()));
+            assert_eq!(written.parse(), Ok(decimal));
+        }
+        for text in ["", ".5", "5.", "-1", "1e3", "1.0000001", "1000000", "1,5", "1.2.3"] {
+            assert!(text.parse::<Decimal>().is_err(), "{text}");
         }
     }
 }

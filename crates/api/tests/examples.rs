@@ -8,7 +8,7 @@ use std::{
 
 use kube::CustomResourceExt;
 use kube_cel::{Validator, compile_schema};
-use orlop_api::{ClusterStoragePolicy, DriverProfile, StoragePolicy};
+use orlop_api::{ClusterStoragePolicy, DriverProfile, StoragePolicy, driver::built_in};
 use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -83,6 +83,17 @@ fn every_example_is_valid() {
         }
     }
     assert!(ours > 0, "there are examples");
+}
+
+#[test]
+fn every_built_in_profile_is_valid_as_a_user_could_apply_it() {
+    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles"));
+    assert_eq!(files.len(), built_in::all().count(), "each file is built in");
+    for path in files {
+        let [object] = &objects(&path)[..] else { panic!("{} has one object", path.display()) };
+        assert_eq!(check_any(object), Ok(true), "{}", path.display());
+        assert_eq!(path.file_stem().unwrap().to_str(), object["metadata"]["name"].as_str());
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use kube::CustomResourceExt;
 use kube_cel::{CompiledSchema, Validator, compile_schema};
-use orlop_api::{Bytes, ClusterStoragePolicy, Count, DriverProfile, Period, StoragePolicy, Threshold};
+use orlop_api::{Bytes, ClusterStoragePolicy, Count, Decimal, DriverProfile, Period, StoragePolicy, Threshold};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -11,6 +11,10 @@ const NO_SIZE: &str = "is not a size: write a Kubernetes quantity above zero, su
 const NO_THRESHOLD: &str = "is not a threshold: write a value such as 10Gi or a percentage from 1% to 99%";
 const NO_COUNT: &str = "is not a threshold: write a value such as 10000 or a percentage from 1% to 99%";
 const NO_PERIOD: &str = "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m";
+
+const NO_DECIMAL: &str = "is not a decimal number: write it in quotes with at most six digits before and after the \
+                          point, such as '0.08' or '30'";
+const NO_DAY: &str = "is not a day: write year, month and day, such as 2026-01-31";
 
 /// The rules of one kind, ready to be evaluated.
 struct Rules(CompiledSchema);
@@ -96,6 +100,102 @@ fn a_profile_has_sizes_above_zero() {
     assert_eq!(refusals, expected);
 }
 
+/// A profile with every field that there is, so that a test changes one of them.
+fn whole_profile() -> Value {
+    json!({
+        "expansion": "Online",
+        "sizeIncrement": "1Gi",
+        "minimumSize": "1Gi",
+        "maximumSize": "16Ti",
+        "modifications": { "count": 4, "window": "24h", "cooldown": "1h", "source": "a page", "asOf": "2026-01-31" },
+        "iops": { "baseline": 3000, "perGib": "0.75", "included": 3000, "minimum": 100, "maximum": 16000 },
+        "throughput": { "maximum": 250, "maximumPerGib": 10 },
+        "price": { "currency": "USD", "perGibMonth": "0.08", "source": "a list", "asOf": "2026-01-31" },
+        "topologyKey": "topology.example.com/zone",
+        "source": "a page",
+        "asOf": "2026-01-31",
+        "volumeTypes": [{
+            "name": "fast",
+            "parameters": [{ "name": "type", "aliases": ["kind"], "values": ["fast"], "default": true }],
+            "minimumSize": "4Gi",
+            "maximumSize": "64Ti",
+            "source": "a page",
+            "asOf": "2026-01-31",
+        }],
+    })
+}
+
+#[test]
+fn a_profile_that_contradicts_itself_is_refused_with_a_sentence_that_says_what_to_do() {
+    let rules = Rules::of::<DriverProfile>();
+    assert_eq!(rules.refusals(&whole_profile()), Vec::<String>::new());
+    assert!(rules.accept(&json!({})), "nothing needs to be known of a driver");
+    let exchanged = "minimumSize is above maximumSize: exchange them, or leave out the one that is not known";
+    let together = "source and asOf belong together: write both, or neither";
+    for (field, value, at, sentence) in [
+        ("/minimumSize", json!("17Ti"), "spec", exchanged),
+        (
+            "/sizeIncrement",
+            json!("17Ti"),
+            "spec",
+            "sizeIncrement, 1Gi where it is left out, is above maximumSize, so that no size is left: make it smaller",
+        ),
+        ("/asOf", Value::Null, "spec", together),
+        ("/source", Value::Null, "spec", together),
+        ("/asOf", json!("31.1.2026"), "spec.asOf", NO_DAY),
+        ("/asOf", json!("2026-13-01"), "spec.asOf", NO_DAY),
+        ("/modifications/asOf", Value::Null, "spec.modifications", together),
+        (
+            "/modifications/cooldown",
+            json!("25h"),
+            "spec.modifications",
+            "cooldown is longer than window, so that no more than one slot is ever used: make window as long",
+        ),
+        ("/modifications/window", json!("1d"), "spec.modifications.window", NO_PERIOD),
+        (
+            "/iops/minimum",
+            json!(20_000),
+            "spec.iops",
+            "minimum is above maximum: exchange them, or leave out the one that is not known",
+        ),
+        (
+            "/iops/included",
+            json!(20_000),
+            "spec.iops",
+            "included is above maximum: no volume has so much, so write maximum in its place",
+        ),
+        ("/iops/perGib", json!("3/4"), "spec.iops.perGib", NO_DECIMAL),
+        (
+            "/price/currency",
+            json!("$"),
+            "spec.price.currency",
+            "is not a currency: write its code of three capital letters, such as USD",
+        ),
+        ("/price/perGibMonth", json!("0,08"), "spec.price.perGibMonth", NO_DECIMAL),
+        ("/price/asOf", json!("today"), "spec.price.asOf", NO_DAY),
+        ("/volumeTypes/0/minimumSize", json!("65Ti"), "spec.volumeTypes[0]", exchanged),
+        ("/volumeTypes/0/asOf", Value::Null, "spec.volumeTypes[0]", together),
+        ("/volumeTypes/0/sizeIncrement", json!("0"), "spec.volumeTypes[0].sizeIncrement", NO_SIZE),
+    ] {
+        let mut profile = whole_profile();
+        let (parent, name) = field.rsplit_once('/').unwrap();
+        let parent = profile.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        if value.is_null() {
+            parent.remove(name)
+        } else {
+            parent.insert(name.to_owned(), value.clone())
+        };
+        assert_eq!(rules.refusals(&profile), [format!("{at}: {sentence}")], "{field}: {value}");
+    }
+}
+
+#[test]
+fn what_the_rules_accept_of_a_whole_profile_can_be_read() {
+    let profile = json!({ "metadata": { "name": "a" }, "spec": whole_profile() });
+    let profile: DriverProfile = serde_json::from_value(profile).unwrap();
+    assert_eq!(json!(profile.spec), whole_profile());
+}
+
 /// Texts that are nearly units: many are not. They stay below 10^29, where the evaluator of these tests overflows (the
 /// API server's does not).
 const NEARLY_A_QUANTITY: &str =
@@ -115,6 +215,13 @@ proptest! {
         if rules.accept(&with_capacity("minFreeInodes", &text)) {
             prop_assert!(text.parse::<Threshold<Count>>().is_ok());
         }
+    }
+
+    #[test]
+    fn a_decimal_number_that_the_rules_accept_can_be_read(text in "[0-9]{0,7}[.]?[0-9]{0,7}") {
+        let mut profile = whole_profile();
+        profile["price"]["perGibMonth"] = json!(text);
+        prop_assert_eq!(Rules::of::<DriverProfile>().accept(&profile), text.parse::<Decimal>().is_ok());
     }
 
     #[test]

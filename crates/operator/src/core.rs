@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use orlop_api::names::Reason;
 use orlop_planner::{Action, ClaimId, Governance, Ledger, Plan, PolicyId, Report, Watch, invariants, plan_claims};
 use tracing::{debug, error, info, warn};
@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
     measure::Measurement,
     metrics::Metrics,
-    moment::Moment,
+    moment::{Moment, WallClock},
     notice::{self, Notice},
     observe::{Dirty, Observation, Observer},
     pace::Pace,
@@ -35,7 +35,7 @@ const CLAIMS_A_PASS: usize = 4096;
 
 /// Just after the start nothing has been measured yet, and that is no news: agents reconnect within five seconds, and
 /// the kubelets are asked within half a minute. Until then a missing measurement is not reported.
-const SETTLE: SignedDuration = SignedDuration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// The operator's mind. Nothing in it has to outlive a restart.
 #[derive(Debug, Default)]
@@ -48,7 +48,8 @@ pub struct Core {
     setbacks: Setbacks,
     pace: Pace,
     /// When this operator began to lead.
-    leads_since: Option<Timestamp>,
+    leads_since: Option<Instant>,
+    clock: WallClock,
     /// Policies of claims that were not measured yet when the operator had just started.
     unsettled: BTreeSet<PolicyId>,
     plan_at: Option<Instant>,
@@ -102,8 +103,9 @@ impl Core {
         self.observer.observe(observation);
     }
 
-    /// Takes in news of a volume's fill.
-    pub fn measure(&mut self, measurement: Measurement) {
+    /// Takes in news of a volume's fill, dated by the clock as it is now.
+    pub fn measure(&mut self, measurement: Measurement, now: Moment) {
+        self.follow_the_clock(now);
         if let Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } = &measurement {
             self.metrics.sampled(usage.source, usage.at);
         }
@@ -111,7 +113,7 @@ impl Core {
     }
 
     /// Takes in what became of an errand. Done or not, the claim is decided again from what it is now.
-    pub fn acted(&mut self, acted: Acted, now: Timestamp) {
+    pub fn acted(&mut self, acted: Acted, now: Instant) {
         let Acted { claim, done, failed } = acted;
         self.busy.remove(&claim);
         for (action, observation) in done {
@@ -154,6 +156,7 @@ impl Core {
     /// Decides what is to be decided now. `leads` is whether this operator may act.
     pub fn turn(&mut self, leads: bool, now: Moment) -> Effects {
         self.metrics.leads(leads);
+        self.follow_the_clock(now);
         if self.observer.is_synced() {
             if leads {
                 self.lead(now);
@@ -165,10 +168,20 @@ impl Core {
         std::mem::take(&mut self.effects)
     }
 
+    /// Where the wall clock was set, what was measured is dated anew, for its age is what counts; and everything is decided
+    /// again, for what was to be looked at again was dated by it too.
+    fn follow_the_clock(&mut self, now: Moment) {
+        if let Some(set_by) = self.clock.set_by(now) {
+            warn!(seconds = set_by.as_secs(), "the clock was set");
+            self.observer.date_anew(set_by);
+            self.observer.mark_all();
+        }
+    }
+
     fn lead(&mut self, now: Moment) {
         if self.leads_since.is_none() {
             info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
-            self.leads_since = Some(now.time);
+            self.leads_since = Some(now.instant);
             self.observer.mark_all();
         }
         self.pass_when_due(now);
@@ -213,7 +226,7 @@ impl Core {
             self.metrics.invariant_violated();
             error!(%violation, "an action breaks an invariant and is refused: this is a bug");
         }
-        self.setbacks.hold_back(&mut plan, &mut report, now.time);
+        self.setbacks.hold_back(&mut plan, &mut report, now);
         self.settle(&mut report, now);
         for (id, decision) in &report.decisions {
             if let Some(at) = decision.again_at {
@@ -228,13 +241,14 @@ impl Core {
 
     /// Leaves out of the report what is only not known yet.
     fn settle(&mut self, report: &mut Report, now: Moment) {
-        let Some(settled_at) = self.leads_since.and_then(|since| since.checked_add(SETTLE).ok()) else { return };
-        if now.time >= settled_at {
+        let settles_in = self.leads_since.map(|since| (since + SETTLE).saturating_duration_since(now.instant));
+        let Some(settles_in) = settles_in.filter(|wait| !wait.is_zero()) else {
             for policy in std::mem::take(&mut self.unsettled) {
                 self.pace.mark(policy, now.instant);
             }
             return;
-        }
+        };
+        let settled_at = now.time.checked_add(settles_in).unwrap_or(Timestamp::MAX);
         report.decisions.retain(|claim, decision| {
             let unknown = decision.reason == Reason::NoMeasurement;
             if unknown {

@@ -258,6 +258,7 @@ mod tests {
             crossed: at(100),
             decided: at(101),
             reason: Reason::BelowMinFree,
+            earlier: Vec::new(),
             usable: None,
         }
     }

@@ -4,14 +4,13 @@
 use std::{
     collections::HashMap,
     mem::{Discriminant, discriminant},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use orlop_api::names::Reason;
 use orlop_planner::{Action, ClaimId, Outcome, Plan, Report};
 
-use super::{backoff::Backoff, failure::Failure};
+use super::{backoff::Backoff, failure::Failure, moment::Moment};
 
 /// After an action that the API server refused: a quota or a webhook changes its mind when somebody changes it.
 const REFUSED: Backoff = Backoff { first: Duration::from_secs(10), longest: Duration::from_mins(5) };
@@ -30,23 +29,22 @@ type Kind = Discriminant<Action>;
 #[derive(Debug)]
 struct Setback {
     failures: u32,
-    /// Until when no action of the kind is tried.
-    until: Timestamp,
+    /// Until when no action of the kind is tried. The wall clock may be set meanwhile.
+    until: Instant,
     /// What the API server said, where it refused a growth.
     refusal: Option<String>,
 }
 
 impl Setbacks {
     /// An action for the claim has failed.
-    pub(crate) fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure, now: Timestamp) {
+    pub(crate) fn failed(&mut self, claim: &ClaimId, action: &Action, failure: Failure, now: Instant) {
         let setbacks = self.0.entry(claim.clone()).or_default();
         let failures = setbacks.get(&discriminant(action)).map_or(0, |setback| setback.failures);
         let (wait, refusal) = match failure {
             Failure::Refused(why) => (REFUSED.after(failures), action.requests().map(|_| why)),
             Failure::Overtaken | Failure::Unanswered(_) => (UNKNOWN.after(failures), None),
         };
-        let until = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        setbacks.insert(discriminant(action), Setback { failures: failures + 1, until, refusal });
+        setbacks.insert(discriminant(action), Setback { failures: failures + 1, until: now + wait, refusal });
     }
 
     /// The action was carried out.
@@ -66,13 +64,15 @@ impl Setbacks {
 
     /// Takes out of the plan what is not to be tried now. Where the API server has refused a growth, the report says
     /// so until it allows it, also while it is tried again.
-    pub(crate) fn hold_back(&self, plan: &mut Plan, report: &mut Report, now: Timestamp) {
+    pub(crate) fn hold_back(&self, plan: &mut Plan, report: &mut Report, now: Moment) {
         if self.0.is_empty() {
             return;
         }
         for (claim, decision) in &mut report.decisions {
             let Some(setbacks) = self.0.get(claim) else { continue };
-            let tried_again = setbacks.values().map(|setback| setback.until).filter(|until| *until > now);
+            let waits =
+                setbacks.values().map(|it| it.until.saturating_duration_since(now.instant)).filter(|it| !it.is_zero());
+            let tried_again = waits.filter_map(|wait| now.time.checked_add(wait).ok());
             decision.again_at = tried_again.chain(decision.again_at).min();
             let refusal = setbacks.values().find_map(|setback| setback.refusal.as_ref());
             if let (Outcome::Grow(to), Some(refusal)) = (decision.outcome, refusal) {
@@ -83,13 +83,14 @@ impl Setbacks {
         }
         plan.actions.retain(|action| {
             let setback = self.0.get(action.claim()).and_then(|setbacks| setbacks.get(&discriminant(action)));
-            setback.is_none_or(|setback| setback.until <= now)
+            setback.is_none_or(|setback| setback.until <= now.instant)
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use orlop_api::{Bytes, Mode};
     use orlop_planner::{Decision, Governance, GrowthRecord, NamespaceName, Uid};
 
@@ -112,6 +113,7 @@ mod tests {
             crossed: at(0),
             decided: at(0),
             reason: Reason::BelowMinFree,
+            earlier: Vec::new(),
             usable: None,
         };
         let decision = Decision {
@@ -128,54 +130,60 @@ mod tests {
         (Plan { actions: vec![action] }, Report { decisions: [(claim(), decision)].into() })
     }
 
-    fn held_back(setbacks: &Setbacks, now: Timestamp) -> (Plan, Decision) {
+    /// The clock that only runs, counted as `at` counts the other.
+    fn clock() -> impl Fn(i64) -> Instant {
+        let origin = Instant::now();
+        move |second| origin + Duration::from_secs(second.unsigned_abs())
+    }
+
+    fn held_back(setbacks: &Setbacks, clock: &impl Fn(i64) -> Instant, second: i64) -> (Plan, Decision) {
         let (mut plan, mut report) = growth();
-        setbacks.hold_back(&mut plan, &mut report, now);
+        setbacks.hold_back(&mut plan, &mut report, Moment { time: at(second), instant: clock(second) });
         (plan, report.decisions.remove(&claim()).unwrap())
     }
 
     #[test]
     fn a_refused_growth_is_reported_and_tried_again_later_and_later() {
-        let mut setbacks = Setbacks::default();
-        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Refused("exceeded quota".into()), at(100));
-        let (plan, decision) = held_back(&setbacks, at(109));
+        let (mut setbacks, clock) = (Setbacks::default(), clock());
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Refused("exceeded quota".into()), clock(100));
+        let (plan, decision) = held_back(&setbacks, &clock, 109);
         assert_eq!(plan, Plan::default());
         assert_eq!((decision.outcome, decision.reason), (Outcome::Wait, Reason::GrowthFailed));
         assert_eq!(decision.message, "the API server refuses to let the claim grow to 2Gi: exceeded quota");
         assert_eq!(decision.again_at, Some(at(110)));
 
-        let (plan, decision) = held_back(&setbacks, at(110));
+        let (plan, decision) = held_back(&setbacks, &clock, 110);
         assert_eq!((plan.actions.len(), decision.reason), (1, Reason::GrowthFailed), "tried again, and not well yet");
-        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Refused("exceeded quota".into()), at(110));
-        assert_eq!(held_back(&setbacks, at(129)).0.actions.len(), 0);
-        assert_eq!(held_back(&setbacks, at(130)).0.actions.len(), 1);
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Refused("exceeded quota".into()), clock(110));
+        assert_eq!(held_back(&setbacks, &clock, 129).0.actions.len(), 0);
+        assert_eq!(held_back(&setbacks, &clock, 130).0.actions.len(), 1);
     }
 
     #[test]
     fn an_unanswered_growth_is_tried_again_soon_and_is_no_problem_yet() {
-        let mut setbacks = Setbacks::default();
-        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Unanswered("no answer".into()), at(100));
-        let (plan, decision) = held_back(&setbacks, at(100));
+        let (mut setbacks, clock) = (Setbacks::default(), clock());
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Unanswered("no answer".into()), clock(100));
+        let (plan, decision) = held_back(&setbacks, &clock, 100);
         assert_eq!(plan, Plan::default());
         assert_eq!(decision.reason, Reason::BelowMinFree);
-        assert_eq!(held_back(&setbacks, at(101)).0.actions.len(), 1);
+        assert_eq!(held_back(&setbacks, &clock, 101).0.actions.len(), 1);
     }
 
     #[test]
     fn a_growth_that_was_carried_out_leaves_no_setback() {
-        let mut setbacks = Setbacks::default();
-        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Overtaken, at(100));
+        let (mut setbacks, clock) = (Setbacks::default(), clock());
+        setbacks.failed(&claim(), &growth().0.actions[0], Failure::Overtaken, clock(100));
         setbacks.clear(&claim(), &growth().0.actions[0]);
-        assert_eq!(held_back(&setbacks, at(100)).0, growth().0);
+        assert_eq!(held_back(&setbacks, &clock, 100).0, growth().0);
     }
 
     #[test]
     fn a_pod_that_may_not_be_touched_keeps_no_claim_from_growing() {
-        let mut setbacks = Setbacks::default();
+        let (mut setbacks, clock) = (Setbacks::default(), clock());
         let pod = orlop_planner::PodId { namespace: NamespaceName("ns".into()), name: "db-0".into() };
         let touch = Action::SyncPod { claim: claim(), pod, uid: Uid("p".into()), value: String::new() };
-        setbacks.failed(&claim(), &touch, Failure::Refused("forbidden".into()), at(100));
-        let (plan, decision) = held_back(&setbacks, at(100));
+        setbacks.failed(&claim(), &touch, Failure::Refused("forbidden".into()), clock(100));
+        let (plan, decision) = held_back(&setbacks, &clock, 100);
         assert_eq!((plan, decision.reason), (growth().0, Reason::BelowMinFree));
         assert_eq!(decision.again_at, Some(at(110)));
     }

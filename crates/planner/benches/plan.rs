@@ -2,6 +2,7 @@
 //! Prints a table: `cargo bench -p orlop-planner`.
 
 use std::{
+    collections::BTreeMap,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -95,7 +96,7 @@ fn row(name: &str, times: &[Duration], actions: usize, target: &str) {
 
 fn world(now: Timestamp) -> View {
     let mut view = View::default();
-    let class = Class { provisioner: "local.orlop.dev".to_owned(), expandable: true };
+    let class = Class { provisioner: "local.orlop.dev".to_owned(), expandable: true, parameters: BTreeMap::new() };
     view.classes.insert("standard".to_owned(), class);
     view.policies.insert(PolicyId { kind: PolicyKind::Cluster, name: "all".into() }, policy(&[]));
     for number in 0..NAMESPACES {

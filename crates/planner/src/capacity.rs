@@ -1,20 +1,22 @@
 //! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
 //! [`growth`] is an earlier growth still under way, [`measurement`] can the measurement be believed, [`target`] is
-//! growth called for and to which size.
+//! growth called for and to which size, [`slots`] may the driver be asked now.
 
 mod growth;
 mod measurement;
+mod slots;
 mod target;
 #[cfg(test)]
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Expansion, Mode, names::Reason};
+use orlop_api::{Abilities, Bytes, CapacitySpec, Count, Expansion, Mode, names::Reason};
 
+use self::slots::Slots;
 use crate::{
     plan::Action,
     report::{Decision, Outcome},
-    view::{Claim, ClaimId, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
+    view::{Claim, ClaimId, Class, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
 };
 
 /// Decides what to do about one claim, and why.
@@ -96,6 +98,12 @@ impl Verdict {
         self.again_at = again_at;
         self
     }
+
+    /// Then, or when it was to be decided again anyway, if that is earlier.
+    fn again_by(mut self, at: Timestamp) -> Self {
+        self.again_at = Some(self.again_at.map_or(at, |known| known.min(at)));
+        self
+    }
 }
 
 fn conflict(policies: &[PolicyId]) -> Verdict {
@@ -120,9 +128,9 @@ impl<'a> Case<'a> {
         let spec = self.in_force()?;
         self.has_filesystem()?;
         growth::settled(self)?;
-        let profile = self.expandable()?;
+        let abilities = self.expandable()?;
         let usage = measurement::current(self)?;
-        Ok(self.size(spec, &profile, usage).again_at(Some(measurement::stale_at(usage))))
+        Ok(self.size(spec, &abilities, usage).again_by(measurement::stale_at(usage)))
     }
 
     fn in_force(&self) -> Result<&'a CapacitySpec, Verdict> {
@@ -146,12 +154,12 @@ impl<'a> Case<'a> {
     }
 
     /// Do the claim's class and driver allow expansion at all?
-    fn expandable(&self) -> Result<DriverProfileSpec, Verdict> {
+    fn expandable(&self) -> Result<Abilities<'a>, Verdict> {
         let not = |message: String| Err(Verdict::wait(Reason::NotExpandable, message));
         let Some(name) = &self.claim.class else {
             return not("the claim has no StorageClass, and without one Kubernetes does not expand it".to_owned());
         };
-        let Some(class) = self.view.classes.get(name) else {
+        let Some(class) = self.class() else {
             return not(format!(
                 "the claim's StorageClass {name} does not exist, and without it Kubernetes does not expand the claim: \
                  create it with allowVolumeExpansion: true"
@@ -160,39 +168,51 @@ impl<'a> Case<'a> {
         if !class.expandable {
             return not(format!("set allowVolumeExpansion: true on StorageClass {name}, or this claim cannot grow"));
         }
-        let driver = self.claim.driver.as_ref().unwrap_or(&class.provisioner);
-        let profile = self.view.driver_profile(driver);
-        if profile.expansion == Expansion::None {
-            let message = format!("by its DriverProfile the driver {driver} cannot expand volumes");
+        let abilities = self.view.abilities(self.claim, class);
+        if abilities.expansion == Expansion::None {
+            let driver = self.claim.driver.as_ref().unwrap_or(&class.provisioner);
+            let volumes = abilities.volume_type.map_or("volumes".to_owned(), |kind| format!("volumes of type {kind}"));
+            let message = format!("by its DriverProfile the driver {driver} cannot expand {volumes}");
             return Err(Verdict::wait(Reason::DriverCannotExpand, message));
         }
-        Ok(profile)
+        Ok(abilities)
+    }
+
+    fn class(&self) -> Option<&'a Class> {
+        self.view.classes.get(self.claim.class.as_ref()?)
     }
 
     /// The measurement is good and nothing stands in the way: is the claim large enough, and if not, how large is it
     /// to be?
-    fn size(&self, spec: &CapacitySpec, profile: &DriverProfileSpec, usage: &Usage) -> Verdict {
+    fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Verdict {
         let claim = self.claim;
         let Some(need) = target::need(spec, usage) else {
             let message = format!("at least minFree {} is free", spec.min_free);
             return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
         };
-        let to = match target::size(spec, profile, claim, usage) {
+        let slots = abilities.modifications.map(|rule| Slots::of(rule, claim, self.now));
+        let next_after_this = slots.as_ref().and_then(Slots::next_after_this);
+        let lasting = next_after_this.map_or(SignedDuration::ZERO, |at| at.duration_since(self.now));
+        let to = match target::size(spec, abilities, claim, usage, lasting) {
             Ok(to) => to,
             Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
         };
-        if profile.expansion == Expansion::Offline && !claim.pods.is_empty() {
+        if abilities.expansion == Expansion::Offline && !claim.pods.is_empty() {
             let message = format!(
-                "the volume needs more room, and its driver expands only volumes that no pod uses: stop its pods, \
-                 and it grows from {}",
+                "the volume needs more room, and its driver expands only volumes that no pod uses: stop its pods, set \
+                 the claim's request to a size above {}, and start them again",
                 claim.requested
             );
             return Verdict::wait(Reason::OfflineOnly, message);
         }
+        if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
+            return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
+        }
         let why = target::sentence(need, spec, usage);
+        let step = target::step(claim, to, next_after_this);
         if self.policy.mode != Mode::Auto {
-            let message = format!("{why}; in mode Auto it would grow from {} to {to}", claim.requested);
-            return Verdict::new(Outcome::Recommend(to), need, message);
+            let cost = target::cost(abilities.price, claim, to);
+            return Verdict::new(Outcome::Recommend(to), need, format!("{why}; in mode Auto it would {step}{cost}"));
         }
         let record = GrowthRecord {
             from: claim.requested,
@@ -201,10 +221,10 @@ impl<'a> Case<'a> {
             crossed: usage.crossed.unwrap_or(usage.at),
             decided: self.now,
             reason: need,
+            earlier: slots.map_or_else(Vec::new, Slots::into_taken),
             usable: None,
         };
-        let message = format!("{why}; grow from {} to {to}", claim.requested);
-        let mut verdict = Verdict::new(Outcome::Grow(to), need, message);
+        let mut verdict = Verdict::new(Outcome::Grow(to), need, format!("{why}; {step}"));
         verdict.actions.push(Action::Grow {
             claim: self.id.clone(),
             uid: claim.uid.clone(),

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Bytes, CapacitySpec, Count, Mode, Period, Threshold, names::LOCAL_DRIVER};
+use orlop_api::{
+    Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, Threshold, names::LOCAL_DRIVER,
+};
 
 use crate::{
     Action, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse, Policy,
@@ -94,18 +96,47 @@ pub fn record() -> GrowthRecord {
         crossed: at(0),
         decided: at(0),
         reason: orlop_api::names::Reason::BelowMinFree,
+        earlier: Vec::new(),
         usable: None,
     }
 }
 
 pub fn view() -> View {
-    let class = Class { provisioner: LOCAL_DRIVER.to_owned(), expandable: true };
+    let class = Class { provisioner: LOCAL_DRIVER.to_owned(), expandable: true, parameters: BTreeMap::new() };
     View {
         claims: BTreeMap::from([(id("data-0"), claim())]),
         policies: BTreeMap::from([(namespaced("keep"), policy())]),
         namespaces: BTreeMap::from([(NamespaceName("shop".into()), Labels::default())]),
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
         drivers: BTreeMap::new(),
+    }
+}
+
+/// A driver of which so many modifications in an hour can be asked.
+pub fn with_slots(count: u32) -> DriverProfileSpec {
+    let modifications = Modifications {
+        count,
+        window: Period::from_secs(3600),
+        next_when_completed: true,
+        cooldown: None,
+        source: None,
+        as_of: None,
+    };
+    DriverProfileSpec { size_increment: Bytes::MIB, modifications: Some(modifications), ..DriverProfileSpec::default() }
+}
+
+/// The record of a growth to the present size that was decided at the last of these seconds, after others at the seconds
+/// before, and has long been usable.
+pub fn grown_at(seconds: &[i64]) -> GrowthRecord {
+    let (last, earlier) = seconds.split_last().unwrap();
+    GrowthRecord {
+        from: mib(400),
+        to: mib(512),
+        decided: at(*last),
+        crossed: at(*last),
+        earlier: earlier.iter().copied().map(at).collect(),
+        usable: Some(at(*last)),
+        ..record()
     }
 }
 

@@ -6,7 +6,8 @@ mod tests;
 
 use std::{collections::BTreeSet, fmt};
 
-use orlop_api::{Bytes, Expansion, Mode, names::Reason};
+use jiff::Timestamp;
+use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
 
 use crate::{
     plan::{Action, Plan},
@@ -59,6 +60,20 @@ pub enum Rule {
         /// The lower of the two maxima.
         maximum: Bytes,
     },
+    /// The driver makes no volume so small.
+    #[error("{to} is below the driver's minimum {minimum}")]
+    BelowMinimum {
+        /// The action's size.
+        to: Bytes,
+        /// The driver's minimum.
+        minimum: Bytes,
+    },
+    /// The driver allows no modification of the volume at that time.
+    #[error("every modification slot of its driver is taken")]
+    NoSlot,
+    /// What is forgotten of the slots could be taken twice.
+    #[error("the record does not say which modification slots are taken")]
+    Slots,
     /// The class or the driver does not expand it, or not now.
     #[error("its class and driver do not expand it as it is now")]
     NotExpandable,
@@ -102,7 +117,10 @@ fn check(view: &View, action: &Action) -> Result<(), Rule> {
             in_flight(claim)?;
             expected(previous.as_ref(), record, claim)?;
             larger(claim, record.to)?;
-            within_limits(view, id, claim, record.to)
+            let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
+            let abilities = expandable(view, claim)?;
+            within_limits(&abilities, maximum, record.to)?;
+            within_slots(&abilities, claim, record)
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
@@ -140,21 +158,45 @@ fn larger(claim: &Claim, to: Bytes) -> Result<(), Rule> {
     if to > present { Ok(()) } else { Err(Rule::NotLarger { present, to }) }
 }
 
-fn within_limits(view: &View, id: &ClaimId, claim: &Claim, to: Bytes) -> Result<(), Rule> {
-    let policy_maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
+fn expandable<'a>(view: &'a View, claim: &Claim) -> Result<Abilities<'a>, Rule> {
     let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
-    let driver = view.driver_profile(claim.driver.as_deref().unwrap_or(&class.provisioner));
-    let expands = match driver.expansion {
+    let abilities = view.abilities(claim, class);
+    let expands = match abilities.expansion {
         Expansion::Online => true,
         Expansion::Offline => claim.pods.is_empty(),
         Expansion::None => false,
     };
-    if !(class.expandable && expands) {
-        return Err(Rule::NotExpandable);
+    if class.expandable && expands { Ok(abilities) } else { Err(Rule::NotExpandable) }
+}
+
+fn within_limits(abilities: &Abilities<'_>, policy_maximum: Bytes, to: Bytes) -> Result<(), Rule> {
+    let minimum = abilities.minimum_size.unwrap_or(Bytes(0));
+    if to < minimum {
+        return Err(Rule::BelowMinimum { to, minimum });
     }
-    let maximum = driver.maximum_size.map_or(policy_maximum, |size| size.min(policy_maximum));
-    let to = to.round_up(driver.size_increment);
+    let maximum = abilities.maximum_size.map_or(policy_maximum, |size| size.min(policy_maximum));
+    let to = to.round_up(abilities.size_increment);
     if to <= maximum { Ok(()) } else { Err(Rule::AboveMaximum { to, maximum }) }
+}
+
+/// However the growth came about, at its time fewer slots may be taken than there are, and the record must keep them all.
+fn within_slots(abilities: &Abilities<'_>, claim: &Claim, record: &GrowthRecord) -> Result<(), Rule> {
+    let Some(rule) = abilities.modifications else {
+        return if record.earlier.is_empty() { Ok(()) } else { Err(Rule::Slots) };
+    };
+    let own = claim.growth.as_ref().filter(|last| last.to > last.from && claim.requested >= last.to);
+    let age_ns = |at: &Timestamp| record.decided.as_nanosecond() - at.as_nanosecond();
+    let within = |at: &Timestamp, seconds: u64| age_ns(at).unsigned_abs() < u128::from(seconds) * 1_000_000_000;
+    let asked: Vec<Timestamp> = own.map_or_else(Vec::new, |last| [&last.earlier[..], &[last.decided]].concat());
+    let mut taken: Vec<_> = asked.into_iter().filter(|at| within(at, rule.window.as_secs())).collect();
+    taken.sort_unstable();
+    let cooling = rule
+        .cooldown
+        .is_some_and(|cooldown| taken.iter().any(|at| age_ns(at) < i128::from(cooldown.as_secs()) * 1_000_000_000));
+    if cooling || taken.len() >= usize::try_from(rule.count).unwrap_or(usize::MAX) {
+        return Err(Rule::NoSlot);
+    }
+    if record.earlier == taken { Ok(()) } else { Err(Rule::Slots) }
 }
 
 /// The maximum of the one policy that lets the claim be changed.

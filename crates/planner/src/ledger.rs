@@ -76,7 +76,11 @@ impl Urgency {
     const fn of(decision: &Decision) -> Self {
         match decision.reason {
             Reason::PolicyConflict => Self::Conflict,
-            Reason::GrowthFailed | Reason::GrowthOverdue | Reason::AtMaximum | Reason::OfflineOnly => Self::Stuck,
+            Reason::GrowthFailed
+            | Reason::GrowthOverdue
+            | Reason::AtMaximum
+            | Reason::OfflineOnly
+            | Reason::NoModificationSlot => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
             Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon => match decision.outcome {

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use orlop_api::{
-    Bytes, CapacitySpec, Count, DriverProfileSpec, Expansion, Mode, Period, Threshold, names::LOCAL_DRIVER,
+    Abilities, Bytes, CapacitySpec, Count, DriverProfileSpec, Expansion, Mode, Modifications, ParameterMatch, Period,
+    Threshold, VolumeType,
+    names::{LOCAL_DRIVER, Reason},
 };
 use proptest::{option, prelude::*};
 
@@ -40,9 +42,64 @@ fn profile() -> impl Strategy<Value = DriverProfileSpec> {
     let expansion =
         prop_oneof![4 => Just(Expansion::Online), 1 => Just(Expansion::Offline), 1 => Just(Expansion::None)];
     let increment = prop_oneof![Just(0), Just(1), Just(4096), Just(1 << 20), Just(1 << 30), Just(3_000_000_007)];
-    (expansion, increment, option::weighted(0.2, bytes(50))).prop_map(|(expansion, increment, maximum_size)| {
-        DriverProfileSpec { expansion, size_increment: Bytes(increment), maximum_size }
+    let sizes = || (option::weighted(0.2, bytes(40)), option::weighted(0.2, bytes(50)));
+    let modifications = option::weighted(0.5, modifications());
+    (expansion, increment, sizes(), modifications, option::weighted(0.3, sizes())).prop_map(
+        |(expansion, increment, (minimum_size, maximum_size), modifications, kind)| DriverProfileSpec {
+            expansion,
+            size_increment: Bytes(increment),
+            minimum_size,
+            maximum_size,
+            modifications,
+            volume_types: kind.map(|(minimum, maximum)| small(minimum, maximum)).into_iter().collect(),
+            ..DriverProfileSpec::default()
+        },
+    )
+}
+
+fn modifications() -> impl Strategy<Value = Modifications> {
+    let cooldown = option::weighted(0.3, 1_u64..5_000);
+    (1_u32..5, 1_u64..100_000, any::<bool>(), cooldown).prop_map(|(count, window, next_when_completed, cooldown)| {
+        Modifications {
+            count,
+            window: Period::from_secs(window),
+            next_when_completed,
+            // The schema's rules admit none that is longer than the window.
+            cooldown: cooldown.map(|cooldown| Period::from_secs(cooldown.min(window))),
+            source: None,
+            as_of: None,
+        }
     })
+}
+
+/// The kind of volume that the class of every claim here asks for.
+fn small(minimum_size: Option<Bytes>, maximum_size: Option<Bytes>) -> VolumeType {
+    let (name, values) = ("size".to_owned(), vec!["small".to_owned()]);
+    VolumeType {
+        name: "small".to_owned(),
+        parameters: vec![ParameterMatch { name, aliases: Vec::new(), values, default: false }],
+        expansion: None,
+        size_increment: None,
+        minimum_size,
+        maximum_size,
+        modifications: None,
+        iops: None,
+        throughput: None,
+        price: None,
+        source: None,
+        as_of: None,
+    }
+}
+
+/// The world of the fixture, with a class that asks for a kind of volume.
+fn world() -> View {
+    let mut view = view();
+    view.classes.values_mut().for_each(|class| class.parameters = [("size".to_owned(), "small".to_owned())].into());
+    view
+}
+
+fn abilities(view: &View) -> Abilities<'_> {
+    view.abilities(&claim(), &view.classes["orlop-local"])
 }
 
 prop_compose! {
@@ -77,7 +134,7 @@ prop_compose! {
         maximum_percent in prop_oneof![1 => 0_u64..=100, 9 => 100_u64..10_000],
         profile in profile(),
     ) -> View {
-        let mut view = view();
+        let mut view = world();
         let maximum = Bytes(claim.requested.0 / 100 * maximum_percent);
         view.claims.insert(id("data-0"), claim);
         view.policies
@@ -88,10 +145,16 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn wild_record()(from in bytes(45), to in bytes(45), filesystem in bytes(45), usable in option::of(-100_i64..100))
-        -> GrowthRecord
-    {
-        GrowthRecord { from, to, filesystem, usable: usable.map(at), ..record() }
+    fn wild_record()(
+        from in bytes(45),
+        to in bytes(45),
+        filesystem in bytes(45),
+        usable in option::of(-100_i64..100),
+        decided in -200_000_i64..2_000,
+        earlier in prop::collection::vec(-200_000_i64..200_000, 0..5),
+    ) -> GrowthRecord {
+        let earlier = earlier.into_iter().map(at).collect();
+        GrowthRecord { from, to, filesystem, usable: usable.map(at), decided: at(decided), earlier, ..record() }
     }
 }
 
@@ -141,7 +204,7 @@ prop_compose! {
         profile in option::of(profile()),
         expandable in prop::bool::weighted(0.9),
     ) -> View {
-        let mut view = view();
+        let mut view = world();
         let names = ["data-0", "data-1", "data-2"];
         view.claims = names.into_iter().map(id).zip(claims).collect();
         let ids = [namespaced("keep"), cluster("all"), cluster("more")];
@@ -196,11 +259,15 @@ fn grows(actions: &[Action]) -> Option<Bytes> {
     actions.iter().find_map(Action::requests)
 }
 
+fn spec_of(view: &View) -> &CapacitySpec {
+    view.policies[&namespaced("keep")].capacity.as_ref().unwrap()
+}
+
 /// The largest size that policy and driver allow.
 fn limit(view: &View) -> Bytes {
-    let maximum = view.policies[&namespaced("keep")].capacity.as_ref().unwrap().maximum;
-    let driver = view.driver_profile(LOCAL_DRIVER);
-    driver.maximum_size.map_or(maximum, |size| size.min(maximum)).round_down(driver.size_increment)
+    let maximum = spec_of(view).maximum;
+    let Abilities { maximum_size, size_increment, .. } = abilities(view);
+    maximum_size.map_or(maximum, |size| size.min(maximum)).round_down(size_increment)
 }
 
 proptest! {
@@ -223,7 +290,9 @@ proptest! {
             prop_assert!(to > claim.requested && to > claim.capacity);
             let most = view.policies.values().filter_map(|policy| Some(policy.capacity.as_ref()?.maximum)).max();
             prop_assert!(to <= most.unwrap());
-            prop_assert!(view.driver_profile(LOCAL_DRIVER).maximum_size.is_none_or(|size| to <= size));
+            let Abilities { minimum_size, maximum_size, .. } = abilities(&view);
+            prop_assert!(maximum_size.is_none_or(|size| to <= size));
+            prop_assert!(minimum_size.is_none_or(|size| to >= size));
         }
     }
 
@@ -276,6 +345,107 @@ proptest! {
         let spec = view.policies[&namespaced("keep")].capacity.as_ref().unwrap();
         let roomy = usage.available.0 >= spec.min_free.of(usage.total.0);
         prop_assert!(roomy || claim.requested == limit(&view), "{:?} of {:?}", usage, limit(&view));
+    }
+
+    #[test]
+    fn no_window_holds_more_modifications_than_the_driver_allows(
+        mut view in sensible(),
+        rule in modifications(),
+        pauses in prop::collection::vec(1_i64..40_000, 1..40),
+    ) {
+        let roomy = CapacitySpec {
+            min_free: Threshold::Percent(20),
+            maximum: Bytes(1 << 62),
+            increase: Threshold::Percent(1),
+            ..spec_of(&view).clone()
+        };
+        let growable = DriverProfileSpec {
+            modifications: Some(rule.clone()), size_increment: Bytes(1), ..DriverProfileSpec::default()
+        };
+        view.policies.insert(namespaced("keep"), Policy { capacity: Some(roomy), ..policy() });
+        view.drivers.insert(LOCAL_DRIVER.to_owned(), growable);
+        let (mut now, mut asked) = (0, Vec::new());
+        for pause in pauses {
+            now += pause;
+            // The volume is full whenever it is looked at, and nothing but the claim is remembered.
+            let claim = view.claims.get_mut(&id("data-0")).unwrap();
+            claim.usage.as_mut().unwrap().available = Bytes(0);
+            claim.usage.as_mut().unwrap().fill_bytes_per_second = 0;
+            claim.usage.as_mut().unwrap().at = at(now);
+            let (planned, report) = plan(&view, at(now));
+            prop_assert_eq!(invariants::retain_sound(&view, planned.clone()).1, vec![]);
+            if grows(&planned.actions).is_none() {
+                prop_assert_eq!(report.decisions[&id("data-0")].reason, Reason::NoModificationSlot);
+                continue;
+            }
+            asked.push(now);
+            apply(&mut view, &planned.actions);
+            carry_out(view.claims.get_mut(&id("data-0")).unwrap(), now + 1);
+            let (recorded, _) = plan(&view, at(now + 1));
+            apply(&mut view, &recorded.actions);
+            now += 1;
+        }
+        let (window, count) = (i64::try_from(rule.window.as_secs()).unwrap(), usize::try_from(rule.count).unwrap());
+        for (index, first) in asked.iter().enumerate() {
+            prop_assert!(asked[index..].iter().filter(|at| **at < first + window).count() <= count, "{:?}", asked);
+        }
+        if let Some(cooldown) = rule.cooldown {
+            let cooldown = i64::try_from(cooldown.as_secs()).unwrap();
+            prop_assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= cooldown), "{:?}", asked);
+        }
+        let kept = &view.claims[&id("data-0")].growth;
+        prop_assert!(kept.as_ref().is_none_or(|record| record.earlier.len() < count), "the record does not grow");
+    }
+
+    #[test]
+    fn waiting_for_a_slot_ends_when_it_says(mut view in sensible(), rule in modifications(), decided in -100_000_i64..0) {
+        let claim = view.claims.get_mut(&id("data-0")).unwrap();
+        let to = claim.requested;
+        claim.growth = Some(GrowthRecord { from: Bytes(1), to, decided: at(decided), usable: Some(at(0)), ..record() });
+        view.drivers.get_mut(LOCAL_DRIVER).unwrap().modifications = Some(rule);
+        let mut now = 1;
+        let mut decision = plan(&view, at(now)).1.decisions[&id("data-0")].clone();
+        while decision.reason == Reason::NoModificationSlot {
+            let again_at = decision.again_at.unwrap();
+            prop_assert!(again_at > at(now));
+            now = again_at.duration_since(at(0)).as_secs();
+            prop_assert!(now <= 100_000, "the slot is free by then");
+            // As it would be measured again and again until then.
+            view.claims.get_mut(&id("data-0")).unwrap().usage.as_mut().unwrap().at = at(now);
+            decision = plan(&view, at(now)).1.decisions[&id("data-0")].clone();
+        }
+    }
+
+    #[test]
+    fn the_last_modification_lasts_until_the_next_one_or_ends_at_the_maximum(
+        mut view in sensible(),
+        rule in modifications(),
+        earlier in prop::collection::vec(-100_000_i64..-1, 0..4),
+    ) {
+        let claim = view.claims.get_mut(&id("data-0")).unwrap();
+        let mut earlier: Vec<_> = earlier.into_iter().map(at).collect();
+        earlier.sort();
+        let to = claim.requested;
+        claim.growth = earlier.pop().map(|decided| {
+            GrowthRecord { from: Bytes(1), to, decided, earlier, usable: Some(at(0)), ..record() }
+        });
+        view.drivers.get_mut(LOCAL_DRIVER).unwrap().modifications = Some(rule.clone());
+        let (planned, _) = plan(&view, at(1));
+        prop_assume!(grows(&planned.actions).is_some());
+        apply(&mut view, &planned.actions);
+        carry_out(view.claims.get_mut(&id("data-0")).unwrap(), 2);
+        let claim = &view.claims[&id("data-0")];
+        let taken = &claim.growth.as_ref().unwrap().earlier;
+        let lasts_s = if taken.len() + 1 == usize::try_from(rule.count).unwrap() {
+            let oldest = taken.first().copied().unwrap_or(at(1));
+            rule.window.as_secs() - u64::try_from(at(1).duration_since(oldest).as_secs()).unwrap()
+        } else {
+            rule.cooldown.map_or(0, Period::as_secs)
+        };
+        let usage = claim.usage.as_ref().unwrap();
+        let filled = u128::from(usage.fill_bytes_per_second) * u128::from(lasts_s);
+        let lasts = u128::from(usage.available.0) >= filled;
+        prop_assert!(lasts || claim.requested == limit(&view), "{:?} for {} s", usage, lasts_s);
     }
 
     #[test]

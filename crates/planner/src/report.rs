@@ -34,7 +34,7 @@ pub struct Decision {
     /// 20%; grow from 512Mi to 640Mi". Numbers that change all the time are only in it where something is to be done.
     pub message: String,
     /// When the decision may change without anything being observed: a measurement becomes stale, a growth overdue,
-    /// a pod is to be touched again. Whoever plans must plan this claim again by then.
+    /// a modification slot free, a pod is to be touched again. Whoever plans must plan this claim again by then.
     pub again_at: Option<Timestamp>,
 }
 

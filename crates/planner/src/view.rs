@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode};
+use orlop_api::{
+    Abilities, Bytes, CapacitySpec, Count, DriverProfileSpec, Mode,
+    driver::{built_in, profile_name},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::labels::Labels;
@@ -20,14 +23,20 @@ pub struct View {
     pub namespaces: BTreeMap<NamespaceName, Labels>,
     /// Each StorageClass by its name.
     pub classes: BTreeMap<String, Class>,
-    /// Profiles that override the built-in ones, by the driver's name.
+    /// Profiles that override the built-in ones, by their names.
     pub drivers: BTreeMap<String, DriverProfileSpec>,
 }
 
 impl View {
     /// What the driver can do: by its profile object, or else by what is built in.
-    pub fn driver_profile(&self, driver: &str) -> DriverProfileSpec {
-        self.drivers.get(driver).cloned().unwrap_or_else(|| DriverProfileSpec::built_in(driver))
+    fn driver_profile(&self, driver: &str) -> &DriverProfileSpec {
+        self.drivers.get(&*profile_name(driver)).unwrap_or_else(|| built_in::of(driver))
+    }
+
+    /// What can be done with the volume of a claim of this class.
+    pub fn abilities(&self, claim: &Claim, class: &Class) -> Abilities<'_> {
+        let driver = claim.driver.as_ref().unwrap_or(&class.provisioner);
+        self.driver_profile(driver).abilities(&class.parameters)
     }
 }
 
@@ -129,6 +138,8 @@ pub struct Class {
     pub provisioner: String,
     /// `allowVolumeExpansion`.
     pub expandable: bool,
+    /// `parameters`, by which the driver makes one kind of volume or another.
+    pub parameters: BTreeMap<String, String>,
 }
 
 /// A PersistentVolumeClaim with its volume, the pods that use it, and how full it is.
@@ -193,6 +204,10 @@ pub struct GrowthRecord {
     pub decided: Timestamp,
     /// Why, as in the report.
     pub reason: orlop_api::names::Reason,
+    /// When the growths before this one were decided that took a modification slot of the driver still at that time, the
+    /// oldest first; fewer than the driver has slots, and none where its profile does not limit modifications.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Timestamp>,
     /// When a measurement first showed the new bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usable: Option<Timestamp>,

@@ -36,7 +36,7 @@ pub trait Checker {
         None
     }
 
-    /// An event has been dealt with, whatever came of it. Asked often, and so to be answered fast.
+    /// Time has passed: asked after every fact, and every few seconds. To be answered fast.
     fn look(&mut self, world: &Simulation) -> Option<String> {
         let _ = world;
         None

@@ -96,6 +96,10 @@ pub enum Fact {
         action: Option<Action>,
         /// The answer's code.
         code: u16,
+        /// The object as it is.
+        before: Value,
+        /// The size that was asked for, where one was.
+        asks: Option<Bytes>,
     },
     /// A leading operator has another reason than before for what it does about a claim.
     Decided {
@@ -154,7 +158,7 @@ impl fmt::Display for Fact {
             }
             Self::Applied { action: Some(action), operator, .. } => write!(f, "operator {}: {action}", name(*operator)),
             Self::Applied { action: None, after, .. } => f.write_str(&status_line(after)),
-            Self::Refused { operator, action, code } => {
+            Self::Refused { operator, action, code, .. } => {
                 let what = action.as_ref().map_or_else(|| "write a status".to_owned(), ToString::to_string);
                 write!(f, "operator {} may not {what}: the API server refuses it with {code}", name(*operator))
             }

@@ -162,7 +162,7 @@ impl Process {
     }
 
     /// A time of a node's clock by this process's own.
-    pub(crate) fn ours(&mut self, node: usize, sent: Timestamp, now: Timestamp, at: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn ours(&mut self, node: usize, sent: Timestamp, now: Moment, at: Timestamp) -> Option<Timestamp> {
         let clock = self.clocks.entry(node).or_default();
         clock.heard(sent, now);
         clock.ours(at)

@@ -11,6 +11,9 @@ use crate::{
     simulation::{Simulation, Tamper},
 };
 
+/// How often the checkers look at a world in which nothing happens that is worth telling.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// What came of a run.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -70,6 +73,8 @@ struct Run {
     world: Simulation,
     checkers: Vec<Box<dyn Checker>>,
     outcome: Outcome,
+    /// When the checkers last looked.
+    looked: Duration,
 }
 
 impl Run {
@@ -78,14 +83,16 @@ impl Run {
         if let Some(tamper) = tamper {
             world.tamper(tamper);
         }
-        Self { world, checkers, outcome: Outcome::default() }
+        Self { world, checkers, outcome: Outcome::default(), looked: Duration::ZERO }
     }
 
     /// Goes on by one event; false where the scenario is over.
     fn step(&mut self, witnesses: &mut [&mut dyn Witness]) -> bool {
-        let Self { world, checkers, outcome } = self;
+        let Self { world, checkers, outcome, looked } = self;
         let goes_on = world.step();
-        for entry in world.take_facts() {
+        let facts = world.take_facts();
+        let looks = !facts.is_empty() || world.now() - *looked > LOOK_EVERY;
+        for entry in facts {
             match &entry.fact {
                 Fact::Applied { action: Some(Action::Grow { .. }), .. } => outcome.growths += 1,
                 Fact::Full { .. } => outcome.full += 1,
@@ -99,9 +106,12 @@ impl Run {
                 witness.see(&entry, world);
             }
         }
-        for checker in &mut *checkers {
-            let wrong = checker.look(world);
-            outcome.note(world.now(), checker.name(), wrong);
+        if looks {
+            *looked = world.now();
+            for checker in &mut *checkers {
+                let wrong = checker.look(world);
+                outcome.note(world.now(), checker.name(), wrong);
+            }
         }
         for witness in witnesses {
             witness.look(world);
@@ -110,7 +120,7 @@ impl Run {
     }
 
     fn conclude(self) -> Outcome {
-        let Self { world, mut checkers, mut outcome } = self;
+        let Self { world, mut checkers, mut outcome, .. } = self;
         for checker in &mut checkers {
             let wrong = checker.conclude(&world);
             outcome.note(world.now(), checker.name(), wrong);

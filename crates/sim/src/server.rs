@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use kube::core::{DeserializeGuard, Status, params::Patch};
+use orlop_api::Bytes;
 use orlop_operator::{
     objects::{self, PodObject},
     observe::{Change, Observation},
@@ -13,6 +14,9 @@ use orlop_operator::{
 };
 use orlop_planner::PolicyKind;
 use serde_json::{Value, json};
+
+/// Where a claim has its requested size.
+const REQUEST: &str = "/spec/resources/requests/storage";
 
 /// The namespace of everything.
 pub(crate) const NAMESPACE: &str = "app";
@@ -129,7 +133,6 @@ pub(crate) struct Lease {
 /// What a request has changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Applied {
-    pub(crate) before: Value,
     pub(crate) after: Value,
     pub(crate) observation: Option<Observation>,
 }
@@ -211,7 +214,7 @@ impl Server {
             self.store(kind, &name, after);
         }
         let after = self.get(kind, &name).cloned().unwrap_or_default();
-        Ok(Applied { observation: kind.observe(&name, Some(&after)), before, after })
+        Ok(Applied { observation: kind.observe(&name, Some(&after)), after })
     }
 
     /// What a list of the kind has.
@@ -261,6 +264,17 @@ pub(crate) fn target(target: &Target) -> (Kind, String) {
     }
 }
 
+/// The size that a request asks for, where it asks for one.
+pub(crate) fn asks(request: &Request) -> Option<Bytes> {
+    let Patch::Json(patch) = &request.patch else { return None };
+    patch.0.iter().find_map(|operation| match operation {
+        json_patch::PatchOperation::Replace(replace) if replace.path.as_str() == REQUEST => {
+            Some(Bytes(bytes(&replace.value)))
+        }
+        _ => None,
+    })
+}
+
 /// A claim's requested size in bytes.
 pub(crate) fn requested(claim: &Value) -> u64 {
     bytes(&claim["spec"]["resources"]["requests"]["storage"])
@@ -272,7 +286,7 @@ pub(crate) fn capacity(claim: &Value) -> u64 {
 }
 
 fn bytes(quantity: &Value) -> u64 {
-    quantity.as_str().and_then(|text| text.parse::<orlop_api::Bytes>().ok()).map_or(0, |bytes| bytes.0)
+    quantity.as_str().and_then(|text| text.parse::<Bytes>().ok()).map_or(0, |bytes| bytes.0)
 }
 
 /// An answer that says no.

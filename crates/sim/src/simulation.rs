@@ -13,6 +13,7 @@ use std::{
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use orlop_api::StoragePolicySpec;
 use orlop_operator::{Measurement, Moment, request::Request};
@@ -65,7 +66,7 @@ pub trait Tamper {
     }
 
     /// Changes whether an operator thinks that it leads.
-    fn leads(&mut self, leads: bool) -> bool {
+    fn leads(&self, leads: bool) -> bool {
         leads
     }
 
@@ -81,55 +82,19 @@ enum Event {
     TroubleBegins(usize),
     TroubleEnds(usize),
     Deed(usize),
-    Stretch {
-        claim: String,
-        epoch: u64,
-    },
-    Fills {
-        claim: String,
-        epoch: u64,
-    },
-    Report {
-        claim: String,
-        planned: u64,
-    },
-    Heartbeat {
-        node: usize,
-    },
+    Stretch { claim: String, epoch: u64 },
+    Fills { claim: String, epoch: u64 },
+    Report { claim: String, planned: u64 },
+    Heartbeat { node: usize },
     AgentsDial,
-    Deliver {
-        operator: usize,
-        life: u64,
-        message: Message,
-    },
+    Deliver { operator: usize, life: u64, message: Box<Message> },
     Arrive(Box<Arrival>),
-    LeaseArrives {
-        operator: usize,
-        life: u64,
-        attempt: u64,
-        write: Option<(k8s_openapi::api::coordination::v1::LeaseSpec, u64)>,
-    },
-    List {
-        operator: usize,
-        life: u64,
-        kind: Kind,
-        stream: u64,
-    },
-    Start {
-        operator: usize,
-        life: u64,
-    },
-    Resize {
-        claim: String,
-    },
-    Expanded {
-        claim: String,
-        life: u64,
-    },
-    Sync {
-        claim: String,
-        life: u64,
-    },
+    LeaseArrives { operator: usize, life: u64, attempt: u64, write: Option<Box<(LeaseSpec, u64)>> },
+    List { operator: usize, life: u64, kind: Kind, stream: u64 },
+    Start { operator: usize, life: u64 },
+    Resize { claim: String },
+    Expanded { claim: String, life: u64 },
+    Sync { claim: String, life: u64 },
 }
 
 /// A request that reaches the API server.
@@ -299,7 +264,7 @@ impl Simulation {
             Event::Report { claim, planned } => self.report(&claim, planned),
             Event::Heartbeat { node } => self.heartbeat(node),
             Event::AgentsDial => self.agents_dial(),
-            Event::Deliver { operator, life, message } => self.deliver(operator, life, message),
+            Event::Deliver { operator, life, message } => self.deliver(operator, life, *message),
             Event::Arrive(arrival) => self.arrive(*arrival),
             Event::LeaseArrives { operator, life, attempt, write } => {
                 self.lease_arrives(operator, life, attempt, write)
@@ -315,6 +280,16 @@ impl Simulation {
     /// The true time.
     pub(crate) fn time(&self) -> Timestamp {
         later(self.beginning, SignedDuration::try_from(self.now).unwrap_or(SignedDuration::MAX))
+    }
+
+    /// Does an operator think that it may act?
+    pub(crate) fn leads(&self, operator: usize) -> bool {
+        let process = &self.processes[operator];
+        let leads = process.state == State::Running && process.leads(self.moment(operator));
+        match &self.tamper {
+            Some(tamper) if process.state == State::Running => tamper.leads(leads),
+            _ => leads,
+        }
     }
 
     /// This moment by an operator's clocks.

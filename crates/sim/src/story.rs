@@ -277,7 +277,10 @@ mod tests {
 
     #[test]
     fn what_happens_again_and_again_is_one_line() {
-        let refused = |second| (second, Fact::Refused { operator: 0, action: None, code: 409 });
+        let refused = |second| {
+            let before = serde_json::Value::Null;
+            (second, Fact::Refused { operator: 0, action: None, code: 409, before, asks: None })
+        };
         let story = story_of((0..300).map(refused));
         let lines: Vec<_> = story.lines().filter(|line| line.contains("409")).collect();
         assert_eq!(

@@ -67,6 +67,7 @@ pub(crate) struct AgentView {
     pub(crate) crossed: Option<Timestamp>,
     /// Counts reports that are planned: only the last counts.
     pub(crate) planned: u64,
+    pub(crate) planned_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]

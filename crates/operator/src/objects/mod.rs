@@ -189,7 +189,11 @@ pub fn pod(pod: &PodObject) -> Option<PodFacts> {
 
 /// What matters of a StorageClass.
 pub fn class(class: StorageClass) -> Class {
-    Class { provisioner: class.provisioner, expandable: class.allow_volume_expansion.unwrap_or(false) }
+    Class {
+        provisioner: class.provisioner,
+        expandable: class.allow_volume_expansion.unwrap_or(false),
+        parameters: class.parameters.unwrap_or_default(),
+    }
 }
 
 /// What matters of a StoragePolicy, also of one that cannot be read.

@@ -1,9 +1,9 @@
 use kube::core::DeserializeGuard;
 use orlop_api::{Bytes, StoragePolicy};
-use orlop_planner::{Requirement, Resize, Selector};
+use orlop_planner::{Class, Requirement, Resize, Selector};
 use serde_json::{Value, json};
 
-use super::{PodObject, Unreadable, claim, pod, policy, volume};
+use super::{PodObject, Unreadable, claim, class, pod, policy, volume};
 use crate::observe::{ClaimFacts, PolicyFacts, Spelling};
 
 fn claim_with(patch: Value) -> Result<ClaimFacts, Unreadable> {
@@ -92,6 +92,18 @@ fn how_a_resize_stands_is_read_from_the_status_and_where_there_is_none_from_the_
     assert_eq!(resize(None, Some("Resizing")), Resize::Controller);
     assert_eq!(resize(None, Some("FileSystemResizePending")), Resize::Node);
     assert_eq!(resize(None, Some("ModifyingVolume")), Resize::Idle);
+}
+
+#[test]
+fn a_class_is_kept_with_the_parameters_by_which_it_asks_for_a_kind_of_volume() {
+    let facts = |object: Value| class(serde_json::from_value(object).unwrap());
+    let known = facts(json!({
+        "provisioner": "ebs.csi.aws.com", "allowVolumeExpansion": true, "parameters": { "type": "st1" },
+    }));
+    let parameters = [("type".to_owned(), "st1".to_owned())].into();
+    assert_eq!(known, Class { provisioner: "ebs.csi.aws.com".into(), expandable: true, parameters });
+    let bare = Class { provisioner: "tape".into(), expandable: false, parameters: [].into() };
+    assert_eq!(facts(json!({ "provisioner": "tape" })), bare);
 }
 
 #[test]

@@ -47,6 +47,16 @@ impl Measured {
         }
     }
 
+    /// The clock that dates them was set forward by so much, or back.
+    pub(super) fn date_anew(&mut self, set_by: SignedDuration) {
+        let anew = |at: &mut Timestamp| *at = at.saturating_add(set_by).unwrap_or(*at);
+        self.confirmed.values_mut().for_each(anew);
+        for sample in self.volumes.values_mut().flatten() {
+            anew(&mut sample.usage.at);
+            sample.usage.crossed.as_mut().map(anew);
+        }
+    }
+
     /// The volume is no longer mounted on the node.
     pub(super) fn gone(&mut self, node: &str, volume: &str) {
         if let Some(samples) = self.volumes.get_mut(volume) {

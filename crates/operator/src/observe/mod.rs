@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::SignedDuration;
 use orlop_api::PolicyStatus;
 use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, View};
 
@@ -116,6 +117,15 @@ impl Observer {
             }
             // Nothing is to be decided for it; see `refresh`.
             Measurement::Confirmed { node, at } => self.measured.confirmed(&node, at),
+        }
+    }
+
+    /// The clock by which measurements are dated was set forward by so much, or back.
+    pub fn date_anew(&mut self, set_by: SignedDuration) {
+        self.measured.date_anew(set_by);
+        let volumes: Vec<String> = self.volumes.keys().cloned().collect();
+        for volume in volumes {
+            self.measured_anew(&volume);
         }
     }
 

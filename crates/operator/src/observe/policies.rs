@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use orlop_api::DriverProfileSpec;
+use orlop_api::{DriverProfileSpec, driver::profile_name};
 use orlop_planner::{Claim, ClaimId, Class, Labels, NamespaceName, Policy, PolicyId, PolicyKind};
 
 use super::{Change, KnownPolicy, Observer, PolicyFacts};
@@ -98,8 +98,8 @@ impl Observer {
             let classes = &self.view.classes;
             // A claim whose volume names no driver is judged by the driver of its class.
             let of_driver = self.view.claims.iter().filter(|(_, claim)| match (&claim.driver, &claim.class) {
-                (Some(driver), _) => *driver == name,
-                (None, Some(class)) => classes.get(class).is_some_and(|class| class.provisioner == name),
+                (Some(driver), _) => profile_name(driver) == name,
+                (None, Some(class)) => classes.get(class).is_some_and(|class| profile_name(&class.provisioner) == name),
                 (None, None) => false,
             });
             self.dirty.claims.extend(of_driver.map(|(id, _)| id.clone()));

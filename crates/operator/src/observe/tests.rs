@@ -370,7 +370,7 @@ fn a_class_concerns_its_claims_and_a_driver_profile_those_of_the_driver() {
     observer.observe(Observation::Claim(Change::Is(claim_id("c"), unbound)));
     observer.take_dirty(usize::MAX);
 
-    let class = |provisioner: &str| Class { provisioner: provisioner.into(), expandable: true };
+    let class = |provisioner: &str| Class { provisioner: provisioner.into(), expandable: true, parameters: [].into() };
     observer.observe(Observation::Class(Change::Is("slow".into(), class("tape"))));
     assert_eq!(observer.dirty_claims(), ["c"]);
     observer.observe(Observation::Class(Change::Is("slow".into(), class("tape"))));
@@ -381,6 +381,12 @@ fn a_class_concerns_its_claims_and_a_driver_profile_those_of_the_driver() {
     assert_eq!(observer.dirty_claims(), ["a", "b"]);
     observer.observe(Observation::Driver(Change::Is("tape".into(), profile)));
     assert_eq!(observer.dirty_claims(), ["c"], "a claim without a volume is judged by its class");
+
+    observer.observe(Observation::Class(Change::Is("slow".into(), class("example.com/tape"))));
+    observer.take_dirty(usize::MAX);
+    let slow = DriverProfileSpec { expansion: Expansion::None, ..DriverProfileSpec::default() };
+    observer.observe(Observation::Driver(Change::Is("example.com.tape".into(), slow)));
+    assert_eq!(observer.dirty_claims(), ["c"], "whose name cannot be an object's as it is");
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn record() -> GrowthRecord {
         crossed: at(10),
         decided: at(11),
         reason: Reason::BelowMinFree,
+        earlier: Vec::new(),
         usable: None,
     }
 }

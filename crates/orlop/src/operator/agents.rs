@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use orlop_operator::NodeClock;
+use orlop_operator::{Moment, NodeClock};
 use orlop_planner::Watch;
 use tokio::{
     net::TcpListener,
@@ -122,7 +122,7 @@ impl<R: Reviewer> Observation for Service<R> {
         tracing::info!(node, version = hello.version, "an agent has opened a stream");
 
         let mut clock = NodeClock::default();
-        clock.heard(session::time(hello.sent_at_ms)?, Timestamp::now());
+        clock.heard(session::time(hello.sent_at_ms)?, Moment::now());
         let (outgoing, answers) = mpsc::channel(OUTGOING);
         let presence = self.nodes.arrive(node);
         let session = Session {

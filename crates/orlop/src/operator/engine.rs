@@ -72,11 +72,12 @@ impl Engine {
                     if count == 0 {
                         return;
                     }
-                    measured.drain(..).flatten().for_each(|measurement| self.core.measure(measurement));
+                    let now = Moment::now();
+                    measured.drain(..).flatten().for_each(|measurement| self.core.measure(measurement, now));
                 }
                 outcome = self.to.executor.ended() => match outcome {
-                    Outcome::Acted(acted) => self.core.acted(acted, Moment::now().time),
-                    Outcome::Written(policy, answer) => self.core.written(&policy, answer, Moment::now().instant),
+                    Outcome::Acted(acted) => self.core.acted(acted, Instant::now()),
+                    Outcome::Written(policy, answer) => self.core.written(&policy, answer, Instant::now()),
                 },
                 () = self.leadership.changed() => {}
                 () = sleep_until(turn_at.into()) => {}

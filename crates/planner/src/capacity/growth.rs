@@ -33,13 +33,15 @@ pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
     }
 }
 
-/// The record of a growth that the claim has, and that no measurement has shown yet. A record that the claim's size
-/// contradicts was overtaken, or copied here from another claim, and holds up nothing.
+/// The record of the claim's last growth by us. One that the claim's size contradicts was overtaken, or copied here from
+/// another claim, and holds up nothing.
+pub(super) fn own_record(claim: &Claim) -> Option<&GrowthRecord> {
+    claim.growth.as_ref().filter(|record| record.from < record.to && record.to <= claim.requested)
+}
+
+/// The record of a growth that no measurement has shown yet.
 fn unseen(claim: &Claim) -> Option<&GrowthRecord> {
-    claim
-        .growth
-        .as_ref()
-        .filter(|record| record.usable.is_none() && record.from < record.to && record.to <= claim.requested)
+    own_record(claim).filter(|record| record.usable.is_none())
 }
 
 /// The claim requests more than it has.
@@ -58,7 +60,13 @@ fn in_flight(case: &Case<'_>) -> Verdict {
     let ours = claim.growth.as_ref().filter(|record| record.to == to);
     let overdue_at = ours.map(|record| later(record.decided, OVERDUE_AFTER));
     let (stage, remedy) = if claim.volume_capacity < to {
-        ("the driver's controller is to grow the volume", "read the claim's Events and the log of the driver's resizer")
+        let remedy = if ours.is_some_and(|record| awaits_completion(case, record)) {
+            "the driver begins a modification only when the last one is completed, which can take hours; if it is, read \
+             the claim's Events and the log of the driver's resizer"
+        } else {
+            "read the claim's Events and the log of the driver's resizer"
+        };
+        ("the driver's controller is to grow the volume", remedy)
     } else if claim.pods.is_empty() {
         // Nobody is kept waiting: the kubelet grows the filesystem when it next mounts the volume.
         let message = format!("the volume has grown to {to}, and its filesystem grows when a pod next uses it");
@@ -82,6 +90,12 @@ fn in_flight(case: &Case<'_>) -> Verdict {
     verdict
 }
 
+/// May the driver be completing an earlier modification still?
+fn awaits_completion(case: &Case<'_>, record: &GrowthRecord) -> bool {
+    let modifications = case.class().and_then(|class| case.view.abilities(case.claim, class).modifications);
+    !record.earlier.is_empty() && modifications.is_some_and(|rule| rule.next_when_completed)
+}
+
 /// The claim has its new size: does the measurement show it?
 fn await_measurement(case: &Case<'_>, record: &GrowthRecord) -> Verdict {
     let claim = case.claim;
@@ -89,7 +103,8 @@ fn await_measurement(case: &Case<'_>, record: &GrowthRecord) -> Verdict {
     let outcome = Outcome::Growing(to);
     let shown_by = claim.usage.as_ref().filter(|usage| {
         usage.total > record.filesystem
-            && usage.at > record.crossed
+            // A record from the future was dated by a clock that has been set since, and its time says nothing.
+            && (usage.at > record.crossed || record.crossed > case.now)
             && measurement::contradiction(claim, usage).is_none()
     });
     if let Some(usage) = shown_by {
@@ -99,7 +114,7 @@ fn await_measurement(case: &Case<'_>, record: &GrowthRecord) -> Verdict {
             claim: case.id.clone(),
             uid: claim.uid.clone(),
             previous: record.clone(),
-            record: GrowthRecord { usable: Some(usage.at), ..record.clone() },
+            record: GrowthRecord { usable: Some(usage.at.max(record.crossed)), ..record.clone() },
         });
         return verdict;
     }

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 
-use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Threshold, names::Reason, units::Unit};
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::{Abilities, Bytes, CapacitySpec, Price, Threshold, names::Reason, units::Unit};
 
+use super::slots::to_the_second;
 use crate::view::{Claim, Usage};
 
 /// Why growth is called for, if it is.
@@ -14,7 +16,8 @@ pub(super) fn need(spec: &CapacitySpec, usage: &Usage) -> Option<Reason> {
     if usage.counted_inodes().is_some_and(|inodes| inodes.free.0 < spec.min_free_inodes.of(inodes.total.0)) {
         return Some(Reason::BelowMinFreeInodes);
     }
-    (u128::from(usage.available.0) < filled_within(spec, usage)).then_some(Reason::FillsTooSoon)
+    let filled = filled_within(spec, usage, SignedDuration::ZERO);
+    (u128::from(usage.available.0) < filled).then_some(Reason::FillsTooSoon)
 }
 
 /// Why growth is called for, in a sentence with the numbers.
@@ -45,28 +48,51 @@ pub(super) fn sentence(need: Reason, spec: &CapacitySpec, usage: &Usage) -> Stri
     }
 }
 
-/// The size at which the claim will again have `minFree`, `minFreeInodes` and `timeToFull`, and at least `increase`
-/// more than now, in the driver's increments and within the maximum; or the limit that allows nothing larger than now.
+/// What is done, in words. The last modification for some time says so, for it may be a large one.
+pub(super) fn step(claim: &Claim, to: Bytes, next_after_this: Option<Timestamp>) -> String {
+    let last = next_after_this.map_or_else(String::new, |at| {
+        format!(", the last modification that the driver allows until {}", to_the_second(at))
+    });
+    format!("grow from {} to {to}{last}", claim.requested)
+}
+
+/// What the step costs, in words; none where the price is not known.
+pub(super) fn cost(price: Option<&Price>, claim: &Claim, to: Bytes) -> String {
+    let added = Bytes(to.0.saturating_sub(present(claim).0));
+    price.map_or_else(String::new, |price| format!(", for {} a month more", price.monthly(added)))
+}
+
+/// A volume may be larger than was requested: bound by hand, or rounded up by its driver. A size up to that would change
+/// nothing.
+fn present(claim: &Claim) -> Bytes {
+    claim.requested.max(claim.capacity)
+}
+
+/// The size at which the claim will again have `minFree`, `minFreeInodes` and `timeToFull`, the last for as long as
+/// `lasting` at the present rate, and at least `increase` more than now; in the driver's increments and within what policy
+/// and driver allow. Or the limit that allows nothing larger than now.
 pub(super) fn size(
     spec: &CapacitySpec,
-    profile: &DriverProfileSpec,
+    abilities: &Abilities<'_>,
     claim: &Claim,
     usage: &Usage,
+    lasting: SignedDuration,
 ) -> Result<Bytes, Limit> {
-    // A volume may be larger than was requested: bound by hand, or rounded up by its driver. A size up to that would
-    // change nothing.
-    let present = claim.requested.max(claim.capacity);
+    let present = present(claim);
+    let Abilities { size_increment: increment, minimum_size, maximum_size, .. } = *abilities;
     let step = u128::from(spec.increase.of(present.0));
-    let wanted = step.max(missing(spec, claim, usage)).saturating_add(present.0.into());
-    let wanted = Bytes(u64::try_from(wanted).unwrap_or(u64::MAX)).round_up(profile.size_increment);
-    let most = spec.maximum.min(profile.maximum_size.unwrap_or(Bytes(u64::MAX)));
-    let to = wanted.min(most.round_down(profile.size_increment));
-    if to > present {
+    let wanted = step.max(missing(spec, claim, usage, lasting)).saturating_add(present.0.into());
+    let least = minimum_size.unwrap_or(Bytes(0)).round_up(increment);
+    let wanted = Bytes(u64::try_from(wanted).unwrap_or(u64::MAX)).round_up(increment).max(least);
+    let most = spec.maximum.min(maximum_size.unwrap_or(Bytes(u64::MAX))).round_down(increment);
+    let to = wanted.min(most);
+    if to > present && to >= least {
         return Ok(to);
     }
-    Err(match profile.maximum_size {
+    Err(match maximum_size {
         Some(size) if size < spec.maximum => Limit::Driver { present, size },
-        _ => Limit::Policy { present, maximum: spec.maximum, increment: profile.size_increment },
+        _ if most < least => Limit::Minimum { least, maximum: spec.maximum },
+        _ => Limit::Policy { present, maximum: spec.maximum, increment },
     })
 }
 
@@ -81,6 +107,11 @@ pub(super) enum Limit {
     Policy { present: Bytes, maximum: Bytes, increment: Bytes },
     #[error("the volume needs more room than {present}, and its driver makes none larger than {size}: delete data")]
     Driver { present: Bytes, size: Bytes },
+    #[error(
+        "the volume needs more room, and its driver makes none smaller than {least}, above the policy's maximum {maximum}: \
+         raise spec.capacity.maximum, or delete data"
+    )]
+    Minimum { least: Bytes, maximum: Bytes },
 }
 
 /// A driver with coarse increments can put the next size beyond a maximum that looks as if it were far.
@@ -89,10 +120,10 @@ fn steps(increment: Bytes) -> String {
 }
 
 /// How many bytes the claim lacks.
-fn missing(spec: &CapacitySpec, claim: &Claim, usage: &Usage) -> u128 {
+fn missing(spec: &CapacitySpec, claim: &Claim, usage: &Usage, lasting: SignedDuration) -> u128 {
     let available = u128::from(usage.available.0);
     let bytes = missing_for(spec.min_free, usage.total.0, usage.available.0)
-        .max(filled_within(spec, usage).saturating_sub(available));
+        .max(filled_within(spec, usage, lasting).saturating_sub(available));
     // A filesystem is smaller than its volume by its own metadata, about in proportion: a byte of the filesystem
     // takes a little more than a byte of the claim.
     let volume = claim.capacity.max(usage.total).0;
@@ -117,9 +148,11 @@ fn missing_for<U: Unit + Display>(min: Threshold<U>, total: u64, free: u64) -> u
     }
 }
 
-/// What is filled within `timeToFull` at the present rate.
-fn filled_within(spec: &CapacitySpec, usage: &Usage) -> u128 {
-    u128::from(usage.fill_bytes_per_second) * u128::from(spec.time_to_full.as_secs())
+/// What is filled within `timeToFull` after `lasting`, at the present rate.
+fn filled_within(spec: &CapacitySpec, usage: &Usage, lasting: SignedDuration) -> u128 {
+    // A part of a second counts as a whole one.
+    let lasting = lasting.as_millis().max(0).unsigned_abs().div_ceil(1000);
+    u128::from(usage.fill_bytes_per_second).saturating_mul(lasting + u128::from(spec.time_to_full.as_secs()))
 }
 
 /// part × numerator ÷ denominator, rounded up. Saturates.

@@ -1,12 +1,15 @@
 use std::fmt::Write as _;
 
-use orlop_api::{Bytes, Count, DriverProfileSpec, Expansion, Mode, Threshold, names::Reason};
+use orlop_api::{
+    Bytes, Count, DriverProfileSpec, Expansion, Mode, ParameterMatch, Period, Price, Threshold, VolumeType,
+    names::Reason,
+};
 
 use crate::{
     Action, Capacity, Outcome, Resize, Selector, Source, View, Watch,
     fixture::{
-        at, claim, cluster, decide_at, growing, grown, id, mib, namespaced, pod, policy, record, the_claim, the_policy,
-        the_spec, the_usage, view,
+        at, claim, cluster, decide_at, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim,
+        the_policy, the_spec, the_usage, view, with_slots,
     },
 };
 
@@ -29,7 +32,7 @@ type Situation = (&'static str, View, i64);
 
 /// Every decision that there is, in the order in which the questions are asked.
 fn situations() -> Vec<Situation> {
-    [of_set_up_and_growth(), of_measurement(), of_size()].concat()
+    [of_set_up_and_growth(), of_measurement(), of_size(), of_driver()].concat()
 }
 
 fn of_set_up_and_growth() -> Vec<Situation> {
@@ -106,7 +109,7 @@ fn of_set_up_and_growth() -> Vec<Situation> {
     ]
 }
 
-fn low_with(change: fn(&mut View)) -> View {
+fn low_with(change: impl FnOnce(&mut View)) -> View {
     let mut view = low();
     change(&mut view);
     view
@@ -218,6 +221,105 @@ fn of_size() -> Vec<Situation> {
     ]
 }
 
+/// Low, with this driver, after growths that were decided at these seconds.
+fn low_after(profile: DriverProfileSpec, seconds: &[i64]) -> View {
+    low_with(|view| {
+        the_claim(view).growth = Some(grown_at(seconds));
+        override_driver(view, profile);
+    })
+}
+
+fn of_driver() -> Vec<Situation> {
+    let local = DriverProfileSpec { size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
+    let minimum = |size| DriverProfileSpec { minimum_size: Some(size), ..local.clone() };
+    let mut cooling = with_slots(4);
+    cooling.modifications.as_mut().unwrap().cooldown = Some(Period::from_secs(600));
+    let filling = |mut view: View| {
+        the_usage(&mut view).fill_bytes_per_second = 1 << 19;
+        view
+    };
+    vec![
+        ("smaller than the driver's minimum", low_with(|view| override_driver(view, minimum(mib(2048)))), 5),
+        ("the driver's minimum is above the maximum", low_with(|view| override_driver(view, minimum(mib(8192)))), 5),
+        (
+            "a class asks for a kind of volume that cannot be expanded",
+            low_with(|view| {
+                override_driver(view, with_kind(VolumeType { expansion: Some(Expansion::None), ..kind() }));
+                ask_for_kind(view);
+            }),
+            5,
+        ),
+        (
+            "a class asks for a kind of volume with a smaller maximum",
+            low_with(|view| {
+                override_driver(view, with_kind(VolumeType { maximum_size: Some(mib(600)), ..kind() }));
+                ask_for_kind(view);
+            }),
+            5,
+        ),
+        (
+            "mode Recommend, and the price is known",
+            low_with(|view| {
+                the_policy(view).mode = Mode::Recommend;
+                let price = Price {
+                    currency: "USD".to_owned(),
+                    per_gib_month: "0.08".parse().unwrap(),
+                    per_iops_month: None,
+                    per_mibps_month: None,
+                    source: "a list".to_owned(),
+                    as_of: "2026-01-31".to_owned(),
+                };
+                override_driver(view, DriverProfileSpec { price: Some(price), ..DriverProfileSpec::default() });
+            }),
+            5,
+        ),
+        ("two modification slots are free", filling(low_after(with_slots(4), &[-3000, -2000])), 5),
+        ("the last modification slot is free", filling(low_after(with_slots(3), &[-3000, -2000])), 5),
+        ("the last slot is free, and little is being written", low_after(with_slots(3), &[-3000, -2000]), 5),
+        ("no modification slot is free", low_after(with_slots(2), &[-3000, -2000]), 5),
+        ("no slot is free, and one will be before the measurement is too old", low_after(with_slots(1), &[-3590]), 5),
+        ("the cooldown after a modification", low_after(cooling, &[-300]), 5),
+        (
+            "overdue at the controller, which may be completing the modification before",
+            {
+                let mut view = growing();
+                the_claim(&mut view).growth.as_mut().unwrap().earlier = vec![at(-60)];
+                override_driver(&mut view, with_slots(4));
+                view
+            },
+            600,
+        ),
+    ]
+}
+
+fn kind() -> VolumeType {
+    let (name, values) = ("size".to_owned(), vec!["small".to_owned()]);
+    VolumeType {
+        name: "small".to_owned(),
+        parameters: vec![ParameterMatch { name, aliases: Vec::new(), values, default: false }],
+        expansion: None,
+        size_increment: None,
+        minimum_size: None,
+        maximum_size: None,
+        modifications: None,
+        iops: None,
+        throughput: None,
+        price: None,
+        source: None,
+        as_of: None,
+    }
+}
+
+fn with_kind(kind: VolumeType) -> DriverProfileSpec {
+    let increment = Bytes::MIB;
+    DriverProfileSpec { size_increment: increment, volume_types: vec![kind], ..DriverProfileSpec::default() }
+}
+
+fn ask_for_kind(view: &mut View) {
+    let class = view.classes.get_mut("orlop-local").unwrap();
+    class.parameters = [("size".to_owned(), "small".to_owned())].into();
+}
+
 fn outcome(outcome: Outcome) -> String {
     match outcome {
         Outcome::Grow(to) => format!("Grow to {to}"),
@@ -300,6 +402,60 @@ fn numbers_beyond_measure_end_at_the_maximum() {
         override_driver(view, DriverProfileSpec::default());
     });
     assert_eq!(decide_at(&view, 5).1.target(), Some(Bytes((1 << 63) - (1 << 30))));
+}
+
+#[test]
+fn a_growth_is_recorded_with_the_slots_that_are_taken_still() {
+    let earlier = |profile: DriverProfileSpec, seconds: &[i64]| {
+        let (actions, _) = decide_at(&low_after(profile, seconds), 5);
+        let [Action::Grow { record, .. }] = &actions[..] else { panic!("it grows") };
+        record.earlier.clone()
+    };
+    assert_eq!(earlier(with_slots(4), &[-9000, -3000, -2000]), [at(-3000), at(-2000)]);
+    assert_eq!(earlier(with_slots(4), &[-9000]), []);
+    assert_eq!(earlier(DriverProfileSpec::default(), &[-3000]), [], "nothing is kept that limits nothing");
+    assert_eq!(earlier(with_slots(4), &[9000]), [], "no clock is wrong by hours");
+}
+
+#[test]
+fn a_slot_is_free_again_a_window_after_it_was_taken_and_not_before() {
+    let view = low_after(with_slots(2), &[-3597, -2000]);
+    let (actions, decision) = decide_at(&view, 2);
+    assert_eq!((actions, decision.reason, decision.again_at), (vec![], Reason::NoModificationSlot, Some(at(3))));
+    assert!(matches!(decide_at(&view, 3).1.outcome, Outcome::Grow(_)));
+}
+
+#[test]
+fn the_last_slot_is_taken_by_a_step_that_lasts_until_the_next_one_is_free() {
+    // 512 KiB/s until the oldest slot is free again in 595 s, and for timeToFull after that: 327.5 MiB are filled, of which
+    // 80 MiB are free: 247.5 MiB of the filesystem, 264 MiB of the claim.
+    let mut view = low_after(with_slots(3), &[-3000, -2000]);
+    the_usage(&mut view).fill_bytes_per_second = 1 << 19;
+    assert_eq!(decide_at(&view, 5).1.target(), Some(mib(512 + 264)));
+    the_spec(&mut view).maximum = mib(700);
+    assert_eq!(decide_at(&view, 5).1.target(), Some(mib(700)), "as far as the maximum");
+    let mut view = low_after(with_slots(4), &[-3000, -2000]);
+    the_usage(&mut view).fill_bytes_per_second = 1 << 19;
+    assert_eq!(decide_at(&view, 5).1.target(), Some(mib(640)), "one of two is a step as any other");
+}
+
+#[test]
+fn slots_of_a_record_that_the_claim_contradicts_are_not_its_own() {
+    let mut view = low_after(with_slots(1), &[-10]);
+    assert_eq!(decide_at(&view, 5).1.reason, Reason::NoModificationSlot);
+    the_claim(&mut view).growth.as_mut().unwrap().to = mib(9000);
+    assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)));
+}
+
+#[test]
+fn an_annotation_of_before_there_were_slots_is_a_growth_that_took_one() {
+    let text = r#"{"from":"400Mi","to":"512Mi","filesystem":"380Mi","crossed":"2025-12-31T23:59:00Z",
+        "decided":"2025-12-31T23:59:01Z","reason":"BelowMinFree","usable":"2025-12-31T23:59:03Z"}"#;
+    let mut view = low_after(with_slots(1), &[0]);
+    the_claim(&mut view).growth = Some(serde_json::from_str(text).unwrap());
+    assert_eq!(decide_at(&view, 5).1.reason, Reason::NoModificationSlot);
+    let without_slots = serde_json::to_string(&record()).unwrap();
+    assert!(!without_slots.contains("earlier"), "nor is one written that an earlier operator could not read");
 }
 
 #[test]

@@ -3,7 +3,8 @@ use orlop_api::{DriverProfileSpec, Expansion, names::LOCAL_DRIVER};
 
 use super::*;
 use crate::fixture::{
-    at, claim, growing, grown, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec, view,
+    at, claim, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec,
+    view, with_slots,
 };
 
 /// What makes a world one in which its claim must not grow.
@@ -74,7 +75,7 @@ fn a_growth_is_refused_when_the_action_is_wrong() {
 #[test]
 fn a_growth_is_refused_when_the_claim_must_not_grow() {
     let driver = |view: &mut View, expansion| {
-        let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, maximum_size: None };
+        let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
         view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
     };
     let cases: [(Change, Rule); 9] = [
@@ -105,6 +106,49 @@ fn a_growth_is_refused_when_the_claim_must_not_grow() {
         DriverProfileSpec { maximum_size: Some(mib(600)), size_increment: Bytes::MIB, ..DriverProfileSpec::default() },
     );
     assert_eq!(broken(&view, grow()), Some(Rule::AboveMaximum { to: mib(640), maximum: mib(600) }));
+}
+
+#[test]
+fn a_growth_is_refused_below_the_drivers_minimum_and_above_the_maximum_of_its_kind() {
+    let mut view = view();
+    let profile = DriverProfileSpec { minimum_size: Some(mib(1000)), ..DriverProfileSpec::default() };
+    view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
+    assert_eq!(broken(&view, grow()), Some(Rule::BelowMinimum { to: mib(640), minimum: mib(1000) }));
+    view.drivers.clear();
+    let class = view.classes.values_mut().next().unwrap();
+    class.provisioner = "ebs.csi.aws.com".to_owned();
+    class.parameters = [("type".to_owned(), "st1".to_owned())].into();
+    the_claim(&mut view).driver = None;
+    assert_eq!(broken(&view, grow()), Some(Rule::BelowMinimum { to: mib(640), minimum: Bytes(125 << 30) }));
+}
+
+#[test]
+fn a_growth_is_refused_when_no_slot_is_free_or_the_record_forgets_one() {
+    let grow_after = |previous: GrowthRecord, earlier: &[i64]| Action::Grow {
+        claim: id("data-0"),
+        uid: claim().uid,
+        previous: Some(previous),
+        record: GrowthRecord { earlier: earlier.iter().copied().map(at).collect(), ..record() },
+    };
+    let rule = |count: u32, seconds: &[i64], earlier: &[i64]| {
+        let mut view = view();
+        view.drivers.insert(LOCAL_DRIVER.to_owned(), with_slots(count));
+        the_claim(&mut view).growth = Some(grown_at(seconds));
+        broken(&view, grow_after(grown_at(seconds), earlier))
+    };
+    assert_eq!(rule(3, &[-3000, -2000], &[-3000, -2000]), None);
+    assert_eq!(rule(2, &[-3000, -2000], &[-3000, -2000]), Some(Rule::NoSlot));
+    assert_eq!(rule(2, &[-3600, -2000], &[-2000]), None, "that of an hour ago is free again");
+    for forgetful in [&[][..], &[-2000], &[-3000], &[-2000, -3000]] {
+        assert_eq!(rule(3, &[-3000, -2000], forgetful), Some(Rule::Slots), "{forgetful:?}");
+    }
+    let mut view = view();
+    the_claim(&mut view).growth = Some(grown_at(&[-2000]));
+    assert_eq!(broken(&view, grow_after(grown_at(&[-2000]), &[-2000])), Some(Rule::Slots), "it has no slots");
+    let mut cooling = with_slots(9);
+    cooling.modifications.as_mut().unwrap().cooldown = Some(orlop_api::Period::from_secs(2001));
+    view.drivers.insert(LOCAL_DRIVER.to_owned(), cooling);
+    assert_eq!(broken(&view, grow_after(grown_at(&[-2000]), &[-2000])), Some(Rule::NoSlot));
 }
 
 #[test]

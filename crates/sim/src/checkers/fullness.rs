@@ -36,10 +36,12 @@ impl Checker for Fullness {
     fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
         let Fact::Full { claim } = &entry.fact else { return None };
         let volume = world.volumes().get(claim)?;
-        if !could_grow(world, volume) || !undisturbed_for(world, RECOVERY) {
+        let since = *self.called.get(claim)?;
+        // What was low already when the last trouble was over is another promise: see `answers`.
+        let all_was_well = since.saturating_sub(world.faults().changed.unwrap_or_default()) > RECOVERY;
+        if !could_grow(world, volume) || world.faults().any() || !all_was_well {
             return None;
         }
-        let since = *self.called.get(claim)?;
         // It may be that no driver is fast enough for the writer. That it is asked in time is what counts.
         let asked = match volume.expansion {
             Expansion::Running { .. } => volume.modified.last().copied()?,

@@ -14,7 +14,7 @@ impl Checker for Leaders {
         if world.processes.len() < 2 {
             return None;
         }
-        let leads = world.processes.iter().filter(|process| process.leads(world.moment(process.number))).count();
+        let leads = (0..world.processes.len()).filter(|operator| world.leads(*operator)).count();
         (leads > 1).then(|| format!("{leads} operators lead at once"))
     }
 }

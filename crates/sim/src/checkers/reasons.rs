@@ -5,7 +5,7 @@ use std::time::Duration;
 use orlop_api::{Expansion, Mode, names::Reason};
 
 use super::{Checker, fullness};
-use crate::{process::State, server, server::Kind, simulation::Simulation, volume::Volume};
+use crate::{server, server::Kind, simulation::Simulation, volume::Volume};
 
 pub(super) struct Reasons;
 
@@ -24,10 +24,7 @@ impl Checker for Reasons {
         if !at_rest {
             return None;
         }
-        let leader = world
-            .processes
-            .iter()
-            .find(|process| process.state == State::Running && process.leads(world.moment(process.number)));
+        let leader = world.processes.iter().find(|process| world.leads(process.number));
         let Some(leader) = leader else { return Some("nobody leads, and nothing is wrong".to_owned()) };
         world.volumes().iter().find_map(|(name, volume)| {
             let id = orlop_planner::ClaimId {

@@ -80,25 +80,36 @@ impl Simulation {
     /// Plans the next report of a volume.
     pub(super) fn plan_report(&mut self, claim: &str) {
         let Some(operator) = self.served_by() else { return };
-        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
         let watch = self.processes[operator].wanted.get(claim);
         let wait = volume.until_report(watch, self.now);
-        volume.agent.planned += 1;
-        let planned = volume.agent.planned;
         // It looks once a second.
         let at = Duration::from_secs((self.now + wait).as_secs() + 1);
+        // One that comes too early plans the next.
+        if volume.agent.planned_at.is_some_and(|planned| planned <= at) {
+            return;
+        }
+        volume.agent.planned += 1;
+        volume.agent.planned_at = Some(at);
+        let planned = volume.agent.planned;
         self.schedule_at(at, Event::Report { claim: claim.to_owned(), planned });
     }
 
     pub(super) fn report(&mut self, claim: &str, planned: u64) {
         let now = self.now;
         let Some((node, volume)) = self.volumes.get(claim).and_then(|it| Some((it.node?, it))) else { return };
-        if volume.agent.planned != planned || self.agent_is_down(node) {
+        if volume.agent.planned != planned {
             return;
         }
-        let Some(operator) = self.served_by() else { return };
-        let at = self.node_time(node);
+        let down = self.agent_is_down(node);
+        let Some(volume) = self.volumes.get_mut(claim) else { return };
+        volume.agent.planned_at = None;
+        let Some(operator) = self.served_by().filter(|_| !down) else { return };
         let watch = self.processes[operator].wanted.get(claim).copied();
+        if self.volumes.get(claim).is_none_or(|volume| volume.until_report(watch.as_ref(), now) > Duration::ZERO) {
+            return self.plan_report(claim);
+        }
+        let at = self.node_time(node);
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         let (total, available) = (volume.filesystem, volume.available(now));
         volume.agent.history.push(Sample { at, total, available });
@@ -175,7 +186,7 @@ impl Simulation {
 
     /// An operator hears of an agent: it corrects the times by what it knows of the node's clock.
     pub(super) fn measured(&mut self, operator: usize, node: usize, sent: Timestamp, measurements: Vec<Measurement>) {
-        let now = self.moment(operator).time;
+        let now = self.moment(operator);
         for mut measurement in measurements {
             if let Some(tamper) = &mut self.tamper {
                 measurement = tamper.measurement(measurement);
@@ -193,7 +204,7 @@ impl Simulation {
                 }
                 Measurement::Gone { .. } => {}
             }
-            process.core.measure(measurement);
+            process.core.measure(measurement, now);
         }
     }
 }

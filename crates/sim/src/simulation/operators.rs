@@ -139,7 +139,7 @@ impl Simulation {
 
     pub(super) fn send_to(&mut self, operator: usize, after: Duration, message: Message) {
         let life = self.processes[operator].life;
-        self.schedule(after, Event::Deliver { operator, life, message });
+        self.schedule(after, Event::Deliver { operator, life, message: Box::new(message) });
     }
 
     pub(super) fn deliver(&mut self, operator: usize, life: u64, message: Message) {
@@ -162,7 +162,7 @@ impl Simulation {
             Message::Answered { call, answer } => match process.calls.remove(&call) {
                 Some(Call::Errand(errand)) => match errand.answered(answer) {
                     Next::Request(next) => self.send(operator, Call::Errand(Box::new(next))),
-                    Next::Ended(acted) => process.core.acted(acted, now.time),
+                    Next::Ended(acted) => process.core.acted(acted, now.instant),
                 },
                 Some(Call::Status(status)) => process.core.written(&status.policy, answer, now.instant),
                 None => return,
@@ -188,13 +188,10 @@ impl Simulation {
 
     fn turn(&mut self, operator: usize) {
         let now = self.moment(operator);
+        let leads = self.leads(operator);
         let process = &mut self.processes[operator];
         if process.state != State::Running {
             return;
-        }
-        let mut leads = process.leads(now);
-        if let Some(tamper) = &mut self.tamper {
-            leads = tamper.leads(leads);
         }
         let Effects { errands, statuses, notices: _, watches, decided } = process.core.turn(leads, now);
         for (volume, watch) in watches {
@@ -226,12 +223,12 @@ impl Simulation {
     }
 
     fn plan_turn(&mut self, operator: usize) {
-        let now = self.moment(operator);
+        let (now, leads) = (self.moment(operator), self.leads(operator));
         let process = &mut self.processes[operator];
         if process.state != State::Running {
             return;
         }
-        let mut wanted = process.core.turn_at(process.leads(now), now);
+        let mut wanted = process.core.turn_at(leads, now);
         if let Some(tamper) = &mut self.tamper {
             wanted = tamper.turn_at(wanted);
         }
@@ -248,18 +245,15 @@ impl Simulation {
 
     /// Sends a request, and gives it up at its deadline.
     fn send(&mut self, operator: usize, call: Call) {
-        let now = self.moment(operator);
         let at_request = |trouble: &Trouble, wanted: bool| matches!(trouble, Trouble::KillAtRequest { operator: of, after } if *of == operator && *after == wanted);
         if self.faults.is_on(|trouble| at_request(trouble, false)) {
             return self.kill(operator, "it was killed just before a request");
         }
         self.calls += 1;
-        let id = self.calls;
+        let (id, leads) = (self.calls, self.leads(operator));
         let process = &mut self.processes[operator];
-        let mut leads = process.leads(now);
         let mut request = Some(call.request().clone());
         if let Some(tamper) = &mut self.tamper {
-            leads = tamper.leads(leads);
             request = request.and_then(|request| tamper.request(request));
         }
         let action = call.action().cloned();
@@ -310,24 +304,27 @@ impl Simulation {
         let answer = if self.faults.server_is_down() {
             Err(Failure::Unanswered("connection refused".to_owned()))
         } else {
+            let (kind, name) = server::target(&request.target);
+            let before = self.server.get(kind, &name).cloned().unwrap_or_default();
+            let asks = server::asks(&request);
             match self.server.patch(&request) {
                 Ok(applied) => {
                     let answer = Ok(applied.observation);
-                    let (kind, name) = server::target(&request.target);
                     self.requested(kind, &name);
-                    let fact = Fact::Applied { operator, action, before: applied.before, after: applied.after };
+                    let fact = Fact::Applied { operator, action, before, after: applied.after };
                     self.tell(fact);
                     answer
                 }
                 Err(status) => {
-                    self.tell(Fact::Refused { operator, action, code: status.code });
+                    self.tell(Fact::Refused { operator, action, code: status.code, before, asks });
                     Err(Failure::from(&status))
                 }
             }
         };
         if answered {
             let latency = self.latency();
-            self.schedule(latency, Event::Deliver { operator, life, message: Message::Answered { call, answer } });
+            let message = Box::new(Message::Answered { call, answer });
+            self.schedule(latency, Event::Deliver { operator, life, message });
         }
     }
 
@@ -342,13 +339,20 @@ impl Simulation {
         self.schedule(latency, Event::LeaseArrives { operator, life, attempt: number, write: None });
     }
 
-    pub(super) fn lease_arrives(&mut self, operator: usize, life: u64, attempt: u64, write: Option<(LeaseSpec, u64)>) {
+    pub(super) fn lease_arrives(
+        &mut self,
+        operator: usize,
+        life: u64,
+        attempt: u64,
+        write: Option<Box<(LeaseSpec, u64)>>,
+    ) {
         if self.faults.server_is_down() {
             return;
         }
         let message = match write {
             None => Message::LeaseRead { attempt, lease: self.server.lease.clone() },
-            Some((spec, version)) => {
+            Some(write) => {
+                let (spec, version) = *write;
                 let lease = &mut self.server.lease;
                 let written = lease.version == version;
                 if written {
@@ -358,7 +362,7 @@ impl Simulation {
             }
         };
         let latency = self.latency();
-        self.schedule(latency, Event::Deliver { operator, life, message });
+        self.schedule(latency, Event::Deliver { operator, life, message: Box::new(message) });
     }
 
     fn lease_read(&mut self, operator: usize, attempt: u64, lease: &server::Lease) {
@@ -373,7 +377,7 @@ impl Simulation {
                 let fate = self.faults.of_request(&mut self.rng);
                 let late = if fate.is_some() { LATE } else { Duration::ZERO };
                 let latency = self.latency() + late;
-                let write = Some((spec, lease.version));
+                let write = Some(Box::new((spec, lease.version)));
                 self.schedule(latency, Event::LeaseArrives { operator, life, attempt, write });
             }
             Move::Wait(holder) => match process.campaign.is_held_by(holder) {

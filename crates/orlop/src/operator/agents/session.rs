@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Count};
-use orlop_operator::{Measurement, NodeClock};
+use orlop_operator::{Measurement, Moment, NodeClock};
 use orlop_planner::{Capacity, Source, Usage, Watch};
 use tokio::{
     sync::{mpsc, watch},
@@ -108,7 +108,7 @@ impl Session {
             Message::Hello(_) => Err(Status::invalid_argument("a second Hello")),
             Message::Samples(samples) => self.take_in_samples(samples),
             Message::Heartbeat(heartbeat) => {
-                let now = Timestamp::now();
+                let now = Moment::now();
                 if let Some(behind) = self.clock.heard(time(heartbeat.sent_at_ms)?, now) {
                     let node = &self.presence.node;
                     tracing::warn!(

@@ -1,0 +1,51 @@
+//! The profiles that are built in: `profiles/*.yaml` of this crate, each as it could be applied to a cluster.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use super::{DriverProfile, DriverProfileSpec, profile_name};
+
+const FILES: [&str; 16] = [
+    include_str!("../../profiles/cephfs.csi.ceph.com.yaml"),
+    include_str!("../../profiles/disk.csi.azure.com.yaml"),
+    include_str!("../../profiles/driver.longhorn.io.yaml"),
+    include_str!("../../profiles/ebs.csi.aws.com.yaml"),
+    include_str!("../../profiles/efs.csi.aws.com.yaml"),
+    include_str!("../../profiles/file.csi.azure.com.yaml"),
+    include_str!("../../profiles/filestore.csi.storage.gke.io.yaml"),
+    include_str!("../../profiles/io.openebs.csi-mayastor.yaml"),
+    include_str!("../../profiles/local.csi.openebs.io.yaml"),
+    include_str!("../../profiles/local.orlop.dev.yaml"),
+    include_str!("../../profiles/pd.csi.storage.gke.io.yaml"),
+    include_str!("../../profiles/pxd.portworx.com.yaml"),
+    include_str!("../../profiles/rancher.io.local-path.yaml"),
+    include_str!("../../profiles/rbd.csi.ceph.com.yaml"),
+    include_str!("../../profiles/topolvm.io.yaml"),
+    include_str!("../../profiles/zfs.csi.openebs.io.yaml"),
+];
+
+/// By name. The tests read each file, so that no program ever meets one that it cannot read.
+static PROFILES: LazyLock<BTreeMap<String, DriverProfile>> = LazyLock::new(|| {
+    let read = |text| serde_yaml_ng::from_str::<DriverProfile>(text).expect("a built-in profile can be read");
+    FILES.into_iter().map(read).map(|profile| (profile.metadata.name.clone().unwrap_or_default(), profile)).collect()
+});
+
+static UNKNOWN: LazyLock<DriverProfileSpec> = LazyLock::new(DriverProfileSpec::default);
+
+/// Every built-in profile, in the order of their names.
+pub fn all() -> impl Iterator<Item = &'static DriverProfile> {
+    PROFILES.values()
+}
+
+/// What is known of a driver without an object of its name; of an unknown one, what is so of most.
+///
+/// A driver may have a name of its own before that of its kind, as Rook's have their namespace:
+/// `rook-ceph.rbd.csi.ceph.com`.
+pub fn of(driver: &str) -> &'static DriverProfileSpec {
+    let name = profile_name(driver);
+    let names = std::iter::successors(Some(&*name), |name| name.split_once('.').map(|(_, rest)| rest));
+    let mut known = names.filter_map(|name| PROFILES.get(name));
+    known.next().map_or(&UNKNOWN, |profile| &profile.spec)
+}
+
+#[cfg(test)]
+mod tests;

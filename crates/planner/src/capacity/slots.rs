@@ -1,0 +1,82 @@
+//! May the driver be asked for another modification of the volume now, and until when must this one last? A driver that
+//! allows so many modifications in a rolling window has so many slots, each of which is free again a window after it was
+//! taken. Which are taken the claim's growth record says, and nothing else: what others asked for is not known.
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+use orlop_api::{Modifications, Period};
+
+use super::{growth, later};
+use crate::view::Claim;
+
+/// The modification slots of a claim's volume.
+pub(super) struct Slots<'a> {
+    rule: &'a Modifications,
+    /// When those were taken that are not free again, the oldest first.
+    taken: Vec<Timestamp>,
+    now: Timestamp,
+}
+
+impl<'a> Slots<'a> {
+    pub(super) fn of(rule: &'a Modifications, claim: &Claim, now: Timestamp) -> Self {
+        let times = growth::own_record(claim).into_iter().flat_map(|last| last.earlier.iter().chain([&last.decided]));
+        // A time further ahead than clocks ever disagree is none that we wrote, and must not hold up a growth for long.
+        let is_taken = |at: &Timestamp| now.duration_since(*at).abs() < span(rule.window);
+        let mut taken: Vec<_> = times.copied().filter(is_taken).collect();
+        taken.sort_unstable();
+        Self { rule, taken, now }
+    }
+
+    /// When the driver may be asked for the next modification; none if it may be now.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        next_after(self.rule, &self.taken).filter(|at| *at > self.now)
+    }
+
+    /// When, if the driver is asked for one now, it may be asked for the next one after that; none if that is at once.
+    pub(super) fn next_after_this(&self) -> Option<Timestamp> {
+        let mut with_this = [&self.taken[..], &[self.now]].concat();
+        // Whoever asked before may have had a clock that was ahead.
+        with_this.sort_unstable();
+        next_after(self.rule, &with_this).filter(|at| *at > self.now)
+    }
+
+    /// Why nothing is asked for before `next`.
+    pub(super) fn sentence(&self, next: Timestamp) -> String {
+        let Modifications { count, window, cooldown, .. } = self.rule;
+        let modifications = if *count == 1 { "modification" } else { "modifications" };
+        let mut rule = format!("{count} {modifications} of a volume in {window}");
+        if let Some(cooldown) = cooldown {
+            let _ = write!(rule, " and one in {cooldown}");
+        }
+        format!(
+            "the volume needs more room, and its driver allows {rule}, so that the next can be asked for at {}: delete \
+             data, or wait",
+            to_the_second(next)
+        )
+    }
+
+    /// When the slots were taken that are not free again, the oldest first.
+    pub(super) fn into_taken(self) -> Vec<Timestamp> {
+        self.taken
+    }
+}
+
+/// When a slot is free and the cooldown over, these times being those at which slots were taken, the oldest first.
+fn next_after(rule: &Modifications, taken: &[Timestamp]) -> Option<Timestamp> {
+    let slots = usize::try_from(rule.count).unwrap_or(usize::MAX).max(1);
+    // So many of the oldest must be free again for one slot to be free.
+    let by_slot = taken.len().checked_sub(slots).map(|index| later(taken[index], span(rule.window)));
+    let by_cooldown = taken.last().zip(rule.cooldown).map(|(last, cooldown)| later(*last, span(cooldown)));
+    by_slot.max(by_cooldown)
+}
+
+/// The time without a fraction, rounded up: before it, there is nothing to do.
+pub(super) fn to_the_second(at: Timestamp) -> Timestamp {
+    let second = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
+    Timestamp::from_second(second).unwrap_or(at)
+}
+
+fn span(period: Period) -> SignedDuration {
+    SignedDuration::from_secs(i64::try_from(period.as_secs()).unwrap_or(i64::MAX))
+}

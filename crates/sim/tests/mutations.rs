@@ -1,0 +1,210 @@
+//! Each checker finds the bug that it is there for: the operator is made to behave as if it had that bug.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use kube::core::params::Patch;
+use orlop_api::Bytes;
+use orlop_operator::{
+    Measurement,
+    request::{Request, Target},
+};
+use orlop_sim::{Outcome, Tamper, chance::Chance, run};
+use serde_json::{Value, json};
+
+/// How many seeds may pass before the bug is found.
+const SEEDS: u64 = 30;
+
+/// Runs seeds with a bug until this checker finds it.
+fn is_found_by<T: Tamper + 'static>(checker: &str, bug: impl Fn() -> T) {
+    is_found_among(50, checker, bug);
+}
+
+fn is_found_among<T: Tamper + 'static>(faults_a_day: u64, checker: &str, bug: impl Fn() -> T) {
+    let run = |seed, tamper: Option<Box<dyn Tamper>>| -> Outcome {
+        run(Chance { seed, hours: 6, faults_a_day }.scenario(), tamper, |_, _| {})
+    };
+    let mut others = BTreeSet::new();
+    for seed in 0..SEEDS {
+        let outcome = run(seed, Some(Box::new(bug())));
+        if outcome.violations.iter().any(|violation| violation.checker == checker) {
+            assert!(run(seed, None).violations.is_empty(), "seed {seed} is broken without the bug too");
+            return;
+        }
+        others.extend(outcome.violations.iter().map(|violation| violation.checker));
+    }
+    panic!("`{checker}` did not find the bug in {SEEDS} seeds; these found something: {others:?}");
+}
+
+/// The body of a request.
+fn body(request: &Request) -> Value {
+    match &request.patch {
+        Patch::Json(patch) => json!(patch),
+        Patch::Merge(patch) => patch.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The operations of a JSON patch, changed.
+fn with_operations(request: &Request, change: impl FnOnce(&mut Vec<Value>)) -> Request {
+    let mut patch = body(request);
+    if let Some(operations) = patch.as_array_mut() {
+        change(operations);
+    }
+    let patch = Patch::Json(serde_json::from_value(patch).unwrap());
+    Request { target: request.target.clone(), patch }
+}
+
+fn is_growth(request: &Request) -> bool {
+    matches!(request.target, Target::Claim(_)) && body(request).to_string().contains("\"path\":\"/spec")
+}
+
+/// Asks for half of what was decided.
+struct Halves;
+
+impl Tamper for Halves {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let halve = |operations: &mut Vec<Value>| {
+            for operation in operations.iter_mut().filter(|it| it["op"] == "replace") {
+                if let Some(Ok(size)) = operation["value"].as_str().map(str::parse::<Bytes>) {
+                    operation["value"] = json!(Bytes(size.0 / 2));
+                }
+            }
+        };
+        Some(if is_growth(&request) { with_operations(&request, halve) } else { request })
+    }
+}
+
+#[test]
+fn asking_for_a_smaller_size_is_found() {
+    is_found_by("no volume shrinks", || Halves);
+}
+
+/// Never asks for growth.
+struct NeverGrows;
+
+impl Tamper for NeverGrows {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        (!is_growth(&request)).then_some(request)
+    }
+}
+
+#[test]
+fn a_volume_that_fills_is_found() {
+    is_found_by("no volume fills that could grow", || NeverGrows);
+}
+
+#[test]
+fn growth_that_never_comes_is_found() {
+    is_found_by("growth is not forgotten", || NeverGrows);
+}
+
+/// Asks without preconditions.
+struct Reckless;
+
+impl Tamper for Reckless {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let reckless = |operations: &mut Vec<Value>| operations.retain(|operation| operation["op"] != "test");
+        Some(if is_growth(&request) { with_operations(&request, reckless) } else { request })
+    }
+}
+
+#[test]
+fn a_request_that_is_carried_out_twice_is_found() {
+    is_found_among(1_000, "nothing is done twice", || Reckless);
+}
+
+/// Takes itself for the leader.
+struct Usurper;
+
+impl Tamper for Usurper {
+    fn leads(&self, _: bool) -> bool {
+        true
+    }
+}
+
+#[test]
+fn two_leaders_are_found() {
+    is_found_by("one operator leads", || Usurper);
+}
+
+/// Believes the first measurement of a volume for ever, by its free bytes.
+#[derive(Default)]
+struct Stale(std::collections::BTreeMap<String, Bytes>);
+
+impl Tamper for Stale {
+    fn measurement(&mut self, mut measurement: Measurement) -> Measurement {
+        if let Measurement::Sampled { volume, usage, .. } = &mut measurement
+            && usage.available.0 < usage.total.0 / 5
+        {
+            self.0.entry(volume.clone()).or_insert(usage.available);
+        }
+        if let Measurement::Sampled { volume, usage, .. } = &mut measurement
+            && let Some(first) = self.0.get(volume)
+        {
+            usage.available = *first;
+        }
+        measurement
+    }
+}
+
+#[test]
+fn growth_by_a_measurement_from_before_the_last_is_found() {
+    is_found_by("nothing is done twice", Stale::default);
+}
+
+/// Labels what it grows.
+struct Labels;
+
+impl Tamper for Labels {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let label = |operations: &mut Vec<Value>| {
+            operations.push(json!({ "op": "add", "path": "/metadata/labels", "value": { "grown": "yes" } }));
+        };
+        Some(if is_growth(&request) { with_operations(&request, label) } else { request })
+    }
+}
+
+#[test]
+fn a_change_of_what_is_not_ours_is_found() {
+    is_found_by("nothing is changed that is not ours", || Labels);
+}
+
+/// Reads every measurement as nonsense.
+struct Blind;
+
+impl Tamper for Blind {
+    fn measurement(&mut self, mut measurement: Measurement) -> Measurement {
+        if let Measurement::Sampled { usage, .. } = &mut measurement {
+            usage.total = Bytes(0);
+        }
+        measurement
+    }
+}
+
+#[test]
+fn a_reason_that_is_not_true_is_found() {
+    is_found_by("every reason is true", || Blind);
+}
+
+/// Writes a status that it does not take for its own.
+#[derive(Default)]
+struct Restless(u64);
+
+impl Tamper for Restless {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let Target::Status(_) = request.target else { return Some(request) };
+        let mut patch = body(&request);
+        self.0 += 1;
+        patch["status"]["claimCount"] = json!(1_000 + self.0 % 7);
+        Some(Request { patch: Patch::Merge(patch), ..request })
+    }
+
+    fn turn_at(&mut self, at: Option<Instant>) -> Option<Instant> {
+        at
+    }
+}
+
+#[test]
+fn an_operator_that_never_settles_is_found() {
+    is_found_by("the plan settles", Restless::default);
+}
