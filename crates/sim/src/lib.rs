@@ -7,6 +7,7 @@ pub mod chance;
 pub mod checkers;
 mod fact;
 mod faults;
+mod plot;
 mod process;
 mod run;
 mod scenario;
@@ -21,6 +22,7 @@ mod workload;
 pub use self::{
     fact::{Entry, Fact},
     faults::Faults,
+    plot::Plot,
     run::{Outcome, Witness, run, until_broken, witness},
     scenario::*,
     shrink::{Shrunk, shrink},

@@ -91,7 +91,7 @@ impl Run {
         let Self { world, checkers, outcome, looked } = self;
         let goes_on = world.step();
         let facts = world.take_facts();
-        let looks = !facts.is_empty() || world.now() - *looked > LOOK_EVERY;
+        let looks = !facts.is_empty() || world.now().saturating_sub(*looked) > LOOK_EVERY;
         for entry in facts {
             match &entry.fact {
                 Fact::Applied { action: Some(Action::Grow { .. }), .. } => outcome.growths += 1,

@@ -220,13 +220,13 @@ fn needs_growth(world: &Simulation, volume: &Volume) -> bool {
 }
 
 /// A time of the story, such as `00:14:23.7`.
-fn clock(at: Duration) -> String {
+pub(crate) fn clock(at: Duration) -> String {
     let seconds = at.as_secs();
     format!("{:02}:{:02}:{:02}.{}", seconds / 3600, seconds / 60 % 60, seconds % 60, at.subsec_millis() / 100)
 }
 
 /// A span of time, such as `1h 2m 3.4 s`.
-fn span(long: Duration) -> String {
+pub(crate) fn span(long: Duration) -> String {
     let seconds = long.as_secs();
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     let mut text = String::new();
