@@ -1,6 +1,6 @@
 //! How far a node's clock is off from the operator's, from messages that carry the node's time.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -23,6 +23,8 @@ pub struct NodeClock {
     lags: VecDeque<SignedDuration>,
     remarked: bool,
     own: WallClock,
+    /// When the latest message was sent by the node's clock, and received by ours that only runs.
+    latest: Option<(Timestamp, Instant)>,
 }
 
 impl NodeClock {
@@ -32,12 +34,25 @@ impl NodeClock {
         if let Some(set_by) = self.own.set_by(now) {
             self.lags.iter_mut().for_each(|lag| *lag += set_by);
         }
+        let lag = now.time.duration_since(sent);
+        // A message that had to wait is later than others, and never earlier.
+        if self.is_backlog(sent, now.instant) && self.lags.iter().min().is_some_and(|least| *least < lag) {
+            return None;
+        }
         if self.lags.len() == LATEST {
             self.lags.pop_front();
         }
-        self.lags.push_back(now.time.duration_since(sent));
+        self.lags.push_back(lag);
         let behind = self.behind();
         (behind.abs() >= REMARKABLE && !std::mem::replace(&mut self.remarked, true)).then_some(behind)
+    }
+
+    /// Did the message come much sooner after the one before than it was sent, or in another order? Then it had been waiting, here or on the
+    /// way, and how long says nothing of the node's clock.
+    fn is_backlog(&mut self, sent: Timestamp, received: Instant) -> bool {
+        let Some((sent_before, received_before)) = self.latest.replace((sent, received)) else { return false };
+        let apart = SignedDuration::try_from(received.saturating_duration_since(received_before)).unwrap_or_default();
+        apart < sent.duration_since(sent_before).abs() / 2
     }
 
     /// A time of the node's by our clock. None where there is no such time.
@@ -55,10 +70,7 @@ impl NodeClock {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::LazyLock,
-        time::{Duration, Instant},
-    };
+    use std::{sync::LazyLock, time::Duration};
 
     use super::*;
 
@@ -108,6 +120,17 @@ mod tests {
         let mut clock = NodeClock::default();
         clock.heard(at(0), moment(3_600));
         assert_eq!(clock.ours(Timestamp::MAX), None);
+    }
+
+    #[test]
+    fn what_had_to_wait_says_nothing_of_the_nodes_clock() {
+        let mut clock = NodeClock::default();
+        clock.heard(at(0), moment(0));
+        // We stood still for 15 minutes, and then read at once what was sent meanwhile.
+        for beat in 1..180 {
+            assert_eq!(clock.heard(at(beat * 5), moment(900)), None);
+            assert_eq!(clock.ours(at(beat * 5)), Some(at(beat * 5)));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Period, Threshold};
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Modifications, Period, Threshold};
 
 use crate::{
     scenario::{Change, Claim, Class, Deed, Fault, MeasurementFate, Policy, RequestFate, Scenario, Trouble, WatchFate},
@@ -68,9 +68,17 @@ fn choose<'a, T>(of: &'a [T], rng: &mut Rng) -> &'a T {
 fn class(name: &str, rng: &mut Rng) -> Class {
     let takes = if name == "fast" { rng.u64(0..5) } else { rng.u64(20..600) };
     let size_increment = *choose(&[Bytes::MIB, Bytes::GIB, Bytes(8 << 30)], rng);
+    let modifications = (name == "slow" && rng.u8(0..3) == 0).then(|| Modifications {
+        count: rng.u32(1..=3),
+        window: Period::from_secs(rng.u64(1..=6) * 3600),
+        next_when_completed: true,
+        cooldown: rng.bool().then(|| Period::from_secs(600)),
+        source: None,
+        as_of: None,
+    });
     Class {
         expandable: true,
-        driver: DriverProfileSpec { size_increment, ..DriverProfileSpec::default() },
+        driver: DriverProfileSpec { size_increment, modifications, ..DriverProfileSpec::default() },
         takes: Period::from_secs(takes),
     }
 }

@@ -9,6 +9,7 @@ mod once;
 mod reasons;
 mod settling;
 mod shrinking;
+mod slots;
 
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(shrinking::Shrinking),
         Box::new(fullness::Fullness::default()),
+        Box::new(slots::Slots::default()),
         Box::new(once::Once::default()),
         Box::new(foreign::Foreign),
         Box::new(leaders::Leaders),

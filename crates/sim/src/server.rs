@@ -121,6 +121,7 @@ fn change<K, T, O: serde::de::DeserializeOwned>(
 pub(crate) struct Event {
     pub(crate) kind: Kind,
     pub(crate) observation: Observation,
+    pub(crate) is_deletion: bool,
 }
 
 /// The lease, with its resource version.
@@ -238,8 +239,10 @@ impl Server {
     }
 
     fn tell(&mut self, kind: Kind, name: &str) {
-        if let Some(observation) = kind.observe(name, self.get(kind, name)) {
-            self.events.push(Event { kind, observation });
+        let object = self.get(kind, name);
+        if let Some(observation) = kind.observe(name, object) {
+            let is_deletion = object.is_none();
+            self.events.push(Event { kind, observation, is_deletion });
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     faults::Faults,
     process::{Message, Process, State, later},
     scenario::{Change, Deed, Policy, Scenario, Trouble},
-    server::{Kind, NAMESPACE, Server},
+    server::{self, Kind, NAMESPACE, Server},
     volume::Volume,
 };
 
@@ -357,7 +357,10 @@ impl Simulation {
         match change.what {
             Deed::Request { claim, size } => {
                 self.server.update(Kind::Claim, &claim, |object| {
-                    object["spec"]["resources"]["requests"]["storage"] = json!(size);
+                    // The API server takes no less than there is.
+                    if size.0 >= server::capacity(object) {
+                        object["spec"]["resources"]["requests"]["storage"] = json!(size);
+                    }
                 });
                 self.schedule(Duration::from_millis(200), Event::Resize { claim });
             }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use orlop_api::Bytes;
+use orlop_api::{Bytes, Modifications, Period};
 use orlop_planner::{Watch, forecast::FillHistory};
 
 use crate::scenario;
@@ -12,6 +12,8 @@ use crate::scenario;
 /// A volume.
 #[derive(Debug, Clone)]
 pub struct Volume {
+    /// The claim's name.
+    pub(crate) claim: String,
     /// The claim as the scenario has it.
     pub(crate) spec: scenario::Claim,
     /// What the driver has made the volume.
@@ -63,6 +65,7 @@ pub(crate) enum Expansion {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AgentView {
     pub(crate) history: FillHistory,
+    pub(crate) sampled: Option<Duration>,
     pub(crate) reported: Option<Reported>,
     pub(crate) crossed: Option<Timestamp>,
     /// Counts reports that are planned: only the last counts.
@@ -83,8 +86,9 @@ pub(crate) fn filesystem(size: Bytes) -> Bytes {
 }
 
 impl Volume {
-    pub(crate) fn new(spec: scenario::Claim, now: Duration) -> Self {
+    pub(crate) fn new(claim: &str, spec: scenario::Claim, now: Duration) -> Self {
         Self {
+            claim: claim.to_owned(),
             size: spec.size,
             filesystem: filesystem(spec.size),
             written: spec.used,
@@ -112,6 +116,16 @@ impl Volume {
         Bytes(used.min(self.filesystem.0))
     }
 
+    /// When the driver takes the next modification, by its own count.
+    pub(crate) fn next_slot(&self, rule: Option<&Modifications>) -> Option<Duration> {
+        let rule = rule?;
+        let seconds = |period: Period| Duration::from_secs(period.as_secs());
+        let free = self.modified.len().checked_sub(usize::try_from(rule.count).unwrap_or(usize::MAX));
+        let by_slot = free.map(|index| self.modified[index] + seconds(rule.window));
+        let by_cooldown = self.modified.last().zip(rule.cooldown).map(|(last, cooldown)| *last + seconds(cooldown));
+        by_slot.max(by_cooldown)
+    }
+
     /// How much can still be written.
     pub fn available(&self, now: Duration) -> Bytes {
         Bytes(self.filesystem.0 - self.used(now).0)
@@ -120,6 +134,11 @@ impl Volume {
     /// What the driver has made the volume.
     pub const fn size(&self) -> Bytes {
         self.size
+    }
+
+    /// When the present stretch of writing began.
+    pub(crate) const fn since(&self) -> Duration {
+        self.since
     }
 
     /// How fast is written now, bytes a second.

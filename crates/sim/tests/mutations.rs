@@ -12,7 +12,7 @@ use orlop_sim::{Outcome, Tamper, chance::Chance, run};
 use serde_json::{Value, json};
 
 /// How many seeds may pass before the bug is found.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 200;
 
 /// Runs seeds with a bug until this checker finds it.
 fn is_found_by<T: Tamper + 'static>(checker: &str, bug: impl Fn() -> T) {
@@ -150,6 +150,32 @@ impl Tamper for Stale {
 #[test]
 fn growth_by_a_measurement_from_before_the_last_is_found() {
     is_found_by("nothing is done twice", Stale::default);
+}
+
+/// Forgets when it grew a claim before.
+struct Forgetful;
+
+impl Tamper for Forgetful {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let forget = |operations: &mut Vec<Value>| {
+            for operation in operations.iter_mut().filter(|it| it["op"] != "test") {
+                let Some(Ok(mut record)) = operation["value"].as_str().map(serde_json::from_str::<Value>) else {
+                    continue;
+                };
+                if record.is_object() {
+                    record["earlier"] = json!([]);
+                    record["decided"] = json!("2025-01-01T00:00:00Z");
+                    operation["value"] = json!(record.to_string());
+                }
+            }
+        };
+        Some(if is_growth(&request) { with_operations(&request, forget) } else { request })
+    }
+}
+
+#[test]
+fn a_modification_without_a_slot_is_found() {
+    is_found_by("no more modifications than slots", || Forgetful);
 }
 
 /// Labels what it grows.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use orlop_api::{Bytes, Expansion as Expands, Mode};
 
-use super::{Checker, once};
+use super::{Checker, once, slots};
 use crate::{
     fact::{Entry, Fact},
     simulation::Simulation,
@@ -91,6 +91,7 @@ pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
         && class.expandable
         && class.driver.expansion == Expands::Online
         && most > volume.size()
+        && slots::has_free(world, volume, class.driver.modifications.as_ref())
 }
 
 /// Has no trouble been on for so long?

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orlop_api::{Expansion, Mode, names::Reason};
 
-use super::{Checker, fullness};
+use super::{Checker, fullness, slots};
 use crate::{server, server::Kind, simulation::Simulation, volume::Volume};
 
 pub(super) struct Reasons;
@@ -73,6 +73,9 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
             let maximum = policies().map(|policy| policy.capacity.maximum).max().unwrap_or_default();
             let most = class.driver.maximum_size.map_or(maximum, |size| size.min(maximum));
             (volume.size() < most.round_down(class.driver.size_increment)).then_some("a larger size is allowed")
+        }
+        Reason::NoModificationSlot => {
+            slots::has_free(world, volume, class.driver.modifications.as_ref()).then_some("a slot is free")
         }
         _ => None,
     };

@@ -46,12 +46,17 @@ impl Simulation {
 
     /// An operator has begun to lead, or an agent to run: everything is reported anew.
     pub(super) fn agents_dial(&mut self) {
+        self.agents_lose_their_operator();
         let claims: Vec<_> = self.volumes.keys().cloned().collect();
         for claim in claims {
-            if let Some(volume) = self.volumes.get_mut(&claim) {
-                volume.agent.reported = None;
-            }
             self.plan_report(&claim);
+        }
+    }
+
+    /// What agents have told another operator, this one does not know.
+    pub(super) fn agents_lose_their_operator(&mut self) {
+        for volume in self.volumes.values_mut() {
+            volume.agent.reported = None;
         }
     }
 
@@ -110,10 +115,14 @@ impl Simulation {
             return self.plan_report(claim);
         }
         let at = self.node_time(node);
+        // It has taken a sample a second, of which those at the beginnings of its windows count.
+        for before in [60, 5, 0] {
+            self.sample(claim, now.saturating_sub(Duration::from_secs(before)));
+        }
+        let true_time = self.time();
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         let (total, available) = (volume.filesystem, volume.available(now));
-        volume.agent.history.push(Sample { at, total, available });
-        let rate = volume.agent.history.rate(at);
+        let rate = volume.agent.history.rate(true_time);
         if volume.agent.reported.is_some_and(|reported| reported.total != total) {
             volume.agent.crossed = None;
         }
@@ -137,15 +146,17 @@ impl Simulation {
         self.plan_report(claim);
     }
 
-    /// A sample that only the agent keeps: the moment in which the rate changes.
-    pub(super) fn sample(&mut self, claim: &str) {
-        let now = self.now;
-        let Some(node) = self.volumes.get(claim).and_then(|volume| volume.node) else { return };
-        let at = self.node_time(node);
-        if let Some(volume) = self.volumes.get_mut(claim) {
-            let sample = Sample { at, total: volume.filesystem, available: volume.available(now) };
-            volume.agent.history.push(sample);
+    /// The agent has taken a sample at this time, since which or since the last sample nothing has changed. Its clock being
+    /// set does not count here: it begins anew then.
+    pub(super) fn sample(&mut self, claim: &str, when: Duration) {
+        let at = later(self.time(), SignedDuration::try_from(self.now - when).map_or(SignedDuration::ZERO, |ago| -ago));
+        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
+        if when < volume.since() || volume.agent.sampled.is_some_and(|sampled| when <= sampled) {
+            return;
         }
+        volume.agent.sampled = Some(when);
+        let sample = Sample { at, total: volume.filesystem, available: volume.available(when) };
+        volume.agent.history.push(sample);
     }
 
     pub(super) fn unmounted(&mut self, claim: &str, node: usize) {

@@ -47,7 +47,7 @@ impl Simulation {
             },
         });
         self.server.create(Kind::Volume, claim, object, now);
-        let mut volume = Volume::new(spec, self.now);
+        let mut volume = Volume::new(claim, spec, self.now);
         volume.lives = lives;
         volume.pods = before.map_or(0, |volume| volume.pods);
         self.volumes.insert(claim.to_owned(), volume);
@@ -107,7 +107,7 @@ impl Simulation {
         volume.stretch = stretch;
         let epoch = volume.epoch;
         let next = volume.spec.workload.stretch(stretch, now, rng);
-        self.sample(claim);
+        self.sample(claim, now);
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.write(next.rate, next.freed, now);
         if let Some(lasting) = next.lasting {
@@ -199,6 +199,9 @@ impl Simulation {
         if in_use || self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverFails {})) {
             return self.fail(claim, if in_use { "a pod uses it" } else { "the storage is in trouble" });
         }
+        if volume.next_slot(class.driver.modifications.as_ref()).is_some_and(|at| at > now) {
+            return self.fail(claim, "it has no modification slot left");
+        }
         let slowness = self.faults.sum(|trouble| match trouble {
             Trouble::DriverSlow { times } => Some(i64::from(*times) - 1),
             _ => None,
@@ -280,7 +283,7 @@ impl Simulation {
     /// The filesystem takes the volume's size, and the claim says so.
     fn finish_growth(&mut self, claim: &str) {
         let now = self.now;
-        self.sample(claim);
+        self.sample(claim, now);
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.grow_filesystem(now);
         let size = volume.size;

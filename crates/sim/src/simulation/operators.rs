@@ -112,12 +112,13 @@ impl Simulation {
                         continue;
                     }
                     Some(WatchFate::Delayed) => latency += LATE,
-                    Some(WatchFate::Twice) => {
+                    // A watch never tells of a deletion again after it has told that the object is there anew.
+                    Some(WatchFate::Twice) if !event.is_deletion => {
                         let observations = vec![event.observation.clone()];
                         let again = latency + Duration::from_millis(self.rng.u64(10..5_000));
                         self.send_to(operator, again, Message::Observed { kind, stream: known.id, observations });
                     }
-                    None => {}
+                    Some(WatchFate::Twice) | None => {}
                 }
                 let at = (self.now + latency).max(known.last);
                 self.processes[operator].stream(kind).last = at;
@@ -306,7 +307,6 @@ impl Simulation {
         } else {
             let (kind, name) = server::target(&request.target);
             let before = self.server.get(kind, &name).cloned().unwrap_or_default();
-            let asks = server::asks(&request);
             match self.server.patch(&request) {
                 Ok(applied) => {
                     let answer = Ok(applied.observation);
@@ -316,6 +316,9 @@ impl Simulation {
                     answer
                 }
                 Err(status) => {
+                    // Where a precondition does not hold it was not asked for.
+                    let asks = server::asks(&request)
+                        .filter(|_| status.details.as_ref().is_some_and(|it| !it.name.is_empty()));
                     self.tell(Fact::Refused { operator, action, code: status.code, before, asks });
                     Err(Failure::from(&status))
                 }
@@ -392,12 +395,17 @@ impl Simulation {
     }
 
     fn lease_written(&mut self, operator: usize, attempt: u64, written: bool) {
+        let led = self.leads(operator);
         let process = &mut self.processes[operator];
         if process.attempt.number != attempt {
             return;
         }
-        if written && process.campaign.holds(process.attempt.asked) {
+        if written {
+            process.campaign.holds(process.attempt.asked);
+        }
+        if written && !led {
             self.tell(Fact::Leads { operator });
+            self.agents_lose_their_operator();
             let dial = Duration::from_millis(self.rng.u64(500..5_000));
             self.schedule(dial, Event::AgentsDial);
         }

@@ -1,0 +1,85 @@
+//! No more modifications of a volume are asked for than its driver allows.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use orlop_api::{Modifications, names::GROWTH_ANNOTATION};
+use orlop_planner::{Action, GrowthRecord};
+
+use super::Checker;
+use crate::{
+    fact::{Entry, Fact},
+    scenario::{Deed, Trouble},
+    server::Kind,
+    simulation::Simulation,
+    volume::Volume,
+};
+
+/// A request may be under way for so long after it was decided.
+const UNDER_WAY: Duration = Duration::from_secs(45);
+
+#[derive(Default)]
+pub(super) struct Slots {
+    /// When a growth of each claim was asked for.
+    asked: BTreeMap<String, Vec<Duration>>,
+}
+
+impl Checker for Slots {
+    fn name(&self) -> &'static str {
+        "no more modifications than slots"
+    }
+
+    fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
+        match &entry.fact {
+            // Another claim of the name has another volume.
+            Fact::Changed(change) => {
+                if let Deed::Recreate { claim } = &change.what {
+                    self.asked.remove(claim);
+                }
+                None
+            }
+            Fact::Applied { action: Some(Action::Grow { claim, .. }), .. } => {
+                let volume = world.volumes().get(&*claim.name)?;
+                let rule = world.scenario.classes.get(&volume.spec.class)?.driver.modifications.as_ref()?;
+                let asked = self.asked.entry(claim.name.to_string()).or_default();
+                asked.push(entry.at);
+                if clocks_were_wrong(world) {
+                    return None;
+                }
+                let window = Duration::from_secs(rule.window.as_secs()).saturating_sub(UNDER_WAY);
+                let taken = asked.iter().filter(|at| entry.at - **at < window).count();
+                let allowed = usize::try_from(rule.count).unwrap_or(usize::MAX);
+                if taken > allowed {
+                    return Some(format!("{} is asked for its {taken}th modification in {}", claim.name, rule.window));
+                }
+                let [.., before, _] = asked[..] else { return None };
+                let cooldown = Duration::from_secs(rule.cooldown?.as_secs()).saturating_sub(UNDER_WAY);
+                (entry.at - before < cooldown).then(|| {
+                    format!("{} is asked for a modification {:?} after the last", claim.name, entry.at - before)
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Has the volume a slot, by the operator's count too? That begins when it asks, and by its own clock, so that nothing can
+/// be said of slots where that was wrong.
+pub(super) fn has_free(world: &Simulation, volume: &Volume, rule: Option<&Modifications>) -> bool {
+    let Some(rule) = rule else { return true };
+    let by_driver = volume.next_slot(Some(rule)).is_none_or(|at| at + UNDER_WAY < world.now());
+    let by_record = asked_lately(world, volume) < usize::try_from(rule.count).unwrap_or(usize::MAX);
+    by_driver && by_record && !clocks_were_wrong(world)
+}
+
+/// How many modifications the claim's record has, also such as the driver never began.
+fn asked_lately(world: &Simulation, volume: &Volume) -> usize {
+    let claim = world.server.get(Kind::Claim, &volume.claim);
+    let record = claim.and_then(|claim| claim["metadata"]["annotations"][GROWTH_ANNOTATION].as_str());
+    let record: Option<GrowthRecord> = record.and_then(|text| serde_json::from_str(text).ok());
+    record.map_or(0, |record| record.earlier.len() + 1)
+}
+
+/// Is an operator's clock wrong by hours at some time? What it has written down as the time is wrong then.
+fn clocks_were_wrong(world: &Simulation) -> bool {
+    world.scenario.faults.iter().any(|fault| matches!(fault.what, Trouble::OperatorClock { .. }))
+}
