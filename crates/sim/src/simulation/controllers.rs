@@ -92,7 +92,7 @@ impl Simulation {
     /// The claim's workload writes nothing until it is begun anew.
     pub(super) fn suspend(&mut self, claim: &str) {
         let now = self.now;
-        self.sample(claim);
+        self.sample(claim, now);
         if let Some(volume) = self.volumes.get_mut(claim) {
             volume.write(Bytes(0), Bytes(0), now);
             volume.epoch += 1;
