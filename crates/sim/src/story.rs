@@ -14,8 +14,11 @@ use crate::{
     volume::Volume,
 };
 
-/// What one of so many lines before says already is counted there, and not said again.
+/// What one of so many lines before says already is counted there, and not said again…
 const FOLDED_INTO: usize = 4;
+
+/// …where it was so within this.
+const FOLDED_WITHIN: Duration = Duration::from_mins(10);
 
 /// The story of a run, to be its [`Witness`].
 #[derive(Debug)]
@@ -101,12 +104,8 @@ impl Story {
         };
         let wrong: Vec<_> = outcome.faults.iter().map(|(what, times)| format!("{what} {times}")).collect();
         let wrong = if wrong.is_empty() { "nothing".to_owned() } else { wrong.join(", ") };
-        let mut summary = vec![
-            ("lasted", format!("{}, {} events", span(outcome.lasted), outcome.events)),
-            ("growths", growths),
-            ("full", full),
-            ("went wrong", wrong),
-        ];
+        let mut summary =
+            vec![("lasted", span(outcome.lasted)), ("growths", growths), ("full", full), ("went wrong", wrong)];
         if outcome.violations.is_empty() {
             summary.push(("violations", "none".to_owned()));
         }
@@ -123,15 +122,16 @@ impl Story {
             | Fact::Expands { .. }
             | Fact::Expanded { .. }
             | Fact::Usable { .. }
-            | Fact::Leads { .. }
             | Fact::Ended { .. }
             | Fact::Started { .. }
             | Fact::Applied { action: Some(Action::Grow { .. }), .. }
             | Fact::TroubleBegins(_)
             | Fact::TroubleEnds(_) => Telling::Alone,
-            Fact::Full { .. } | Fact::Room { .. } | Fact::ExpansionFails { .. } | Fact::Refused { .. } => {
-                Telling::Folded
-            }
+            Fact::Leads { .. }
+            | Fact::Full { .. }
+            | Fact::Room { .. }
+            | Fact::ExpansionFails { .. }
+            | Fact::Refused { .. } => Telling::Folded,
             Fact::Applied { action: Some(Action::SyncPod { .. }), .. } => Telling::Folded,
             // The record is the operator's own.
             Fact::Applied { action: Some(Action::RecordUsable { .. }), .. } => Telling::Not,
@@ -186,8 +186,9 @@ impl Witness for Story {
             return;
         }
         let text = entry.fact.to_string();
-        let mut before = self.lines.iter_mut().rev().take(FOLDED_INTO);
-        if let Some(line) = before.find(|line| line.text == text).filter(|_| matches!(telling, Telling::Folded)) {
+        let is_same = |line: &&mut Line| line.text == text && entry.at.saturating_sub(line.until) <= FOLDED_WITHIN;
+        let before = self.lines.iter_mut().rev().take(FOLDED_INTO).find(is_same);
+        if let Some(line) = before.filter(|_| matches!(telling, Telling::Folded)) {
             line.times += 1;
             line.until = entry.at;
             return;
