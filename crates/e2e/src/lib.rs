@@ -1,6 +1,7 @@
 //! What the black-box tests share: a real cluster with Orlop installed from its chart, volumes in it that can be
 //! filled to the byte, and a proxy that ends a process at a chosen API call.
 
+pub mod metrics;
 pub mod namespace;
 pub mod operator;
 pub mod proxy;

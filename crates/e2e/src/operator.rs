@@ -1,15 +1,21 @@
 //! The operator as a process outside the cluster, so that a test can end it where it likes.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+    process::Stdio,
+};
 
 use anyhow::Context as _;
 use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
 use kube::{Api, Client, Config, api::PostParams, config::AuthInfo};
+use orlop_api::names::Reason;
 use rustix::process::Pid;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
+    metrics,
     proxy::Proxy,
     site::{SYSTEM, Site},
 };
@@ -37,6 +43,7 @@ pub async fn client(site: &Site) -> anyhow::Result<Client> {
 /// A running operator, killed when dropped.
 pub struct Operator {
     child: Child,
+    http: SocketAddr,
     _kubeconfig: tempfile::NamedTempFile,
 }
 
@@ -56,9 +63,11 @@ impl Operator {
             Some(path) => Stdio::from(std::fs::File::options().create(true).append(true).open(path)?),
             None => Stdio::null(),
         };
+        let http = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let child = Command::new(binary()?)
             .args(["operator", "--namespace", SYSTEM, "--identity", "e2e", "--pod-ip", "127.0.0.1"])
-            .args(["--agents-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"])
+            .args(["--agents-address", "127.0.0.1:0"])
+            .arg(format!("--http-address={http}"))
             .env("KUBECONFIG", kubeconfig.path())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -67,7 +76,14 @@ impl Operator {
             .context("cannot start an operator")?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).context("an operator without a pid")?;
         proxy.watch_over(pid);
-        Ok(Self { child, _kubeconfig: kubeconfig })
+        Ok(Self { child, http, _kubeconfig: kubeconfig })
+    }
+
+    /// How many claims it has last decided about with that reason. Fails before it serves.
+    pub fn claims_with(&self, reason: Reason) -> anyhow::Result<u64> {
+        let metric = metrics::read(self.http, &format!("orlop_claims{{reason=\"{reason}\"}}"))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        Ok(metric.unwrap_or_default() as u64)
     }
 
     /// Has it ended?

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -128,15 +128,9 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
         passage.kill(&line);
         return StatusCode::BAD_GATEWAY.into_response();
     }
-    // A read has no effect that could outlive its reader: after it is before the next one.
-    let reads = request.method() == Method::GET;
     let answer = forward(&passage.client, request).await;
     if moment == Some(Moment::After) {
-        if reads {
-            passage.kill(&line);
-        } else {
-            passage.kill(&format!("{line} (done)"));
-        }
+        passage.kill(&format!("{line} (done)"));
         return StatusCode::BAD_GATEWAY.into_response();
     }
     answer.unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, error.to_string()).into_response())

@@ -16,13 +16,19 @@ use orlop::{
     ui::progress::Progress,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::eventually;
+use crate::{eventually, processes};
 
 /// Where Orlop is installed.
 pub const SYSTEM: &str = install::NAMESPACE;
+
+/// The name of the chart's release.
+const RELEASE: &str = "orlop";
+
+/// What has helm wait until what it has changed is ready.
+const WAIT: [&str; 3] = ["--wait", "--timeout", "120s"];
 
 /// The image that the chart installs, which has `sleep` and the `orlop` binary in it.
 pub const IMAGE: &str = concat!("orlop.dev/orlop:", env!("CARGO_PKG_VERSION"));
@@ -69,6 +75,20 @@ impl Site {
         kill_process(pid, Signal::KILL).with_context(|| format!("cannot end {component}"))
     }
 
+    /// Ends the local driver of a node at once. If the node's kubelet runs, that starts it again.
+    pub fn kill_driver(&self, node: NodeNumber) -> anyhow::Result<()> {
+        let directory = self.bed.kubelet_dir(node).display().to_string();
+        let is_driver = |arguments: &[String]| {
+            arguments.get(1).is_some_and(|role| role == "csi")
+                && arguments.iter().any(|argument| argument.contains(&directory))
+        };
+        for pid in processes(is_driver)? {
+            // One that has just ended by itself is as dead as it should be.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        Ok(())
+    }
+
     /// How many nodes the bed has.
     pub fn node_count(&self) -> usize {
         self.bed.nodes().count()
@@ -86,21 +106,45 @@ impl Site {
 
     /// Runs kubectl with `input` on its standard input, and returns what it printed; an error holds what it complained.
     pub async fn kubectl(&self, arguments: &[&str], input: &str) -> anyhow::Result<String> {
-        let mut child = self
-            .bed
-            .kubectl()
+        self.run("kubectl", arguments, input).await
+    }
+
+    /// The values that Orlop is installed with.
+    pub async fn values(&self) -> anyhow::Result<Value> {
+        let values =
+            self.run("helm", &["get", "values", RELEASE, "--namespace", SYSTEM, "--output", "json"], "").await?;
+        Ok(serde_json::from_str(&values)?)
+    }
+
+    /// Changes some of these values, as a user does, and waits until it shows.
+    pub async fn upgrade(&self, values: &Value) -> anyhow::Result<()> {
+        let chart = repository().join("charts/orlop").display().to_string();
+        let to = ["upgrade", RELEASE, &chart, "--namespace", SYSTEM, "--reuse-values", "--values", "-"];
+        self.run("helm", &[&to[..], &WAIT].concat(), &values.to_string()).await.map(drop)
+    }
+
+    /// Takes the last change back, and waits until it shows.
+    pub async fn roll_back(&self) -> anyhow::Result<()> {
+        self.run("helm", &[&["rollback", RELEASE, "--namespace", SYSTEM][..], &WAIT].concat(), "").await.map(drop)
+    }
+
+    /// Runs a program of the bed's bundle as its administrator.
+    async fn run(&self, program: &str, arguments: &[&str], input: &str) -> anyhow::Result<String> {
+        let mut child = Command::new(self.bed.program(program))
+            .arg("--kubeconfig")
+            .arg(self.bed.kubeconfig_path())
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .context("cannot run kubectl")?;
-        let mut stdin = child.stdin.take().context("kubectl has no standard input")?;
+            .with_context(|| format!("cannot run {program}"))?;
+        let mut stdin = child.stdin.take().with_context(|| format!("{program} has no standard input"))?;
         stdin.write_all(input.as_bytes()).await?;
         drop(stdin);
         let output = child.wait_with_output().await?;
         if !output.status.success() {
-            bail!("kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            bail!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use crate::{
     eventually,
+    namespace::claim,
     site::{IMAGE, Site, is_ready},
 };
 
@@ -60,14 +61,8 @@ impl<'a> Volume<'a> {
     /// `app` with the claim's name.
     pub async fn create(site: &'a Site, wanted: &Wanted<'_>) -> anyhow::Result<Self> {
         let Wanted { namespace, name, size, class } = *wanted;
-        let claim = json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
-            "spec": {
-                "storageClassName": class, "accessModes": ["ReadWriteOnce"],
-                "resources": {"requests": {"storage": size}},
-            },
-        });
+        let mut claim = claim(name, class, size);
+        claim["metadata"]["namespace"] = json!(namespace);
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod bed;
+pub mod causes;
 pub mod cli;
 pub mod csi;
 pub mod operator;

@@ -15,6 +15,7 @@ use crate::{
     loops::{self, Detach, Device},
     mounts::{Mount, Table},
     record::Record,
+    stage::remove_mount_point,
 };
 
 /// The file in the staging directory.
@@ -66,10 +67,7 @@ impl LocalVolumes {
     pub(crate) fn unbind_staged(&self, id: &VolumeId, at: &Path) -> Result<()> {
         let node = node(at);
         self.unmount(id, &node)?;
-        match fs::remove_file(&node) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", node.display())(error)),
-            _ => Ok(()),
-        }
+        remove_mount_point(&node)
     }
 
     /// Detaches a block volume; others go with their last mount.

@@ -9,7 +9,7 @@ use crate::{
     freeze::Writable,
     loops,
     mounts::Table,
-    record::SnapshotRecord,
+    record::{Record, Recorded as _, SnapshotRecord},
     reflink::{share, share_ahead},
     shelf::{self, NewFolder, Shelf},
     snapshots::{IMAGE, RECORD},
@@ -20,7 +20,11 @@ pub(crate) struct Subject {
     image: PathBuf,
     /// Below the directory that is being made.
     place: PathBuf,
-    pub record: SnapshotRecord,
+    name: String,
+    volume: VolumeId,
+    /// The volume's.
+    pub record: Record,
+    group: Option<GroupId>,
 }
 
 /// Which steps are reached.
@@ -60,7 +64,10 @@ impl LocalVolumes {
         Ok(Subject {
             image: self.pool.image(id),
             place: place.into(),
-            record: SnapshotRecord::new(name, id, &record, group),
+            name: name.to_owned(),
+            volume: id.clone(),
+            record,
+            group,
         })
     }
 
@@ -69,37 +76,37 @@ impl LocalVolumes {
     pub(crate) fn take(
         &self,
         (shelf, id): (&Shelf, &str),
-        mut subjects: Vec<Subject>,
+        subjects: &[Subject],
         prepare: impl FnOnce(&NewFolder, SystemTime) -> Result<()>,
         steps: &Steps,
     ) -> Result<()> {
         let mut writable = Vec::new();
-        for subject in &subjects {
-            writable.extend(self.writable(&subject.record.volume)?);
+        for subject in subjects {
+            writable.extend(self.writable(&subject.volume)?);
         }
         // Also before the pool's turn is taken, which others wait for.
         writable.iter().try_for_each(Writable::write_back)?;
-        let volumes: Vec<_> = subjects.iter().map(|subject| subject.record.volume.clone()).collect();
+        let volumes: Vec<_> = subjects.iter().map(|subject| subject.volume.clone()).collect();
         // A snapshot is only read, so that it will never take more than its volume does by being overwritten.
         let folder = self.pool.promise_copies(&volumes, Bytes(0), Provisioning::Thin, || {
             let folder = shelf.begin(id)?;
             // Not later than the data, for whoever concludes from it what a backup has.
             let moment = SystemTime::now();
             prepare(&folder, moment)?;
-            for Subject { place, record, .. } in &mut subjects {
-                record.taken = moment;
+            for Subject { place, name, volume, record, group, .. } in subjects {
                 let place = folder.path().join(place);
                 shelf::make(&place)?;
-                record.write(&place.join(RECORD))?;
+                SnapshotRecord::new(name.clone(), volume.clone(), record, group.clone(), moment)
+                    .write(&place.join(RECORD))?;
             }
             self.reached(steps.intended);
-            for subject in &subjects {
-                subject.copy_ahead(&folder, self.device(&subject.record.volume)?.is_some())?;
+            for subject in subjects {
+                subject.copy_ahead(&folder, self.device(&subject.volume)?.is_some())?;
             }
             writable.iter().try_for_each(Writable::write_back)?;
             self.freezer.hold(&writable, || {
                 self.reached(steps.frozen);
-                for subject in &subjects {
+                for subject in subjects {
                     subject.copy(&folder)?;
                 }
                 self.reached(steps.cloned);
@@ -108,7 +115,7 @@ impl LocalVolumes {
             Ok(folder)
         })?;
         self.reached(steps.thawed);
-        for subject in &subjects {
+        for subject in subjects {
             subject.make_durable(&folder)?;
         }
         self.reached(steps.synced);
@@ -121,9 +128,8 @@ impl LocalVolumes {
     pub(crate) fn writable(&self, id: &VolumeId) -> Result<Option<Writable>> {
         let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(None) };
         let table = Table::read()?;
-        let mounts = table.of(&device).filter(|mount| !mount.is_node() && !mount.is_read_only());
         // Any of them does, if it can be reached.
-        mounts.map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
+        table.writable(&device).map(|mount| Writable::open(id, mount)).reduce(Result::or).transpose()
     }
 
     /// Thaws a volume that a driver left frozen that is no more.

@@ -16,9 +16,9 @@ use std::{
 use orlop_api::Bytes;
 
 use crate::{
-    Error, LocalVolumes, Provisioning, Result, VolumeId,
-    cgroups::DeviceNumber,
-    loops::{self, Device},
+    LocalVolumes, Provisioning, Result, VolumeId,
+    loops::{self, Device, DeviceNumber},
+    record::Record,
 };
 
 /// What the caches of volumes may hold before their writers wait for the disk.
@@ -50,7 +50,8 @@ impl LocalVolumes {
         if state.most.is_none() {
             // What an earlier process has bounded is found once.
             for id in self.pool.ids()? {
-                if self.may_take_room(&id)? {
+                let Some(record) = self.readable_record(&id)? else { continue };
+                if self.may_take_room(&id, &record)? {
                     state.devices.extend(loops::find(&self.pool.image(&id))?.map(|device| device.number));
                 }
             }
@@ -62,8 +63,8 @@ impl LocalVolumes {
 
     /// Bounds the caches of a volume that has just been mounted, or lets them go: a device keeps its bound from its
     /// former use.
-    pub(crate) fn bound_cache_of(&self, id: &VolumeId, device: &Device) -> Result<()> {
-        if self.may_take_room(id)? {
+    pub(crate) fn bound_cache_of(&self, id: &VolumeId, record: &Record, device: &Device) -> Result<()> {
+        if self.may_take_room(id, record)? {
             let mut state = self.caution.state();
             state.devices.insert(device.number);
             state.apply();
@@ -73,14 +74,9 @@ impl LocalVolumes {
         Ok(())
     }
 
-    /// May the volume take more room than it has?
-    pub(crate) fn may_take_room(&self, id: &VolumeId) -> Result<bool> {
-        match self.load(id) {
-            Ok((record, _)) => Ok(record.provisioning == Provisioning::Thin || self.pool.shares(id)?),
-            // Deleted meanwhile, or with a record that tells nothing.
-            Err(Error::NotFound(_) | Error::Damaged { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// May the volume take more room than it has? A thick one has its bytes, and needs room only for what it shares.
+    pub(crate) fn may_take_room(&self, id: &VolumeId, record: &Record) -> Result<bool> {
+        Ok(record.provisioning == Provisioning::Thin || self.pool.shares(id)?)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::Limits;
+use crate::{Limits, loops::DeviceNumber};
 
 /// Where the cgroups of this node's pods are.
 #[derive(Debug, Clone)]
@@ -16,9 +16,6 @@ pub struct PodCgroups {
     hierarchies: PathBuf,
     kubelet_root: PathBuf,
 }
-
-/// The number of a block device.
-pub(crate) type DeviceNumber = (u32, u32);
 
 /// A group, and what tells it from a later one of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +43,35 @@ impl PodCgroups {
         Self { hierarchies: hierarchies.to_owned(), kubelet_root }
     }
 
-    /// The groups in which a device must have its limits, so that they hold for every pod.
+    /// The groups in which a device must have its limits, so that they hold for every pod. The first is
+    /// [`PodCgroups::outermost`].
     pub(crate) fn groups(&self) -> io::Result<Vec<Group>> {
+        let mut groups = Vec::new();
+        match self.find()? {
+            (Hierarchy::Unified(top), pods) => {
+                for group in pods {
+                    pass_io_on(&top, &group)?;
+                    groups.extend(Group::at(group)?);
+                }
+            }
+            (Hierarchy::Throttle(top), pods) => {
+                groups.extend(Group::at(top)?);
+                pods.into_iter().try_for_each(|group| add_with_those_below(group, &mut groups))?;
+            }
+        }
+        Ok(groups)
+    }
+
+    /// The group that is limited first, and so has the limits that any of them has.
+    pub(crate) fn outermost(&self) -> io::Result<Option<Group>> {
+        match self.find()? {
+            (Hierarchy::Unified(_), pods) => pods.into_iter().next().map_or(Ok(None), Group::at),
+            (Hierarchy::Throttle(top), _) => Group::at(top),
+        }
+    }
+
+    /// The hierarchy, and the groups of all pods in it: one at least.
+    fn find(&self) -> io::Result<(Hierarchy, Vec<PathBuf>)> {
         let missing = |what: String| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -73,20 +97,7 @@ impl PodCgroups {
         if pods.is_empty() {
             return Err(missing(format!("no pods are below {}", top.join(&self.kubelet_root).display())));
         }
-        let mut groups = Vec::new();
-        match hierarchy {
-            Hierarchy::Unified(top) => {
-                for group in pods {
-                    pass_io_on(&top, &group)?;
-                    groups.extend(Group::at(group)?);
-                }
-            }
-            Hierarchy::Throttle(top) => {
-                groups.extend(Group::at(top)?);
-                pods.into_iter().try_for_each(|group| add_with_those_below(group, &mut groups))?;
-            }
-        }
-        Ok(groups)
+        Ok((hierarchy, pods))
     }
 
     fn hierarchy(&self) -> Option<Hierarchy> {

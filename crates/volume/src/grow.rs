@@ -2,7 +2,7 @@
 //! filesystem, and the record that says that the filesystem has followed. Whatever is missing after an interruption is
 //! done at the next call, or when the volume is next staged.
 
-use std::fs::OpenOptions;
+use std::{fs::OpenOptions, path::Path};
 
 use orlop_api::Bytes;
 use rustix::thread::{CapabilitySet, capabilities};
@@ -11,7 +11,7 @@ use crate::{
     Content, Error, Filesystem, LocalVolumes, Provisioning, Result, SIZE_INCREMENT, Step, VolumeId,
     loops::{self, Device},
     mounts::Table,
-    record::Record,
+    record::{Record, Recorded as _},
     tool,
 };
 
@@ -56,10 +56,10 @@ impl LocalVolumes {
         let table = Table::read()?;
         // One that is mounted read-only grows when it is staged for writing.
         let Content::Filesystem(filesystem) = record.content else { return Ok(()) };
-        let Some(mount) = table.of(device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
+        let Some(mount) = table.writable(device).next() else { return Ok(()) };
         match filesystem {
             Filesystem::Btrfs => tool::run("btrfs", &["-q", "filesystem", "resize", "max"], &mount.path, 0)?,
-            Filesystem::Xfs => tool::run("xfs_growfs", &["-d"], &mount.path, 0)?,
+            Filesystem::Xfs => grow_xfs(&mount.path)?,
             Filesystem::Ext4 if grows_ext4_online()? => tool::run("resize2fs", &["-f"], &device.path, 0)?,
             Filesystem::Ext4 => return Err(Error::GrowsWhenStaged(id.clone())),
         }
@@ -96,6 +96,12 @@ impl LocalVolumes {
         self.reached(Step::GrowRecorded);
         Ok(())
     }
+}
+
+/// Has a mounted XFS take what its device has, which changes nothing if it has all of it. It is named by where it is mounted,
+/// or by its device where there may be two mounts in one place, of which the tool finds the wrong one.
+pub(crate) fn grow_xfs(path: &Path) -> Result<()> {
+    tool::run("xfs_growfs", &["-d"], path, 0)
 }
 
 /// The kernel lets only a process with `CAP_SYS_RESOURCE` grow an ext4 that is mounted.

@@ -50,7 +50,12 @@ impl LocalVolumes {
         Ok(state)
     }
 
-    pub(crate) fn examine(&self, id: &VolumeId) -> Result<Vec<Ailment>> {
+    /// What is wrong with a volume, where `of_pool` tells what is wrong with its pool.
+    pub(crate) fn examine(
+        &self,
+        id: &VolumeId,
+        of_pool: impl FnOnce() -> Result<Vec<Ailment>>,
+    ) -> Result<Vec<Ailment>> {
         if let Some(trouble) = self.pool.trouble() {
             return Ok(vec![trouble.ailment(self.pool.path())]);
         }
@@ -82,9 +87,8 @@ impl LocalVolumes {
         if matches!(record.content, Content::Filesystem(_)) {
             ailments.extend(self.examine_filesystem(id)?);
         }
-        // A thick volume has its bytes, and needs room only for what it shares.
-        if record.provisioning == Provisioning::Thin || self.pool.shares(id)? {
-            ailments.extend(self.state_of_pool()?.ailments);
+        if self.may_take_room(id, &record)? {
+            ailments.extend(of_pool()?);
         }
         ailments.sort_by_key(|ailment| Reverse(ailment.severity));
         Ok(ailments)

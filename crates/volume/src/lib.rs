@@ -1,6 +1,7 @@
 //! Local volumes: image files on a reflink filesystem, attached as loop devices with direct I/O and mounted. Whatever
-//! needs privilege is here, behind [`Volumes`], which a real pool ([`LocalVolumes`]) and a fake ([`FakeVolumes`])
-//! implement. Nothing here knows of Kubernetes or of CSI, and nothing is asynchronous.
+//! needs privilege is here, behind three traits, [`Volumes`], [`Snapshots`] and [`Upkeep`], which a real pool
+//! ([`LocalVolumes`]) and a fake ([`FakeVolumes`]) implement. Nothing here knows of Kubernetes or of CSI, and nothing is
+//! asynchronous.
 
 mod block;
 mod capture;
@@ -39,7 +40,10 @@ mod untimed;
 mod upkeep;
 pub mod watchdog;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use orlop_api::Bytes;
 
@@ -157,12 +161,17 @@ pub trait Upkeep: Send + Sync {
     /// What is wrong with a volume; nothing, if it is well. [`Error::NotFound`].
     fn health(&self, id: &VolumeId) -> Result<Vec<Ailment>>;
 
+    /// The same for all volumes, also for those whose record is damaged, which [`Volumes::list`] leaves out. The pool is
+    /// looked at once, and what cannot be found out about one volume does not hide the others.
+    fn health_of_all(&self) -> Result<BTreeMap<VolumeId, Result<Vec<Ailment>>>>;
+
     /// How the pool stands.
     fn pool(&self) -> Result<PoolState>;
 
-    /// Looks after the pool: gives up the ballast and holds up the writers of thin volumes before the pool is full, and
-    /// lets them go on when there is room again. Called again and again, and says how soon it wants to be called next:
-    /// the less room there is, the sooner. After an error, that is a fifth of a second. Cheap when nothing is wrong.
+    /// Looks after the pool: bounds what is cached for volumes, gives up the ballast, and holds up the writers of volumes
+    /// that may take more before the pool is full, and lets them go on when there is room again. Called again and again,
+    /// and says how soon it wants to be called next: the less room there is, the sooner. After an error, that is a fifth of
+    /// a second. Cheap when nothing is wrong.
     fn watch_pool(&self) -> Result<std::time::Duration>;
 
     /// Gives back to the pool what was deleted in a thin volume that is mounted, and returns how much that was. Nothing

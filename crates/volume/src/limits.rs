@@ -9,8 +9,8 @@ use std::{
 
 use crate::{
     Error, Limits, Result,
-    cgroups::{DeviceNumber, Group, PodCgroups},
-    loops::is_attached,
+    cgroups::{Group, PodCgroups},
+    loops::{DeviceNumber, is_attached},
 };
 
 /// The major number of loop devices (`Documentation/admin-guide/devices.txt`).
@@ -45,10 +45,7 @@ impl Limiter {
     pub(crate) fn set(&self, device: DeviceNumber, limits: &Limits) -> Result<()> {
         let mut state = self.state();
         if *limits == Limits::default() {
-            // The first group is limited first, and has what any of the others has.
-            let left = || {
-                self.cgroups.groups().is_ok_and(|groups| groups.first().is_some_and(|group| group.has_limits(device)))
-            };
+            let left = || matches!(self.cgroups.outermost(), Ok(Some(group)) if group.has_limits(device));
             if state.limits.remove(&device).is_some() || left() {
                 self.clear(device);
             }

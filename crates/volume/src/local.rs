@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io,
     path::{Path, PathBuf},
 };
 
@@ -19,8 +18,9 @@ use crate::{
     mounts::Table,
     pause::Pause,
     pool::NewVolumeFolder,
-    record::Record,
+    record::{Record, Recorded as _},
     shelf::{self, Shelf},
+    stage::remove_mount_point,
 };
 
 /// The volumes in a pool of this node.
@@ -80,6 +80,15 @@ impl LocalVolumes {
         let image = self.pool.image(id);
         let size = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?.len();
         Ok((record, Bytes(size)))
+    }
+
+    /// The record of a volume, or `None` if it was deleted meanwhile, or has a record that tells nothing.
+    pub(crate) fn readable_record(&self, id: &VolumeId) -> Result<Option<Record>> {
+        match self.load(id) {
+            Ok((record, _)) => Ok(Some(record)),
+            Err(Error::NotFound(_) | Error::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn make(&self, id: &VolumeId, new: &NewVolume) -> Result<()> {
@@ -204,7 +213,7 @@ impl Volumes for LocalVolumes {
         let _turn = self.locks.take(id)?;
         self.unmount(id, target)?;
         self.reached(Step::UnpublishUnmounted);
-        remove_target(target)
+        remove_mount_point(target)
     }
 
     fn expand(&self, id: &VolumeId, size: Bytes) -> Result<Bytes> {
@@ -221,18 +230,5 @@ impl Volumes for LocalVolumes {
 
     fn usage(&self, id: &VolumeId, at: &Path) -> Result<Usage> {
         self.measure(id, at)
-    }
-}
-
-/// Removes what `publish` made for a volume: a directory, or a file that a block device was bound to.
-fn remove_target(target: &Path) -> Result<()> {
-    let removed = match fs::symlink_metadata(target) {
-        Ok(found) if found.is_dir() => fs::remove_dir(target),
-        Ok(_) => fs::remove_file(target),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", target.display())(error)),
-        _ => Ok(()),
     }
 }

@@ -29,19 +29,22 @@ pub(crate) const BLOCK_SIZE: u32 = 4096;
 /// How often a free device is looked for: somebody else may take the one that was free.
 const ATTEMPTS: u32 = 64;
 
+/// The major and the minor number of a block device.
+pub(crate) type DeviceNumber = (u32, u32);
+
 /// A device that has an image attached. It stays attached while this is held, and while it is mounted.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub path: PathBuf,
     /// The device's number, as in the mount table.
-    pub number: (u32, u32),
+    pub number: DeviceNumber,
     file: File,
 }
 
 /// The identity of a file: its filesystem's device number, and its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Inode {
-    device: (u32, u32),
+    device: DeviceNumber,
     inode: u64,
 }
 
@@ -122,7 +125,7 @@ pub(crate) fn find(image: &Path) -> Result<Option<Device>> {
 }
 
 /// Has the loop device of that number an image attached, of whomever?
-pub(crate) fn is_attached((major, minor): (u32, u32)) -> bool {
+pub(crate) fn is_attached((major, minor): DeviceNumber) -> bool {
     Path::new(&format!("/sys/dev/block/{major}:{minor}/loop/backing_file")).exists()
 }
 
@@ -222,9 +225,10 @@ impl Device {
             .map_err(Error::io("enlarge", self.path.display()))
     }
 
-    /// Detaches the image as soon as nobody uses the device any more.
+    /// Detaches the image as soon as nobody uses the device any more. Whoever gets the device next finds it writable.
     #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
     pub(crate) fn detach(self) -> Result<()> {
+        self.set_read_only(false)?;
         // SAFETY: LOOP_CLR_FD takes no argument and touches no memory of this process.
         match unsafe { ioctl::ioctl(&self.file, NoArg::<{ kernel::LOOP_CLR_FD as Opcode }>::new()) } {
             Ok(()) | Err(Errno::NXIO) => Ok(()),

@@ -296,6 +296,6 @@ pub struct PoolState {
     pub available_thick: Bytes,
     /// What is wrong with it; nothing, if it is well.
     pub ailments: Vec<Ailment>,
-    /// Are the writers of thin volumes held up, because the pool is all but full?
+    /// Are the writers of volumes that may take more held up, because the pool is all but full?
     pub paused: bool,
 }

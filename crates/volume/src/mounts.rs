@@ -16,7 +16,11 @@ use rustix::{
     mount::{self, FsOpenFlags, MountFlags, UnmountFlags},
 };
 
-use crate::{Error, Filesystem, MountOptions, Result, loops::Device, options};
+use crate::{
+    Error, Filesystem, MountOptions, Result,
+    loops::{Device, DeviceNumber},
+    options,
+};
 
 /// One line of the mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +28,7 @@ pub(crate) struct Mount {
     /// Tells it from all other mounts, as statx(2) does.
     pub id: u64,
     /// The number of the filesystem's device.
-    pub device: (u32, u32),
+    pub device: DeviceNumber,
     /// What of the filesystem is mounted: `/`, or the directory or file that was bound.
     root: PathBuf,
     pub path: PathBuf,
@@ -98,6 +102,11 @@ impl Table {
     /// Where the device's filesystem is mounted, or the device itself bound.
     pub(crate) fn of<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a Mount> {
         self.0.iter().filter(|mount| mount.is_of(device))
+    }
+
+    /// Where the device's filesystem is mounted for writing.
+    pub(crate) fn writable<'a>(&'a self, device: &'a Device) -> impl Iterator<Item = &'a Mount> {
+        self.of(device).filter(|mount| !mount.is_node() && !mount.is_read_only())
     }
 }
 

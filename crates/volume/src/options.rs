@@ -80,9 +80,7 @@ impl MountOptions {
         }
         Ok(())
     }
-}
 
-impl MountOptions {
     /// What a filesystem is told. Discarding is the pool's to schedule, and btrfs does it unless told otherwise.
     pub(crate) fn data_for(&self, filesystem: Filesystem) -> CString {
         match filesystem {

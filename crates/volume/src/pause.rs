@@ -66,7 +66,7 @@ impl LocalVolumes {
             Some(directory) => directory,
             None if self.has_writers_to_hold(id)? => {
                 let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(()) };
-                let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(()) };
+                let Some(mount) = table.writable(&device).next() else { return Ok(()) };
                 mount.open()?
             }
             None => return Ok(()),
@@ -83,7 +83,10 @@ impl LocalVolumes {
     /// Is it a filesystem that may take more room? The writers of a raw block device cannot be held up: they get
     /// errors.
     fn has_writers_to_hold(&self, id: &VolumeId) -> Result<bool> {
-        Ok(self.may_take_room(id)? && !matches!(self.load(id), Ok((record, _)) if record.content == Content::Block))
+        match self.readable_record(id)? {
+            Some(record) => Ok(record.content != Content::Block && self.may_take_room(id, &record)?),
+            None => Ok(false),
+        }
     }
 
     fn go_on(&self, id: &VolumeId) -> Result<()> {

@@ -36,15 +36,6 @@ impl Record {
         let NewVolume { name, content, provisioning, source, limits, .. } = new.clone();
         Self { format: FORMAT, name, content, provisioning, source, limits, filesystem_size }
     }
-
-    /// The record at `path`, or `None` if there is no such file.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        read(path)
-    }
-
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        write(path, self)
-    }
 }
 
 /// A snapshot's record.
@@ -64,26 +55,10 @@ pub(crate) struct SnapshotRecord {
 }
 
 impl SnapshotRecord {
-    /// Of a snapshot that is being taken.
-    pub(crate) fn new(name: &str, volume: &VolumeId, of: &Record, group: Option<GroupId>) -> Self {
-        Self {
-            format: FORMAT,
-            name: name.to_owned(),
-            volume: volume.clone(),
-            content: of.content,
-            filesystem_size: of.filesystem_size,
-            taken: SystemTime::now(),
-            group,
-        }
-    }
-
-    /// The record at `path`, or `None` if there is no such file.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        read(path)
-    }
-
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        write(path, self)
+    /// Of a snapshot of a volume that has the record `of`.
+    pub(crate) fn new(name: String, volume: VolumeId, of: &Record, group: Option<GroupId>, taken: SystemTime) -> Self {
+        let Record { content, filesystem_size, .. } = *of;
+        Self { format: FORMAT, name, volume, content, filesystem_size, taken, group }
     }
 }
 
@@ -102,42 +77,42 @@ impl GroupRecord {
     pub(crate) fn new(name: &str, taken: SystemTime) -> Self {
         Self { format: FORMAT, name: name.to_owned(), taken }
     }
+}
 
-    /// The record at `path`, or `None` if there is no such file.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        read(path)
+/// A record in its file.
+pub(crate) trait Recorded: Serialize + DeserializeOwned {
+    /// The record at `path`, or `None` if there is no such file. [`Error::Damaged`] if it cannot be understood.
+    fn read(path: &Path) -> Result<Option<Self>> {
+        /// What all records, also later ones, have.
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+
+        let damaged = |reason| Error::Damaged { path: path.to_owned(), reason };
+        let invalid = |error: serde_json::Error| damaged(error.to_string());
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", path.display())(error)),
+        };
+        let Head { format } = serde_json::from_slice(&text).map_err(invalid)?;
+        if format > FORMAT {
+            return Err(damaged(format!("it has format {format}, which a later release of Orlop wrote")));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(invalid)
     }
 
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        write(path, self)
+    /// Writes the record durably, in place of what is there.
+    fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).map_err(Error::io("encode", path.display()))?;
+        durable::replace(path, &text).map_err(Error::io("write", path.display()))
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    /// What all records, also later ones, have.
-    #[derive(Deserialize)]
-    struct Head {
-        format: u32,
-    }
-
-    let damaged = |reason| Error::Damaged { path: path.to_owned(), reason };
-    let invalid = |error: serde_json::Error| damaged(error.to_string());
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", path.display())(error)),
-    };
-    let Head { format } = serde_json::from_slice(&text).map_err(invalid)?;
-    if format > FORMAT {
-        return Err(damaged(format!("it has format {format}, which a later release of Orlop wrote")));
-    }
-    serde_json::from_slice(&text).map(Some).map_err(invalid)
-}
-
-fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
-    let text = serde_json::to_vec_pretty(record).map_err(Error::io("encode", path.display()))?;
-    durable::replace(path, &text).map_err(Error::io("write", path.display()))
-}
+impl Recorded for Record {}
+impl Recorded for SnapshotRecord {}
+impl Recorded for GroupRecord {}
 
 #[cfg(test)]
 mod tests {

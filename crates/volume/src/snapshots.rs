@@ -15,7 +15,7 @@ use crate::{
     Error, Extent, Group, GroupId, LocalVolumes, Result, Snapshot, SnapshotId, Snapshots, Step, VolumeId,
     capture::{ALONE, GROUPED},
     extents,
-    record::{GroupRecord, SnapshotRecord},
+    record::{GroupRecord, Recorded as _, SnapshotRecord},
     shelf::{self, NewFolder},
 };
 
@@ -81,7 +81,7 @@ impl Snapshots for LocalVolumes {
         }
         let _turn_of_volume = self.locks.take(volume)?;
         let subject = self.subject(volume, "", name, None)?;
-        self.take((&self.snapshots, id.as_str()), vec![subject], |_, _| Ok(()), &ALONE)?;
+        self.take((&self.snapshots, id.as_str()), &[subject], |_, _| Ok(()), &ALONE)?;
         self.get_snapshot(&id)
     }
 
@@ -148,7 +148,7 @@ impl Snapshots for LocalVolumes {
         }
         let prepare =
             |folder: &NewFolder, moment| GroupRecord::new(name, moment).write(&folder.path().join(GROUP_RECORD));
-        self.take((&self.groups, id.as_str()), subjects, prepare, &GROUPED)?;
+        self.take((&self.groups, id.as_str()), &subjects, prepare, &GROUPED)?;
         self.get_group(&id)
     }
 

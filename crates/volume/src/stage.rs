@@ -42,7 +42,7 @@ impl LocalVolumes {
                 Content::Block => mounts::bind(&device.path, &block::make_file(&block::node(&at))?)?,
             },
         }
-        self.bound_cache_of(id, &device)?;
+        self.bound_cache_of(id, &record, &device)?;
         self.reached(Step::StageMounted);
         if record.content == Content::Block {
             if options.flags.contains(MountFlags::RDONLY) {
@@ -148,6 +148,20 @@ fn make_directory(path: &Path) -> Result<PathBuf> {
             Err(Error::io("make the directory", path.display())(error))
         }
         _ => fs::canonicalize(path).map_err(Error::io("find", path.display())),
+    }
+}
+
+/// Removes what was made for a volume to be mounted at: a directory, or a file that a block device was bound to. What is
+/// not there is no error.
+pub(crate) fn remove_mount_point(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path.display())(error)),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Upkeep`] on a real pool.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     time::Duration,
 };
@@ -11,10 +12,10 @@ use crate::{
     Activity, Ailment, Content, Error, Limits, LocalVolumes, MountOptions, PodCgroups, PoolState, Provisioning, Result,
     Upkeep, VolumeId,
     limits::Limiter,
-    loops::{self, Device},
+    loops::{self, Device, DeviceNumber},
     mounts::Table,
-    pool::{Measure, Pressure, low_water},
-    record::Record,
+    pool::{Measure, Pressure, allocated, low_water},
+    record::{Record, Recorded as _},
     trim,
 };
 
@@ -73,10 +74,10 @@ impl LocalVolumes {
 
     /// What is allocated to the volume's image.
     fn allocated(&self, id: &VolumeId) -> Result<Bytes> {
-        use std::os::unix::fs::MetadataExt as _;
         let image = self.pool.image(id);
-        let metadata = fs::metadata(&image).map_err(Error::io("look at the image", image.display()))?;
-        Ok(Bytes(metadata.blocks().saturating_mul(512)))
+        fs::metadata(&image)
+            .map(|metadata| allocated(&metadata))
+            .map_err(Error::io("look at the image", image.display()))
     }
 
     /// Does what the pool's room asks for, one thing after another until nothing more is to be done. Returns what is
@@ -84,11 +85,14 @@ impl LocalVolumes {
     fn relieve(&self) -> Result<(Bytes, bool)> {
         /// More never follow from one look.
         const MEASURES: u32 = 3;
-        for _ in 0..MEASURES {
-            let (_, free) = self.pool.measure()?;
+        let mut taken = 0;
+        loop {
+            let (total, free) = self.pool.measure()?;
             let (ballast, held) = self.pool.ballast();
             let pressure = Pressure { free, ballast, held, paused: self.pause.is_on() };
-            let Some(measure) = pressure.measure() else { break };
+            let Some(measure) = pressure.measure().filter(|_| taken < MEASURES) else {
+                return Ok((free, free < low_water(total)));
+            };
             tracing::warn!(?measure, free = free.0, "the room in the pool has changed");
             match measure {
                 Measure::GiveUpBallast => self.pool.give_up_ballast()?,
@@ -96,9 +100,8 @@ impl LocalVolumes {
                 Measure::Pause => self.pause.switch(true),
                 Measure::Resume => self.pause.switch(false),
             }
+            taken += 1;
         }
-        let (total, free) = self.pool.measure()?;
-        Ok((free, free < low_water(total)))
     }
 }
 
@@ -120,7 +123,17 @@ impl Upkeep for LocalVolumes {
     }
 
     fn health(&self, id: &VolumeId) -> Result<Vec<Ailment>> {
-        self.examine(id)
+        self.examine(id, || Ok(self.state_of_pool()?.ailments))
+    }
+
+    fn health_of_all(&self) -> Result<BTreeMap<VolumeId, Result<Vec<Ailment>>>> {
+        let of_pool = self.state_of_pool()?.ailments;
+        let examined = self.pool.ids()?.into_iter().map(|id| {
+            let health = self.examine(&id, || Ok(of_pool.clone()));
+            (id, health)
+        });
+        // Some may have been deleted since their ids were read.
+        Ok(examined.filter(|(_, health)| !matches!(health, Err(Error::NotFound(_)))).collect())
     }
 
     fn pool(&self) -> Result<PoolState> {
@@ -148,7 +161,7 @@ impl Upkeep for LocalVolumes {
         }
         let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(Bytes(0)) };
         let table = Table::read()?;
-        let Some(mount) = table.of(&device).find(|mount| !mount.is_read_only()) else { return Ok(Bytes(0)) };
+        let Some(mount) = table.writable(&device).next() else { return Ok(Bytes(0)) };
         let before = self.allocated(id)?;
         trim::trim(&mount.path)?;
         Ok(Bytes(before.0.saturating_sub(self.allocated(id)?.0)))
@@ -160,7 +173,7 @@ impl Upkeep for LocalVolumes {
 }
 
 /// What a device has done, as `Documentation/block/stat.rst` of the kernel describes the file.
-fn activity_of((major, minor): (u32, u32)) -> Result<Activity> {
+fn activity_of((major, minor): DeviceNumber) -> Result<Activity> {
     let path = format!("/sys/dev/block/{major}:{minor}/stat");
     let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     parse(&text).ok_or_else(|| Error::io("read", &path)(std::io::Error::from(std::io::ErrorKind::InvalidData)))

@@ -8,6 +8,7 @@ use kube::{Api, api::LogParams};
 use orlop_api::{Bytes, ClusterStoragePolicy, StoragePolicy, names::Reason};
 use orlop_e2e::{
     eventually,
+    namespace::LIMIT,
     site::{IMAGE, Site, repository},
     volume::{Volume, Wanted},
 };
@@ -28,7 +29,6 @@ pub(crate) fn policy(namespace: &str, app: &str, mode: &str, capacity: &Value) -
     .to_string()
 }
 
-pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 const SMALL: &str = "320Mi";
 
 fn small<'a>(namespace: &'a str, name: &'a str) -> Wanted<'a> {

@@ -8,12 +8,13 @@ use orlop::bed::Component;
 use orlop_api::{Bytes, StoragePolicy, names::Reason};
 use orlop_e2e::{
     eventually,
+    namespace::LIMIT,
     site::Site,
     volume::{Volume, Wanted},
 };
 use serde_json::json;
 
-use crate::growth::{LIMIT, policy};
+use crate::growth::policy;
 
 /// A volume with a policy that grows it by 64Mi as soon as fewer than 64Mi are free.
 async fn governed<'a>(site: &'a Site, namespace: &str) -> anyhow::Result<Volume<'a>> {
@@ -129,15 +130,5 @@ pub(crate) async fn a_driver_killed_during_create_grow_and_delete_finishes_the_w
 /// Ends every driver process of the bed at once, after a moment; the kubelets start them again.
 async fn kill_drivers_after(site: &Site, moment: Duration) -> anyhow::Result<()> {
     tokio::time::sleep(moment).await;
-    for node in site.bed.nodes() {
-        let directory = site.bed.kubelet_dir(node).display().to_string();
-        for pid in orlop_e2e::processes(|arguments| {
-            arguments.get(1).is_some_and(|role| role == "csi")
-                && arguments.iter().any(|argument| argument.contains(&directory))
-        })? {
-            // One that has just ended by itself is as dead as it should be.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
-    Ok(())
+    site.bed.nodes().try_for_each(|node| site.kill_driver(node))
 }

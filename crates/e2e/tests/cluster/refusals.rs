@@ -8,12 +8,13 @@ use kube::Api;
 use orlop_api::{Bytes, PolicyStatus, StoragePolicy, names::Reason};
 use orlop_e2e::{
     eventually,
+    namespace::LIMIT,
     site::Site,
     volume::{Volume, Wanted},
 };
 use serde_json::json;
 
-use crate::growth::{LIMIT, policy};
+use crate::growth::policy;
 
 /// Long enough for a hot loop to show, and for a forbidden growth to happen.
 const QUIET: Duration = Duration::from_secs(6);

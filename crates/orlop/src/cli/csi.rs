@@ -56,7 +56,7 @@ pub(super) struct Args {
     /// A file to be mounted as the pool; made and formatted as XFS if it is not there
     #[arg(long, requires = "pool_size")]
     pool_file: Option<PathBuf>,
-    /// The size of that file when it is made, such as 100Gi
+    /// The size of that file, such as 100Gi; one that is smaller is enlarged
     #[arg(long, requires = "pool_file")]
     pool_size: Option<Bytes>,
     /// A block device to be mounted as the pool; formatted as XFS if it holds nothing at all

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use crate::causes::chain;
+
 /// What a command returns.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
@@ -35,10 +37,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.what)?;
-        let mut cause = self.cause.as_deref().map(|cause| cause as &dyn Error);
-        while let Some(error) = cause {
+        for error in self.source().into_iter().flat_map(chain) {
             write!(f, "\n  because: {error}")?;
-            cause = error.source();
         }
         if let Some(remedy) = &self.remedy {
             write!(f, "\n  to do: {remedy}")?;

@@ -6,7 +6,7 @@ mod volumes;
 
 use tonic::{Request, Response, Status};
 
-use super::{Driver, snapshots, status::Refusal, wire::signed};
+use super::{Driver, snapshots, wire::signed};
 use crate::rpc::csi_v1::{
     ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, ControllerGetCapabilitiesRequest,
     ControllerGetCapabilitiesResponse, ControllerGetVolumeHealthRequest, ControllerGetVolumeHealthResponse,
@@ -69,11 +69,11 @@ impl Controller for Driver {
         request: Request<DeleteVolumeRequest>,
     ) -> Result<Response<DeleteVolumeResponse>, Status> {
         let id = request.into_inner().volume_id;
-        self.change("DeleteVolume", &id.clone(), move |driver| match driver.volume_id(&id) {
-            Ok(id) => Ok(driver.volumes.delete(&id).map(|()| DeleteVolumeResponse {})?),
-            // No driver ever made a volume of such an id, so it is not there: deleting is done.
-            Err(Refusal::UnknownId(_)) => Ok(DeleteVolumeResponse {}),
-            Err(refusal) => Err(refusal),
+        self.change("DeleteVolume", &id.clone(), move |driver| {
+            if let Some(id) = Self::unless_unknown(driver.volume_id(&id))? {
+                driver.volumes.delete(&id)?;
+            }
+            Ok(DeleteVolumeResponse {})
         })
         .await
     }
@@ -172,11 +172,11 @@ impl Controller for Driver {
         request: Request<DeleteSnapshotRequest>,
     ) -> Result<Response<DeleteSnapshotResponse>, Status> {
         let id = request.into_inner().snapshot_id;
-        self.change("DeleteSnapshot", &id.clone(), move |driver| match driver.snapshot_id("snapshot_id", &id) {
-            Ok(id) => Ok(driver.volumes.delete_snapshot(&id).map(|()| DeleteSnapshotResponse {})?),
-            // As with volumes.
-            Err(Refusal::UnknownId(_)) => Ok(DeleteSnapshotResponse {}),
-            Err(refusal) => Err(refusal),
+        self.change("DeleteSnapshot", &id.clone(), move |driver| {
+            if let Some(id) = Self::unless_unknown(driver.snapshot_id("snapshot_id", &id))? {
+                driver.volumes.delete_snapshot(&id)?;
+            }
+            Ok(DeleteSnapshotResponse {})
         })
         .await
     }

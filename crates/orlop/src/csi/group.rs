@@ -49,11 +49,8 @@ impl GroupController for Driver {
         let request = request.into_inner();
         let id = request.group_snapshot_id.clone();
         self.change("DeleteVolumeGroupSnapshot", &id, move |driver| {
-            let id = match driver.group_id(&request.group_snapshot_id) {
-                Ok(id) => id,
-                // No driver ever made a group of such an id, so it is not there: deleting is done.
-                Err(Refusal::UnknownId(_)) => return Ok(DeleteVolumeGroupSnapshotResponse {}),
-                Err(refusal) => return Err(refusal),
+            let Some(id) = Self::unless_unknown(driver.group_id(&request.group_snapshot_id))? else {
+                return Ok(DeleteVolumeGroupSnapshotResponse {});
             };
             match driver.volumes.get_group(&id) {
                 Ok(group) => require_members(&group, &request.snapshot_ids)?,

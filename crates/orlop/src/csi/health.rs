@@ -24,13 +24,10 @@ impl Driver {
     ) -> Result<ControllerListVolumeHealthResponse, Refusal> {
         let page = Page::read(&request.starting_token, request.max_entries)?;
         let mut ailing = Vec::new();
-        for volume in self.volumes.list()? {
-            match self.volumes.health(&volume.id) {
-                Ok(ailments) if ailments.is_empty() => {}
-                Ok(ailments) => ailing.push((volume.id, ailments)),
-                // Deleted since it was listed.
-                Err(orlop_volume::Error::NotFound(_)) => {}
-                Err(error) => return Err(error.into()),
+        for (id, health) in self.volumes.health_of_all()? {
+            let ailments = health?;
+            if !ailments.is_empty() {
+                ailing.push((id, ailments));
             }
         }
         let (ailing, next_token) = page.of(ailing, |(id, _)| id);
@@ -42,9 +39,7 @@ impl Driver {
     pub(super) fn storage_health(&self) -> NodeGetStorageHealthResponse {
         let ailments = match self.volumes.pool() {
             Ok(pool) => pool.ailments,
-            Err(error) => {
-                vec![Ailment { severity: Severity::Inaccessible, reason: "PoolUnreadable", message: error.to_string() }]
-            }
+            Err(error) => vec![unreadable(&error)],
         };
         let backend_health = distinct(ailments)
             .map(|Ailment { severity, reason, message }| StorageBackendHealth {

@@ -55,10 +55,11 @@ impl SnapshotMetadata for Driver {
             let base = driver.snapshot_id("base_snapshot_id", &request.base_snapshot_id)?;
             let target = driver.snapshot_id("target_snapshot_id", &request.target_snapshot_id)?;
             let part = Part::read(request.starting_offset, request.max_results)?;
-            if driver.volumes.get_snapshot(&base)?.volume != driver.volumes.get_snapshot(&target)?.volume {
+            let snapshot = driver.volumes.get_snapshot(&target)?;
+            if driver.volumes.get_snapshot(&base)?.volume != snapshot.volume {
                 return Err(orlop_volume::Error::Unrelated(base, target).into());
             }
-            part.of(&driver.volumes.get_snapshot(&target)?).map(|stream| (base, target, stream))
+            part.of(&snapshot).map(|stream| (base, target, stream))
         };
         let (base, target, part) = self.ask("GetMetadataDelta", &id, begin).await?.into_inner();
         let volumes = self.volumes.clone();

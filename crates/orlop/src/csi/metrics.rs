@@ -122,8 +122,8 @@ fn register_pool(registry: &mut Registry, pool: PoolState) -> Vec<Ailment> {
         ("pool_free", "What is free in the pool's filesystem", pool.free),
         ("pool_promised", "The sizes of all volumes", pool.promised),
         ("pool_outstanding", "What volumes may yet take", pool.outstanding),
-        ("pool_allocated", "What is allocated to volumes and snapshots", pool.allocated),
-        ("pool_shared", "What volumes and snapshots share", pool.shared),
+        ("pool_allocated", "What is allocated to volumes, shared bytes counted with each", pool.allocated),
+        ("pool_shared", "What is allocated to volumes and shared with snapshots or other volumes", pool.shared),
         ("pool_ballast", "What is kept back for an emergency", pool.ballast),
         ("pool_available_thin", "How large one more thin volume may be", pool.available_thin),
         ("pool_available_thick", "How large one more thick volume may be", pool.available_thick),
@@ -136,7 +136,7 @@ fn register_pool(registry: &mut Registry, pool: PoolState) -> Vec<Ailment> {
     paused.set(pool.paused.into());
     registry.register(
         "pool_paused",
-        "Are the writers of thin volumes held up, because the pool is all but full",
+        "Are the writers of volumes that may take more held up, because the pool is all but full",
         paused,
     );
     pool.ailments
@@ -173,11 +173,12 @@ struct Volumes {
 
 fn register_volumes(registry: &mut Registry, volumes: &dyn Storage) {
     let all = Volumes::default();
+    let health = volumes.health_of_all().unwrap_or_default();
     // In a pool that cannot be looked at there are none to tell of.
     for volume in volumes.list().unwrap_or_default() {
         // A volume that is deleted meanwhile, or cannot be looked at, has no activity, and does not hide the others.
         all.add(&volume, volumes.activity(&volume.id).ok().flatten());
-        let ailing = volumes.health(&volume.id).map_or(0, |ailments| ailments.len());
+        let ailing = health.get(&volume.id).and_then(|health| health.as_ref().ok()).map_or(0, Vec::len);
         all.ailments.get_or_create(&labels(&volume)).set(i64::try_from(ailing).unwrap_or(i64::MAX));
     }
     registry.register_with_unit("volume_size", "The size of a volume", Unit::Bytes, all.sizes);

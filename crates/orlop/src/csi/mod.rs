@@ -109,6 +109,15 @@ impl Driver {
         if id.is_on(&self.tag) { Ok(id) } else { Err(self.other_node(&id)) }
     }
 
+    /// The id of what is to be deleted. No driver ever made anything of an unknown id, so it is not there, and deleting it
+    /// is done: `None`.
+    fn unless_unknown<Id>(id: Result<Id, Refusal>) -> Result<Option<Id>, Refusal> {
+        match id {
+            Err(Refusal::UnknownId(_)) => Ok(None),
+            id => id.map(Some),
+        }
+    }
+
     fn other_node(&self, id: &impl ToString) -> Refusal {
         Refusal::OtherNode { id: id.to_string(), node: self.node.clone() }
     }

@@ -1,7 +1,7 @@
 //! The way to the drivers of other nodes, which leads through the operator: a driver keeps a stream to it, on which it is
 //! asked to change volumes of its node, and hands on the changes of volumes that are not of its node.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -13,6 +13,7 @@ use crate::{
         dial::{Connection, DialError, Directory},
         stream::{SUCCESS, pause},
     },
+    causes,
     rpc::router_v1::{Answer, Call, Change, FromDriver, Hello, from_driver::Message, router_client::RouterClient},
 };
 
@@ -39,7 +40,7 @@ pub struct ViaOperator<D>(pub D);
 impl<D: Directory> Peers for ViaOperator<D> {
     async fn modify(&self, change: Change) -> Result<(), Status> {
         let handed_on = async {
-            let connection = open(&self.0).await.map_err(|error| Status::unavailable(explained(&error)))?;
+            let connection = open(&self.0).await.map_err(|error| Status::unavailable(causes::in_one_line(&error)))?;
             let request = connection.request(change);
             RouterClient::new(connection.channel.clone()).modify(request).await.map(drop)
         };
@@ -61,7 +62,10 @@ pub async fn keep(directory: impl Directory, driver: Driver) {
             Err(error) => {
                 // Once in a row: an operator that is away for a day is not worth a line every five seconds.
                 if failures == 0 {
-                    tracing::warn!(error = explained(&error), "no changes of volumes are received from other nodes");
+                    tracing::warn!(
+                        error = causes::in_one_line(&error),
+                        "no changes of volumes are received from other nodes"
+                    );
                 }
                 failures += 1;
             }
@@ -108,15 +112,4 @@ async fn carry_out(mut calls: Streaming<Call>, answers: &mpsc::Sender<FromDriver
 
 async fn open(directory: &impl Directory) -> Result<Connection, DialError> {
     Connection::open(directory.look_up().await?).await
-}
-
-/// The error with its causes.
-fn explained(error: &DialError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }

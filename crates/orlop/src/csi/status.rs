@@ -1,12 +1,13 @@
 //! Why a call is refused, and the one place that says which gRPC code that is. Sidecars and kubelets act on the code:
 //! they try again at once, later, elsewhere or never.
 
-use std::{error::Error as _, path::PathBuf};
+use std::path::PathBuf;
 
 use orlop_volume::{Error as VolumeError, InvalidId, VolumeId};
 use tonic::{Code, Status};
 
 use super::TOPOLOGY_KEY;
+use crate::causes;
 
 /// Why a call is refused.
 #[derive(Debug, thiserror::Error)]
@@ -103,13 +104,7 @@ impl Refusal {
 /// The message has the whole chain of causes: it ends up in an Event, which has no other place for them.
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let mut message = refusal.to_string();
-        let mut cause = refusal.source();
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        Self::new(refusal.code(), message)
+        Self::new(refusal.code(), causes::in_one_line(&refusal))
     }
 }
 

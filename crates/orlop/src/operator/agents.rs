@@ -9,7 +9,6 @@ mod session;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use jiff::Timestamp;
 use orlop_operator::{Moment, NodeClock};
 use orlop_planner::Watch;
 use tokio::{

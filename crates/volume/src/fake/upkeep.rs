@@ -1,6 +1,6 @@
 //! The upkeep of volumes that are only remembered: nothing is ever full, slow or broken, unless a test says so.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use orlop_api::Bytes;
 
@@ -25,6 +25,12 @@ impl Upkeep for FakeVolumes {
         let state = self.state();
         state.get(id)?;
         Ok(state.volume_ailments.get(id).cloned().unwrap_or_default())
+    }
+
+    fn health_of_all(&self) -> Result<BTreeMap<VolumeId, Result<Vec<Ailment>>>> {
+        let state = self.state();
+        let of = |id: &VolumeId| state.volume_ailments.get(id).cloned().unwrap_or_default();
+        Ok(state.volumes.keys().map(|id| (id.clone(), Ok(of(id)))).collect())
     }
 
     fn pool(&self) -> Result<PoolState> {

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs::{self, Metadata},
+    io,
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,7 +16,11 @@ use super::{
     Pool,
     account::{Account, Held},
 };
-use crate::{Error, Provisioning, Result, VolumeId, extents, record::Record, shelf::Shelf};
+use crate::{
+    Error, Provisioning, Result, VolumeId, extents,
+    record::{Record, Recorded as _},
+    shelf::Shelf,
+};
 
 /// How much of each volume is shared, as far as it is known.
 #[derive(Debug, Default)]
@@ -49,6 +54,13 @@ impl Sharing {
     fn known(&self) -> MutexGuard<'_, BTreeMap<VolumeId, (Bytes, Instant)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is allocated to a file.
+pub(crate) fn allocated(file: &Metadata) -> Bytes {
+    /// The unit of stat(2), whatever the filesystem's blocks are.
+    const BLOCK: u64 = 512;
+    Bytes(file.blocks().saturating_mul(BLOCK))
 }
 
 impl Pool {
@@ -92,12 +104,7 @@ impl Pool {
                 // It has no id yet.
                 Err(_) => extents::shared(&image)?,
             };
-            Ok(Held {
-                size: Bytes(metadata.len()),
-                allocated: Bytes(metadata.blocks().saturating_mul(512)),
-                shared,
-                provisioning,
-            })
+            Ok(Held { size: Bytes(metadata.len()), allocated: allocated(&metadata), shared, provisioning })
         })())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -10,6 +9,7 @@ use std::{
 use orlop_api::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::allocated;
 use crate::{Error, Result};
 
 /// Room that is kept back in a file of that size.
@@ -24,7 +24,7 @@ impl Ballast {
     /// The ballast of the pool in `root`, held if an earlier process made it.
     pub(super) fn find(root: &Path, size: Bytes) -> Self {
         let path = root.join("ballast");
-        let held = fs::metadata(&path).is_ok_and(|file| file.len() == size.0 && file.blocks() * 512 >= size.0);
+        let held = fs::metadata(&path).is_ok_and(|file| file.len() == size.0 && allocated(&file) >= size);
         Self { path, size, held: held.into() }
     }
 

@@ -14,7 +14,7 @@ use rustix::{
     mount::{MountFlags, mount},
 };
 
-use crate::{Error, Result, mounts::Table, tool};
+use crate::{Error, Result, grow::grow_xfs, loops::DeviceNumber, mounts::Table, tool};
 
 /// A pool on a block device: a disk, a partition, a RAID array. It is formatted as XFS if it holds nothing at all.
 #[derive(Debug, Clone)]
@@ -62,11 +62,10 @@ impl PoolDevice {
                 format!("{} as {filesystem} at {}", self.path.display(), root.display()),
             ))?;
         }
-        // Named by its device: the tool finds the wrong one of two mounts at the same place.
-        if filesystem == "xfs" { tool::run("xfs_growfs", &["-d"], &self.path, 0) } else { Ok(()) }
+        if filesystem == "xfs" { grow_xfs(&self.path) } else { Ok(()) }
     }
 
-    fn number(&self) -> Result<(u32, u32)> {
+    fn number(&self) -> Result<DeviceNumber> {
         let metadata = fs::metadata(&self.path).map_err(Error::io("find the pool's device", self.path.display()))?;
         if !metadata.file_type().is_block_device() {
             return Err(self.error("it is not a block device".to_owned()));

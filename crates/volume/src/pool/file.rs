@@ -8,7 +8,9 @@ use std::{
 use orlop_api::Bytes;
 
 use crate::{
-    Error, Filesystem, MountOptions, Result, durable, loops,
+    Error, Filesystem, MountOptions, Result, durable,
+    grow::grow_xfs,
+    loops,
     mounts::{self, Table},
     tool,
 };
@@ -41,10 +43,8 @@ impl PoolFile {
             // The directory may have been mounted on itself, so that what is mounted in it is seen outside a container.
             _ => mounts::mount(&device, &root, Filesystem::Xfs, &MountOptions::parse(&["noatime"])?)?,
         }
-        // It takes what its device has, and changes nothing if it has all of it. One that was interrupted is thus
-        // completed.
-        // Named by its device: the tool finds the wrong one of two mounts at the same place.
-        tool::run("xfs_growfs", &["-d"], &device.path, 0)
+        // Also to complete a growth that was interrupted.
+        grow_xfs(&device.path)
     }
 
     /// The file gets its name when it is complete, so that one that has its name is never formatted again.

@@ -29,14 +29,15 @@ use self::{
     audit::Sharing,
     ballast::Ballast,
 };
+pub(crate) use self::{
+    audit::allocated,
+    pressure::{Measure, Pressure, low_water},
+    trouble::Trouble,
+};
 pub use self::{
     device::PoolDevice,
     file::PoolFile,
     overcommit::{InvalidOvercommit, Overcommit},
-};
-pub(crate) use self::{
-    pressure::{Measure, Pressure, low_water},
-    trouble::Trouble,
 };
 use crate::{
     Error, Provisioning, Result, VolumeId,
@@ -72,9 +73,13 @@ impl Pool {
         let volumes = Shelf::open(root.join("volumes"))?;
         let path = volumes.path();
         let device = fs::metadata(path).map_err(Error::io("look at", path.display()))?.dev();
-        let (total, _) = size_and_room(path)?;
+        let (total, free) = size_and_room(path)?;
         let ballast = Ballast::find(&root, pressure::ballast_of(total));
-        let pool = Self {
+        let (size, held) = (ballast.size(), ballast.is_held());
+        if (Pressure { free, ballast: size, held, paused: false }).measure() == Some(Measure::MakeBallast) {
+            ballast.make()?;
+        }
+        Ok(Self {
             volumes,
             device,
             overcommit,
@@ -82,9 +87,7 @@ impl Pool {
             sharing: Sharing::default(),
             promises: Mutex::default(),
             _exclusive: exclusive,
-        };
-        pool.make_ballast()?;
-        Ok(pool)
+        })
     }
 
     /// What keeps the pool from being read, if anything.
@@ -262,14 +265,8 @@ impl Pool {
         (self.ballast.size(), self.ballast.is_held())
     }
 
-    /// Makes the ballast, if it is not there and there is plenty of room.
     pub(crate) fn make_ballast(&self) -> Result<()> {
-        let (_, free) = self.measure()?;
-        let (ballast, held) = self.ballast();
-        match (Pressure { free, ballast, held, paused: false }).measure() {
-            Some(Measure::MakeBallast) => self.ballast.make(),
-            _ => Ok(()),
-        }
+        self.ballast.make()
     }
 
     pub(crate) fn give_up_ballast(&self) -> Result<()> {

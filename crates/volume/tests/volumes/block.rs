@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::unix::fs::{FileExt as _, FileTypeExt as _},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -117,8 +117,11 @@ fn a_block_volume_is_read_only_while_all_its_targets_are() {
     world.volumes.stage(&volume.id, &staged, &MountOptions::parse(&["ro"]).unwrap()).unwrap();
     world.volumes.publish(&volume.id, &staged, &one, false).unwrap();
     assert!(!writes(&one));
+    let number = rustix::fs::minor(fs::metadata(&one).unwrap().rdev());
     world.volumes.unpublish(&volume.id, &one).unwrap();
     world.volumes.unstage(&volume.id, &staged).unwrap();
+    let is_read_only = fs::read_to_string(format!("/sys/block/loop{number}/ro")).unwrap();
+    assert_eq!(is_read_only.trim(), "0", "somebody else may get the device next");
     world.volumes.stage(&volume.id, &staged, &options()).unwrap();
     world.volumes.publish(&volume.id, &staged, &one, false).unwrap();
     assert!(writes(&one), "the device does not stay read-only");

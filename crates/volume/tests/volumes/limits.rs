@@ -14,7 +14,7 @@ use std::num::NonZeroU64;
 use orlop_api::Bytes;
 use orlop_volume::{Filesystem, Limits, LocalVolumes, NewVolume, PodCgroups, Upkeep as _, Volumes as _, unobserved};
 
-use crate::world::{self, Folder, new, options};
+use crate::world::{self, Folder, attached_below, new, options};
 
 pub const TESTS: &[(&str, fn())] = &[
     ("limits: limits hold for pods at once and until they are taken away", limits_hold_for_pods_at_once),
@@ -167,13 +167,16 @@ fn a_device_that_is_detached_leaves_no_limits() {
     };
     assert!(!files().is_empty());
     volumes.unstage(&id, &at).unwrap();
+    // Whether the device is still attached is looked at once a second.
+    attached_below(folder.path(), 1, "the pool");
     volumes.watch_pool().unwrap();
     assert_eq!(files(), "");
     // The same when the driver was not there to do it, at its next start,
     volumes.stage(&id, &at, &options()).unwrap();
     assert!(!files().is_empty());
     drop(volumes);
-    assert!(Command::new("umount").arg(&at).status().unwrap().success());
+    assert!(world::unmounts(&at));
+    attached_below(folder.path(), 1, "the pool");
     let volumes = open(&folder, &pods);
     assert_eq!(files(), "");
     // and when a volume without limits gets a device that somebody left with some.

@@ -47,7 +47,7 @@ impl Drop for Folder {
                 detach_below(self.path());
             }
             // Lazily only as a last resort, so that a mount that something still uses is noticed.
-            if !soon(|| unmount(mount, UnmountFlags::empty()).is_ok()) {
+            if !unmounts(mount) {
                 eprintln!("something still uses {}", mount.display());
                 let _ = unmount(mount, UnmountFlags::DETACH);
             }
@@ -62,15 +62,21 @@ pub fn mounts_below(folder: &Path) -> Vec<PathBuf> {
     paths.map(PathBuf::from).filter(|path| path.starts_with(folder)).collect()
 }
 
+/// Can the mount be unmounted, now or in a moment? A process that another test has just started has copies of all open files
+/// until it runs its program.
+pub fn unmounts(mount: &Path) -> bool {
+    soon(|| unmount(mount, UnmountFlags::empty()).is_ok())
+}
+
 /// Sees that so many loop devices have a file below that directory attached.
 pub fn attached_below(folder: &Path, expected: usize, which: &str) {
-    // A process that another test has just started has copies of all open files until it runs its program.
+    // Not at once, for the same reason.
     let settled = || devices_below(folder).len() == expected;
     assert!(soon(settled), "{:?} are attached, and not {which}", devices_below(folder));
 }
 
 /// Is it so within a moment?
-fn soon(mut is_so: impl FnMut() -> bool) -> bool {
+pub fn soon(mut is_so: impl FnMut() -> bool) -> bool {
     (0..100).any(|_| {
         let so = is_so();
         if !so {

@@ -4,8 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     fs::{self, File},
-    io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command},
     time::{Duration, Instant},
@@ -21,6 +20,7 @@ use orlop::rpc::csi_v1::{
     volume_capability::{AccessMode, AccessType, MountVolume, access_mode::Mode},
 };
 use orlop_api::Bytes;
+use orlop_e2e::metrics;
 use rustix::{
     fs::statvfs,
     mount::{UnmountFlags, unmount},
@@ -207,12 +207,7 @@ impl Node {
 
     /// One of the driver's metrics that has no labels, by the name that it is shown with.
     pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
-        let mut stream = TcpStream::connect(self.metrics)?;
-        write!(stream, "GET /metrics HTTP/1.0\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(line.with_context(|| format!("the driver has no metric {name}"))?.parse()?)
+        metrics::read(self.metrics, name)?.with_context(|| format!("the driver has no metric {name}"))
     }
 
     /// What the driver and the watchdog hold of the machine's memory.
