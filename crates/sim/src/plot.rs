@@ -5,13 +5,13 @@ mod page;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orlop_api::Bytes;
+use orlop_api::{Bytes, driver::Price};
 use orlop_planner::Action;
 
 use crate::{
     fact::{Entry, Fact},
     run::{Outcome, Witness},
-    scenario::{Scenario, Trouble},
+    scenario::{Claim, Scenario, Trouble},
     server::{self, Kind},
     simulation::Simulation,
     volume::Volume,
@@ -35,6 +35,8 @@ pub struct Plot {
 /// What became of a claim.
 #[derive(Debug, Default)]
 struct Track {
+    /// Where it is known.
+    price: Option<Price>,
     used: Vec<(Duration, Bytes)>,
     /// The filesystem's size, at each change.
     filesystem: Vec<(Duration, Bytes)>,
@@ -62,10 +64,14 @@ struct Mark {
 impl Plot {
     /// The picture of a scenario, before anything has happened.
     pub fn new(scenario: &Scenario) -> Self {
+        let track = |claim: &Claim| {
+            let price = scenario.classes.get(&claim.class).and_then(|class| class.driver.price.clone());
+            Track { price, ..Track::default() }
+        };
         Self {
             story: scenario.story.trim().to_owned(),
             lasts: Duration::from_secs(scenario.lasts.as_secs()),
-            claims: BTreeMap::new(),
+            claims: scenario.claims.iter().map(|(name, claim)| (name.clone(), track(claim))).collect(),
             troubles: Vec::new(),
             changes: Vec::new(),
             next: Duration::ZERO,

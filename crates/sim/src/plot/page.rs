@@ -149,7 +149,13 @@ fn summary(track: &Track) -> String {
         1 => ", full once".to_owned(),
         times => format!(", full {times} times"),
     };
-    format!("{sizes}{growths}{full}")
+    let cost = match (&track.price, first, last) {
+        (Some(price), Some((_, first)), Some((_, last))) => {
+            format!(", from {} to {} a month", price.monthly(*first), price.monthly(*last))
+        }
+        _ => String::new(),
+    };
+    format!("{sizes}{growths}{full}{cost}")
 }
 
 fn legend() -> Markup {
