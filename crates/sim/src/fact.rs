@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use orlop_api::{Bytes, names::Reason};
+use orlop_api::{
+    Bytes,
+    names::{Reason, condition},
+};
 use orlop_planner::Action;
 use serde_json::Value;
 
@@ -128,53 +131,69 @@ pub(crate) fn name(operator: usize) -> char {
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TroubleBegins(trouble) => write!(f, "trouble begins: {}", line(trouble)),
-            Self::TroubleEnds(trouble) => write!(f, "trouble ends: {}", line(trouble)),
-            Self::Changed(change) => write!(f, "a user: {}", line(&change.what)),
+            Self::TroubleBegins(trouble) => write!(f, "trouble: {trouble}"),
+            Self::TroubleEnds(trouble) => write!(f, "over: {trouble}"),
+            Self::Changed(change) => change.what.fmt(f),
             Self::Full { claim } => write!(f, "{claim} is FULL"),
             Self::Room { claim } => write!(f, "{claim} has room again"),
-            Self::Expands { claim, to } => write!(f, "the driver expands {claim} to {to}"),
+            Self::Expands { claim, to } => write!(f, "the driver begins to expand {claim} to {to}"),
             Self::ExpansionFails { claim, why } => write!(f, "the driver does not expand {claim}: {why}"),
             Self::Expanded { claim, from, to } => write!(f, "the driver has expanded {claim} from {from} to {to}"),
-            Self::Usable { claim, size } => write!(f, "{claim} has {size} to write to"),
+            Self::Usable { claim, size } => write!(f, "{claim} can use its {size}"),
             Self::Leads { operator } => write!(f, "operator {} leads", name(*operator)),
             Self::Ended { operator, why } => write!(f, "operator {} ends: {why}", name(*operator)),
             Self::Started { operator } => write!(f, "operator {} starts", name(*operator)),
-            Self::Applied { operator, action: Some(action), .. } => write!(f, "operator {}: {action}", name(*operator)),
-            Self::Applied { operator, action: None, after, .. } => {
-                write!(f, "operator {}: {}", name(*operator), status_line(after))
+            Self::Applied { action: Some(Action::Grow { claim, record, .. }), operator, .. } => {
+                write!(
+                    f,
+                    "operator {} requests {} for {}, up from {}",
+                    name(*operator),
+                    record.to,
+                    claim.name,
+                    record.from
+                )
             }
+            Self::Applied { action: Some(Action::SyncPod { claim, .. }), operator, .. } => {
+                write!(f, "operator {} touches the pod of {}, so that its kubelet looks", name(*operator), claim.name)
+            }
+            Self::Applied { action: Some(action), operator, .. } => write!(f, "operator {}: {action}", name(*operator)),
+            Self::Applied { action: None, after, .. } => f.write_str(&status_line(after)),
             Self::Refused { operator, action, code, .. } => {
                 let what = action.as_ref().map_or_else(|| "write a status".to_owned(), ToString::to_string);
-                write!(f, "operator {}: {what}, refused with {code}", name(*operator))
+                write!(f, "operator {} may not {what}: the API server refuses it with {code}", name(*operator))
             }
             Self::Decided { operator, claim, reason, message } => {
-                write!(f, "operator {} on {claim}: {reason}: {message}", name(*operator))
+                write!(f, "operator {} on {claim}: {reason}, {message}", name(*operator))
             }
         }
     }
 }
 
-/// The status of a policy in a line.
+/// What a policy's status tells whoever lists policies.
 fn status_line(policy: &Value) -> String {
+    let name = policy["metadata"]["name"].as_str().unwrap_or_default();
     let status = &policy["status"];
-    let condition = |kind: &str| {
-        let conditions = status["conditions"].as_array().into_iter().flatten();
-        let found = conditions.into_iter().find(|it| it["type"] == kind);
-        found.and_then(|it| it["status"].as_str()).unwrap_or("Unknown").to_owned()
-    };
-    format!(
-        "writes that policy {} has {} claims, {} growing, {} with problems; Ready {}, Healthy {}",
-        policy["metadata"]["name"].as_str().unwrap_or_default(),
-        status["claimCount"],
-        status["growingCount"],
-        status["problemCount"],
-        condition("Ready"),
-        condition("Healthy"),
-    )
+    match (condition_of(policy, condition::READY), condition_of(policy, condition::HEALTHY)) {
+        (("False", reason), _) => format!("policy {name} is not in force: {reason}"),
+        (_, ("True", _)) => format!("policy {name} is healthy"),
+        (_, ("False", reason)) => format!(
+            "policy {name} is not healthy: {reason}, {} of {} claims need attention",
+            status["problemCount"], status["claimCount"],
+        ),
+        (_, (_, reason)) => format!("policy {name} has nothing to keep: {reason}"),
+    }
 }
 
-/// A part of a scenario in one line, in the words of its file.
-fn line(part: &impl serde::Serialize) -> String {
-    serde_json::to_string(part).unwrap_or_default().replace(['"', '{', '}'], "").replace([':', ','], " ")
+/// Does a policy's status say that it is in force, and not whether it is healthy?
+pub(crate) fn is_unknown(policy: &Value) -> bool {
+    condition_of(policy, condition::READY).0 == "True" && condition_of(policy, condition::HEALTHY).0 == "Unknown"
+}
+
+/// A condition's status and reason.
+fn condition_of<'a>(policy: &'a Value, kind: &str) -> (&'a str, &'a str) {
+    let conditions = policy["status"]["conditions"].as_array().into_iter().flatten();
+    let found = conditions.into_iter().find(|it| it["type"] == kind);
+    found.map_or(("Unknown", "nothing"), |it| {
+        (it["status"].as_str().unwrap_or_default(), it["reason"].as_str().unwrap_or_default())
+    })
 }

@@ -101,7 +101,7 @@ impl Faults {
 }
 
 /// A trouble's kind, for counting.
-const fn kind(trouble: &Trouble) -> &'static str {
+pub(crate) const fn kind(trouble: &Trouble) -> &'static str {
     match trouble {
         Trouble::Kill { .. } => "operator killed",
         Trouble::KillAtRequest { .. } => "operator killed at a request",
@@ -118,5 +118,6 @@ const fn kind(trouble: &Trouble) -> &'static str {
         Trouble::DriverRefuses {} => "driver refuses",
         Trouble::DriverSlow { .. } => "driver slow",
         Trouble::KubeletDown { .. } => "kubelet down",
+        Trouble::CrashLoop { .. } => "pod crashes",
     }
 }

@@ -7,20 +7,27 @@ pub mod chance;
 pub mod checkers;
 mod fact;
 mod faults;
+mod plot;
 mod process;
 mod run;
 mod scenario;
 mod server;
+mod shrink;
 mod simulation;
+mod story;
 mod volume;
+mod words;
 mod workload;
 
 pub use self::{
     fact::{Entry, Fact},
     faults::Faults,
-    run::{Outcome, run},
+    plot::Plot,
+    run::{Outcome, Witness, run, until_broken, witness},
     scenario::*,
+    shrink::{Shrunk, shrink},
     simulation::{Simulation, Tamper},
+    story::Story,
     volume::Volume,
     workload::Workload,
 };

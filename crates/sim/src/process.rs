@@ -165,10 +165,13 @@ impl Process {
     }
 
     /// A time of a node's clock by this process's own.
-    pub(crate) fn ours(&mut self, node: usize, sent: Timestamp, now: Moment, at: Timestamp) -> Option<Timestamp> {
-        let clock = self.clocks.entry(node).or_default();
-        clock.heard(sent, now);
-        clock.ours(at)
+    pub(crate) fn ours(&self, node: usize, at: Timestamp) -> Option<Timestamp> {
+        self.clocks.get(&node).map_or(Some(at), |clock| clock.ours(at))
+    }
+
+    /// A heartbeat says what the node's clock says.
+    pub(crate) fn heard(&mut self, node: usize, sent: Timestamp, now: Moment) {
+        self.clocks.entry(node).or_default().heard(sent, now);
     }
 
     pub(crate) fn stream(&mut self, kind: Kind) -> &mut Stream {

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use orlop_planner::Action;
+
 use crate::{
-    checkers::{self, Violation},
+    checkers::{self, Checker, Violation},
     fact::{Entry, Fact},
     scenario::Scenario,
     simulation::{Simulation, Tamper},
@@ -29,48 +31,105 @@ pub struct Outcome {
     pub faults: BTreeMap<&'static str, u64>,
 }
 
-/// Runs a scenario. Whoever wants to know is told of each fact as it happens, with the world as it is then.
-pub fn run(scenario: Scenario, tamper: Option<Box<dyn Tamper>>, mut tell: impl FnMut(&Entry, &Simulation)) -> Outcome {
-    let mut world = Simulation::new(scenario);
-    if let Some(tamper) = tamper {
-        world.tamper(tamper);
+/// Sees a run as it goes on.
+pub trait Witness {
+    /// Something has happened; the world is as it is just after it.
+    fn see(&mut self, entry: &Entry, world: &Simulation);
+
+    /// An event has been dealt with, whatever came of it. Asked often, and so to be answered fast.
+    fn look(&mut self, world: &Simulation) {
+        let _ = world;
     }
-    let mut checkers = checkers::all();
-    let mut outcome = Outcome::default();
-    let mut goes_on = true;
-    let mut looked = Duration::ZERO;
-    while goes_on {
-        goes_on = world.step();
+}
+
+impl<F: FnMut(&Entry, &Simulation)> Witness for F {
+    fn see(&mut self, entry: &Entry, world: &Simulation) {
+        self(entry, world);
+    }
+}
+
+/// Runs a scenario with all checkers. Whoever wants to know is told of each fact as it happens, with the world as it is
+/// then.
+pub fn run(scenario: Scenario, tamper: Option<Box<dyn Tamper>>, mut tell: impl FnMut(&Entry, &Simulation)) -> Outcome {
+    witness(scenario, tamper, &mut [&mut tell])
+}
+
+/// Runs a scenario with all checkers before the eyes of witnesses.
+pub fn witness(scenario: Scenario, tamper: Option<Box<dyn Tamper>>, witnesses: &mut [&mut dyn Witness]) -> Outcome {
+    let mut run = Run::new(scenario, tamper, checkers::all());
+    while run.step(witnesses) {}
+    run.conclude()
+}
+
+/// Runs a scenario until it breaks the promise of one checker; none where it keeps it.
+pub fn until_broken(scenario: Scenario, tamper: Option<Box<dyn Tamper>>, checker: &str) -> Option<Violation> {
+    let mut run = Run::new(scenario, tamper, checkers::all().into_iter().filter(|it| it.name() == checker).collect());
+    while run.outcome.violations.is_empty() && run.step(&mut []) {}
+    run.conclude().violations.into_iter().next()
+}
+
+/// A world with the checkers that watch it.
+struct Run {
+    world: Simulation,
+    checkers: Vec<Box<dyn Checker>>,
+    outcome: Outcome,
+    /// When the checkers last looked.
+    looked: Duration,
+}
+
+impl Run {
+    fn new(scenario: Scenario, tamper: Option<Box<dyn Tamper>>, checkers: Vec<Box<dyn Checker>>) -> Self {
+        let mut world = Simulation::new(scenario);
+        if let Some(tamper) = tamper {
+            world.tamper(tamper);
+        }
+        Self { world, checkers, outcome: Outcome::default(), looked: Duration::ZERO }
+    }
+
+    /// Goes on by one event; false where the scenario is over.
+    fn step(&mut self, witnesses: &mut [&mut dyn Witness]) -> bool {
+        let Self { world, checkers, outcome, looked } = self;
+        let goes_on = world.step();
         let facts = world.take_facts();
-        let looks = !facts.is_empty() || world.now().saturating_sub(looked) > LOOK_EVERY;
+        let looks = !facts.is_empty() || world.now().saturating_sub(*looked) > LOOK_EVERY;
         for entry in facts {
             match &entry.fact {
-                Fact::Applied { action: Some(orlop_planner::Action::Grow { .. }), .. } => outcome.growths += 1,
+                Fact::Applied { action: Some(Action::Grow { .. }), .. } => outcome.growths += 1,
                 Fact::Full { .. } => outcome.full += 1,
                 _ => {}
             }
-            for checker in &mut checkers {
-                let wrong = checker.see(&entry, &world);
+            for checker in &mut *checkers {
+                let wrong = checker.see(&entry, world);
                 outcome.note(world.now(), checker.name(), wrong);
             }
-            tell(&entry, &world);
+            for witness in &mut *witnesses {
+                witness.see(&entry, world);
+            }
         }
         if looks {
-            looked = world.now();
-            for checker in &mut checkers {
-                let wrong = checker.look(&world);
+            *looked = world.now();
+            for checker in &mut *checkers {
+                let wrong = checker.look(world);
                 outcome.note(world.now(), checker.name(), wrong);
             }
         }
+        for witness in witnesses {
+            witness.look(world);
+        }
+        goes_on
     }
-    for checker in &mut checkers {
-        let wrong = checker.conclude(&world);
-        outcome.note(world.now(), checker.name(), wrong);
+
+    fn conclude(self) -> Outcome {
+        let Self { world, mut checkers, mut outcome, .. } = self;
+        for checker in &mut checkers {
+            let wrong = checker.conclude(&world);
+            outcome.note(world.now(), checker.name(), wrong);
+        }
+        outcome.lasted = world.now();
+        outcome.events = world.events();
+        outcome.faults.clone_from(&world.faults().dealt);
+        outcome
     }
-    outcome.lasted = world.now();
-    outcome.events = world.events();
-    outcome.faults.clone_from(&world.faults().dealt);
-    outcome
 }
 
 impl Outcome {

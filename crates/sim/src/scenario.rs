@@ -27,7 +27,7 @@ pub struct Scenario {
     pub nodes: usize,
     /// Each StorageClass with the driver behind it.
     pub classes: BTreeMap<String, Class>,
-    /// Each StoragePolicy, all in the one namespace that there is.
+    /// Each StoragePolicy; all are in the one namespace that there is.
     pub policies: BTreeMap<String, Policy>,
     /// The claims, each used by one pod.
     pub claims: BTreeMap<String, Claim>,
@@ -198,6 +198,11 @@ pub enum Trouble {
         /// Which.
         node: usize,
     },
+    /// The container of a claim's pod crashes again and again, and writes nothing. The volume stays mounted.
+    CrashLoop {
+        /// The claim.
+        claim: String,
+    },
 }
 
 /// What becomes of a request to the API server.
@@ -323,8 +328,17 @@ impl Scenario {
 
     /// The scenario as YAML, in the form that [`Scenario::parse`] reads.
     pub fn to_yaml(&self) -> String {
-        serde_yaml_ng::to_string(&serde_json::json!(self))
-            .unwrap_or_else(|error| format!("# cannot be written: {error}\n"))
+        // In the order of a story, and not of the alphabet.
+        const SECTIONS: [&str; 10] =
+            ["story", "seed", "lasts", "operators", "nodes", "classes", "policies", "claims", "faults", "changes"];
+        let scenario = serde_json::json!(self);
+        let sections = SECTIONS.into_iter().filter_map(|name| Some((name, scenario.get(name)?)));
+        sections
+            .map(|(name, section)| {
+                serde_yaml_ng::to_string(&serde_json::json!({ name: section }))
+                    .unwrap_or_else(|error| format!("# {name} cannot be written: {error}\n"))
+            })
+            .collect()
     }
 
     /// Do users do anything but end their workloads?
@@ -352,6 +366,9 @@ impl Scenario {
                 }
                 Trouble::NodeClock { node, .. } | Trouble::AgentDown { node } | Trouble::KubeletDown { node } => {
                     self.check_node(*node)?;
+                }
+                Trouble::CrashLoop { claim } if !self.claims.contains_key(claim) => {
+                    return unknown(format!("claim {claim}"), "claims");
                 }
                 _ => {}
             }

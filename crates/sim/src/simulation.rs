@@ -331,6 +331,7 @@ impl Simulation {
             }
             Trouble::ServerDown {} => self.break_watches(),
             Trouble::AgentDown { node } => self.agent_ends(node),
+            Trouble::CrashLoop { claim } => self.suspend(&claim),
             _ => {}
         }
     }
@@ -346,6 +347,7 @@ impl Simulation {
             }
             Trouble::Pause { operator } => self.resume(operator),
             Trouble::AgentDown { .. } => self.schedule(Duration::from_secs(2), Event::AgentsDial),
+            Trouble::CrashLoop { claim } => self.write(&claim, 0),
             _ => {}
         }
     }

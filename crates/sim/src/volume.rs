@@ -195,7 +195,7 @@ impl Volume {
         let moved = if self.available(now).0 >= reported.available.0.saturating_add(part) {
             Some(Duration::ZERO)
         } else {
-            self.until_available(Bytes(reported.available.0.saturating_sub(part)), now)
+            reported.available.0.checked_sub(part).and_then(|left| self.until_available(Bytes(left), now))
         };
         let crossing = watch.filter(|_| self.agent.crossed.is_none()).and_then(|watch| {
             let soon = Bytes(self.rate.0.saturating_mul(watch.seconds_to_full_below));

@@ -50,7 +50,7 @@ fn with_operations(request: &Request, change: impl FnOnce(&mut Vec<Value>)) -> R
     if let Some(operations) = patch.as_array_mut() {
         change(operations);
     }
-    let patch = Patch::Json(serde_json::from_value(patch).unwrap());
+    let patch = Patch::Json(serde_json::from_value(patch).expect("a JSON patch"));
     Request { target: request.target.clone(), patch }
 }
 

@@ -10,6 +10,7 @@ mod down;
 mod failure;
 mod kubeconfig;
 mod operator;
+mod sim;
 mod up;
 mod writer;
 
@@ -40,6 +41,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Show the main job on a real cluster: a volume that grows before it is full
     Demo(demo::Args),
+    /// Run the operator in a simulated world, where everything can go wrong
+    Sim(sim::Args),
     /// Print the custom resource definitions
     Crd(crd::Args),
     /// Print a completion script for a shell
@@ -64,7 +67,12 @@ pub fn main() -> ExitCode {
     let in_cluster =
         matches!(cli.command, Command::Operator(_) | Command::Agent(_) | Command::Csi(_) | Command::CsiWatchdog(_));
     // A tool returns its errors and prints them once; the client would log each attempt of a wait beside that.
-    let default = if in_cluster { "info" } else { "warn,kube_client=off" };
+    // Whatever goes wrong in a simulated world is part of its story.
+    let default = match cli.command {
+        Command::Sim(_) => "error",
+        _ if in_cluster => "info",
+        _ => "warn,kube_client=off",
+    };
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(cli) {
@@ -84,6 +92,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args).await,
+        Command::Sim(args) => sim::run(args),
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Operator(args) => operator::run(args).await,

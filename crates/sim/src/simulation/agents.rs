@@ -208,12 +208,13 @@ impl Simulation {
             let process = &mut self.processes[operator];
             match &mut measurement {
                 Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } => {
-                    let Some(at) = process.ours(node, sent, now, usage.at) else { continue };
+                    let Some(at) = process.ours(node, usage.at) else { continue };
                     usage.at = at;
-                    usage.crossed = usage.crossed.and_then(|crossed| process.clocks.get(&node)?.ours(crossed));
+                    usage.crossed = usage.crossed.and_then(|crossed| process.ours(node, crossed));
                 }
                 Measurement::Confirmed { at, .. } => {
-                    let Some(ours) = process.ours(node, sent, now, *at) else { continue };
+                    process.heard(node, sent, now);
+                    let Some(ours) = process.ours(node, *at) else { continue };
                     *at = ours;
                 }
                 Measurement::Gone { .. } => {}

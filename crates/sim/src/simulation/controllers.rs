@@ -89,6 +89,16 @@ impl Simulation {
         self.unmounted(claim, node);
     }
 
+    /// The claim's workload writes nothing until it is begun anew.
+    pub(super) fn suspend(&mut self, claim: &str) {
+        let now = self.now;
+        self.sample(claim, now);
+        if let Some(volume) = self.volumes.get_mut(claim) {
+            volume.write(Bytes(0), Bytes(0), now);
+            volume.epoch += 1;
+        }
+    }
+
     /// The claim's workload goes on with this stretch.
     pub(super) fn write(&mut self, claim: &str, stretch: u64) {
         let (now, rng) = (self.now, &mut self.rng);
