@@ -278,6 +278,7 @@ mod tests {
             growth,
             pods: Vec::new(),
             usage: None,
+            outgrown: None,
         }
     }
 

@@ -157,6 +157,7 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         growth: None,
         pods: vec![pod],
         usage: Some(usage),
+        outgrown: None,
     };
     (ClaimId { namespace, name: name.into() }, claim)
 }

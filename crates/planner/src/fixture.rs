@@ -84,6 +84,7 @@ pub fn claim() -> Claim {
         growth: None,
         pods: vec![pod("data-0")],
         usage: Some(usage()),
+        outgrown: None,
     }
 }
 

@@ -26,8 +26,8 @@ pub use ledger::{Changes, Ledger};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use view::{
-    Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, PodId, PodUse, Policy, PolicyId,
-    PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
+    Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, PodId, PodUse, Policy,
+    PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
 };
 
 use jiff::Timestamp;

@@ -171,6 +171,18 @@ pub struct Claim {
     pub pods: Vec<PodUse>,
     /// The latest measurement.
     pub usage: Option<Usage>,
+    /// What was measured when the claim's capacity was last seen to grow.
+    pub outgrown: Option<Outgrown>,
+}
+
+/// What a volume was measured to be just before it was seen to grow: a measurement that says the same need not be newer
+/// than the growth, whoever asked for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgrown {
+    /// The filesystem's total bytes.
+    pub total: Bytes,
+    /// A measurement of the same total that is dated before this, by the source's own clock, may be from before.
+    pub until: Timestamp,
 }
 
 /// How a resize stands, from the claim's `status.allocatedResourceStatuses` and conditions.

@@ -19,7 +19,10 @@ use orlop_planner::{Action, Watch};
 use crate::server::{Kind, Lease};
 
 /// For how long a lease holds. Longer than it would be, because renewing is most of what happens in a quiet world.
-const LEASE: Duration = Duration::from_secs(120);
+const LEASE: Duration = Duration::from_mins(2);
+
+/// What came of a request: the object as it is since, where it can be read.
+pub(crate) type Answer = Result<Option<Observation>, Failure>;
 
 /// What reaches a process.
 #[derive(Debug, Clone)]
@@ -29,11 +32,11 @@ pub(crate) enum Message {
     /// What an agent tells.
     Measured { node: usize, sent: Timestamp, measurements: Vec<Measurement> },
     /// What became of a request.
-    Answered { call: u64, answer: Result<Option<Observation>, Failure> },
+    Answered { call: u64, answer: Box<Answer> },
     /// It is time to try for the lease.
     LeaseDue,
     /// The lease was read.
-    LeaseRead { attempt: u64, lease: Lease },
+    LeaseRead { attempt: u64, lease: Box<Lease> },
     /// The lease was written, or not.
     LeaseWritten { attempt: u64, written: bool },
     /// An attempt at the lease has taken too long.

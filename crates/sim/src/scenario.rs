@@ -27,7 +27,7 @@ pub struct Scenario {
     pub nodes: usize,
     /// Each StorageClass with the driver behind it.
     pub classes: BTreeMap<String, Class>,
-    /// Each StoragePolicy; all are in the one namespace that there is.
+    /// Each StoragePolicy, all in the one namespace that there is.
     pub policies: BTreeMap<String, Policy>,
     /// The claims, each used by one pod.
     pub claims: BTreeMap<String, Claim>,

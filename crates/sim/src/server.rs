@@ -187,7 +187,7 @@ impl Server {
     }
 
     /// Carries out a request, or says why not.
-    pub(crate) fn patch(&mut self, request: &Request) -> Result<Applied, Status> {
+    pub(crate) fn patch(&mut self, request: &Request) -> Result<Applied, Box<Status>> {
         let (kind, name) = target(&request.target);
         let before = self.get(kind, &name).cloned().ok_or_else(|| status(404, "NotFound", "not found", Value::Null))?;
         let mut after = before.clone();
@@ -293,10 +293,10 @@ fn bytes(quantity: &Value) -> u64 {
 }
 
 /// An answer that says no.
-pub(crate) fn status(code: u16, reason: &str, message: &str, details: Value) -> Status {
+pub(crate) fn status(code: u16, reason: &str, message: &str, details: Value) -> Box<Status> {
     let details = if details.is_null() { json!({ "name": "object" }) } else { details };
     let status = json!({
         "status": "Failure", "code": code, "reason": reason, "message": message, "details": details,
     });
-    serde_json::from_value(status).unwrap_or_default()
+    Box::new(serde_json::from_value(status).unwrap_or_default())
 }

@@ -267,7 +267,7 @@ impl Simulation {
             Event::Deliver { operator, life, message } => self.deliver(operator, life, *message),
             Event::Arrive(arrival) => self.arrive(*arrival),
             Event::LeaseArrives { operator, life, attempt, write } => {
-                self.lease_arrives(operator, life, attempt, write)
+                self.lease_arrives(operator, life, attempt, write);
             }
             Event::List { operator, life, kind, stream } => self.list(operator, life, kind, stream),
             Event::Start { operator, life } => self.start(operator, life),

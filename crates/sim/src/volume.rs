@@ -148,7 +148,7 @@ impl Volume {
 
     /// The fastest rate of the last minutes: what a window over them may show.
     pub(crate) fn peak(&self, now: Duration) -> Bytes {
-        const WINDOW: Duration = Duration::from_secs(120);
+        const WINDOW: Duration = Duration::from_mins(2);
         let ended = self.peaks.iter().filter(|(until, _)| now.saturating_sub(*until) < WINDOW).map(|(_, rate)| *rate);
         ended.fold(self.rate, Bytes::max)
     }
@@ -156,7 +156,7 @@ impl Volume {
     /// From now on this is written, after something was deleted.
     pub(crate) fn write(&mut self, rate: Bytes, freed: Bytes, now: Duration) {
         self.settle(now);
-        self.peaks.retain(|(until, _)| now.saturating_sub(*until) < Duration::from_secs(120));
+        self.peaks.retain(|(until, _)| now.saturating_sub(*until) < Duration::from_mins(2));
         self.peaks.push((now, self.rate));
         self.written = Bytes(self.written.0.saturating_sub(freed.0));
         self.rate = rate;
@@ -185,7 +185,7 @@ impl Volume {
 
     /// When the agent has something to report, if nothing changes until then: how long from now.
     pub(crate) fn until_report(&self, watch: Option<&Watch>, now: Duration) -> Duration {
-        const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+        const AT_LEAST_EVERY: Duration = Duration::from_mins(1);
         let Some(reported) = self.agent.reported else { return Duration::ZERO };
         if reported.total != self.filesystem {
             return Duration::ZERO;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::SignedDuration;
 use orlop_api::Bytes;
-use orlop_planner::{Claim, ClaimId, PodId, PodUse, Uid};
+use orlop_planner::{Claim, ClaimId, Outgrown, PodId, PodUse, Uid, Usage};
 
 use super::{Change, ClaimFacts, KnownClaim, Observer, PodFacts, Version, VolumeFacts};
 
@@ -37,6 +38,9 @@ impl Observer {
             spelling,
         } = facts;
         let bound_to = bound_to(&self.volumes, &id, &uid, volume.as_deref().filter(|_| capacity.is_some()));
+        let usage = bound_to.and_then(|(name, _)| self.measured.best(name));
+        let same = before.filter(|before| before.uid == uid);
+        let outgrown = same.and_then(|before| outgrown(before, capacity, usage.as_ref()));
         let claim = Claim {
             uid,
             labels,
@@ -53,7 +57,8 @@ impl Observer {
                 Some(before) => before.pods.clone(),
                 None => self.waiting.remove(&id).map_or_else(Vec::new, |pods| uses(&self.pods, &pods)),
             },
-            usage: bound_to.and_then(|(name, _)| self.measured.best(name)),
+            usage,
+            outgrown,
         };
         let is_news = before != Some(&claim);
         let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling });
@@ -238,4 +243,18 @@ fn pod_use(id: &PodId, facts: &PodFacts) -> PodUse {
 /// A state that is older than the known one comes late, and is passed over: the answer to a write overtakes the watch.
 const fn is_older(version: Version, known: Version) -> bool {
     matches!((version, known), (Some(version), Some(known)) if version < known)
+}
+
+/// After the last measurement that was known when a claim was seen to have grown, how long one more may have been on its way
+/// that was made before.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
+
+/// What the claim's volume was when its capacity grew, now or before. A filesystem that is larger than the capacity was has
+/// been measured since.
+fn outgrown(before: &Claim, capacity: Option<Bytes>, usage: Option<&Usage>) -> Option<Outgrown> {
+    if capacity.is_none_or(|capacity| capacity <= before.capacity) || before.capacity == Bytes(0) {
+        return before.outgrown.clone();
+    }
+    let usage = usage.filter(|usage| usage.total <= before.capacity)?;
+    Some(Outgrown { total: usage.total, until: usage.at.checked_add(ON_ITS_WAY).ok()? })
 }

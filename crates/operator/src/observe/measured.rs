@@ -9,6 +9,9 @@ use orlop_planner::{Source, Usage};
 /// changed. A kubelet's measurement that is newer by more than this shows that the agent has fallen silent.
 const AGENT_SILENT_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
+/// How much older a measurement may be than the one that has overtaken it.
+const OVERTAKEN_BY: SignedDuration = SignedDuration::from_secs(60);
+
 /// The latest measurement of each volume by each node and source.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
@@ -29,7 +32,11 @@ impl Measured {
         let node = self.confirmed.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
         let samples = self.volumes.entry(volume.to_owned()).or_default();
         if let Some(known) = samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
-            known.usage = usage;
+            // One that was overtaken on its way tells of what was. Much older it is by a clock that was set back.
+            let behind = known.usage.at.duration_since(usage.at);
+            if behind <= SignedDuration::ZERO || behind > OVERTAKEN_BY {
+                known.usage = usage;
+            }
         } else {
             // Nearly every volume is mounted on one node, and there are many volumes.
             samples.reserve_exact(1);
@@ -102,6 +109,25 @@ mod tests {
     use orlop_api::Bytes;
 
     use super::*;
+
+    #[test]
+    fn a_measurement_that_was_overtaken_is_not_taken_for_the_latest() {
+        let usage = |second, available| Usage {
+            at: Timestamp::from_second(second).unwrap(),
+            source: Source::Agent,
+            total: Bytes::GIB,
+            available: Bytes(available),
+            inodes: None,
+            fill_bytes_per_second: 0,
+            crossed: None,
+        };
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(1_020, 1));
+        measured.sampled("node-1", "v", usage(1_000, 2));
+        assert_eq!(measured.best("v").unwrap().available, Bytes(1));
+        measured.sampled("node-1", "v", usage(100, 3));
+        assert_eq!(measured.best("v").unwrap().available, Bytes(3), "its clock was set back");
+    }
 
     #[test]
     fn nothing_is_kept_of_a_volume_that_is_deleted() {

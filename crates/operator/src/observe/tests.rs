@@ -441,3 +441,24 @@ fn a_confirmation_renews_what_its_own_agent_measured_and_decides_nothing() {
     assert_eq!(observer.seen("a").usage.as_ref().unwrap().at, at(105), "one that comes late makes nothing older");
     assert_eq!(observer.seen("b").usage.as_ref().unwrap().at, at(100));
 }
+
+#[test]
+fn what_was_measured_when_a_claim_is_seen_to_have_grown_is_remembered_until_it_grows_again() {
+    let mut observer = observer();
+    let grown = |version, gib: u64| {
+        let size = Bytes(gib << 30);
+        Observation::Claim(Change::Is(claim_id("a"), ClaimFacts { capacity: Some(size), ..claim("a", version) }))
+    };
+    let outgrown = |observer: &Observer| observer.view().claims[&claim_id("a")].outgrown.clone();
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1_000, 5)));
+    assert_eq!(outgrown(&observer), None);
+    observer.observe(grown(50, 2));
+    let first = outgrown(&observer).unwrap();
+    assert_eq!((first.total, first.until), (usage(Source::Agent, 0, 0).total, Timestamp::from_second(1_010).unwrap()));
+    observer.observe(grown(51, 2));
+    assert_eq!(outgrown(&observer), Some(first));
+    let larger = Usage { total: Bytes(3 << 30), ..usage(Source::Agent, 2_000, 5) };
+    observer.measure(sampled("n1", "pv-a", larger));
+    observer.observe(grown(52, 3));
+    assert_eq!(outgrown(&observer), None, "it has been measured since");
+}

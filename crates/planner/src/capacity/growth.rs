@@ -34,9 +34,10 @@ pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
 }
 
 /// The record of the claim's last growth by us. One that the claim's size contradicts was overtaken, or copied here from
-/// another claim, and holds up nothing.
+/// another claim, and holds up nothing. What was requested may have been lowered again while the driver was growing it.
 pub(super) fn own_record(claim: &Claim) -> Option<&GrowthRecord> {
-    claim.growth.as_ref().filter(|record| record.from < record.to && record.to <= claim.requested)
+    let size = claim.requested.max(claim.capacity);
+    claim.growth.as_ref().filter(|record| record.from < record.to && record.to <= size)
 }
 
 /// The record of a growth that no measurement has shown yet.

@@ -48,6 +48,10 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     if case.now >= stale_at(usage) {
         return Err(stale(case, usage));
     }
+    if claim.outgrown.as_ref().is_some_and(|before| usage.total == before.total && usage.at < before.until) {
+        let message = "the volume has just grown, and the next measurement is to show it";
+        return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(stale_at(usage))));
+    }
     contradiction(claim, usage).map_or(Ok(usage), |message| {
         Err(Verdict::wait(Reason::ContradictoryMeasurement, message).again_at(Some(stale_at(usage))))
     })

@@ -6,7 +6,7 @@ use orlop_api::{
 };
 
 use crate::{
-    Action, Capacity, Outcome, Resize, Selector, Source, View, Watch,
+    Action, Capacity, Outcome, Outgrown, Resize, Selector, Source, View, Watch,
     fixture::{
         at, claim, cluster, decide_at, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim,
         the_policy, the_spec, the_usage, view, with_slots,
@@ -490,6 +490,23 @@ fn no_measurement_from_before_a_growth_leads_to_another() {
     assert_eq!(decide_at(&view, 6000).1.reason, Reason::GrowthOverdue);
     the_usage(&mut view).total = mib(6000);
     assert_eq!(decide_at(&view, 5).0, [], "nor does one that is not of this volume end the waiting");
+}
+
+/// Whoever asked for it.
+#[test]
+fn what_was_measured_before_a_growth_is_no_reason_for_another() {
+    let since_growth = |total: u64, measured: i64| {
+        let view = low_with(|view| {
+            let (total_before, until) = (the_usage(view).total, at(10));
+            the_claim(view).outgrown = Some(Outgrown { total: total_before, until });
+            the_usage(view).total = Bytes(total_before.0 + total);
+            the_usage(view).at = at(measured);
+        });
+        decide_at(&view, 11).1.reason
+    };
+    assert_eq!(since_growth(0, 9), Reason::AwaitingMeasurement);
+    assert_eq!(since_growth(1, 9), Reason::BelowMinFree, "it has been measured since");
+    assert_eq!(since_growth(0, 10), Reason::BelowMinFree, "it has not become larger");
 }
 
 #[test]

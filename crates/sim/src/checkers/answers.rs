@@ -7,7 +7,7 @@ use super::{Checker, fullness};
 use crate::{simulation::Simulation, volume::Expansion};
 
 /// How long that may take. A kubelet that has heard nothing syncs a pod once in a minute and a half.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 #[derive(Default)]
 pub(super) struct Answers {
@@ -35,9 +35,10 @@ impl Checker for Answers {
                 self.low_since.insert(name.clone(), world.now());
                 continue;
             };
-            if world.now() - since > PATIENCE {
+            let low_for = world.now().saturating_sub(since);
+            if low_for > PATIENCE {
                 self.low_since.insert(name.clone(), world.now());
-                return Some(format!("{name} has been low for {:?}, and could grow", world.now() - since));
+                return Some(format!("{name} has been low for {low_for:?}, and could grow"));
             }
         }
         None

@@ -20,7 +20,7 @@ const REACTION: Duration = Duration::from_secs(45);
 /// So long after the last trouble everything has come right: an operator lists within 10 s and leads within 150, clocks
 /// are corrected within two minutes, watches that are late or listed from an old cache are right within 70 s, and the
 /// longest pause of a resizer or of the operator is five minutes.
-pub(super) const RECOVERY: Duration = Duration::from_secs(480);
+pub(super) const RECOVERY: Duration = Duration::from_mins(8);
 
 #[derive(Default)]
 pub(super) struct Fullness {
@@ -34,7 +34,15 @@ impl Checker for Fullness {
     }
 
     fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
-        let Fact::Full { claim } = &entry.fact else { return None };
+        let claim = match &entry.fact {
+            Fact::Full { claim } => claim,
+            // What its driver took of the time does not count.
+            Fact::Usable { claim, .. } => {
+                self.called.remove(claim);
+                return None;
+            }
+            _ => return None,
+        };
         let volume = world.volumes().get(claim)?;
         let since = *self.called.get(claim)?;
         // What was low already when the last trouble was over is another promise: see `answers`.
@@ -47,8 +55,8 @@ impl Checker for Fullness {
             Expansion::Running { .. } => volume.modified.last().copied()?,
             _ => entry.at,
         };
-        (asked.saturating_sub(since) > REACTION)
-            .then(|| format!("{claim} is full, and {:?} passed before its driver was asked", asked - since))
+        let passed = asked.saturating_sub(since);
+        (passed > REACTION).then(|| format!("{claim} is full, and {passed:?} passed before its driver was asked"))
     }
 
     fn look(&mut self, world: &Simulation) -> Option<String> {

@@ -39,7 +39,12 @@ impl Checker for Once {
                     return Some(format!("{name} is asked to grow to {} while it is growing", record.to));
                 }
                 let volume = world.volumes().get(name)?;
-                let needed = needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at - *at <= LAG);
+                if record.filesystem < volume.filesystem {
+                    let (then, now) = (record.filesystem, volume.filesystem);
+                    return Some(format!("{name} is asked to grow by a measurement of {then}, and has {now}"));
+                }
+                let needed =
+                    needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= LAG);
                 (!needed).then(|| format!("{name} is asked to grow to {} and has room enough", record.to))
             }
             _ => None,

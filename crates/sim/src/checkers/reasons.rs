@@ -10,7 +10,7 @@ use crate::{server, server::Kind, simulation::Simulation, volume::Volume};
 pub(super) struct Reasons;
 
 /// So long after the last trouble and the last change every report is right again: a growth is overdue after ten minutes.
-const REST: Duration = Duration::from_secs(900);
+const REST: Duration = Duration::from_mins(15);
 
 impl Checker for Reasons {
     fn name(&self) -> &'static str {

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// So long after the last change everything has been said.
-const REST: Duration = Duration::from_secs(900);
+const REST: Duration = Duration::from_mins(15);
 
 #[derive(Default)]
 pub(super) struct Settling {

@@ -46,16 +46,16 @@ impl Checker for Slots {
                     return None;
                 }
                 let window = Duration::from_secs(rule.window.as_secs()).saturating_sub(UNDER_WAY);
-                let taken = asked.iter().filter(|at| entry.at - **at < window).count();
+                let taken = asked.iter().filter(|at| entry.at.saturating_sub(**at) < window).count();
                 let allowed = usize::try_from(rule.count).unwrap_or(usize::MAX);
                 if taken > allowed {
                     return Some(format!("{} is asked for its {taken}th modification in {}", claim.name, rule.window));
                 }
                 let [.., before, _] = asked[..] else { return None };
                 let cooldown = Duration::from_secs(rule.cooldown?.as_secs()).saturating_sub(UNDER_WAY);
-                (entry.at - before < cooldown).then(|| {
-                    format!("{} is asked for a modification {:?} after the last", claim.name, entry.at - before)
-                })
+                let apart = entry.at.saturating_sub(before);
+                (apart < cooldown)
+                    .then(|| format!("{} is asked for a modification {apart:?} after the last", claim.name))
             }
             _ => None,
         }

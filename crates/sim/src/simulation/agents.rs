@@ -149,7 +149,10 @@ impl Simulation {
     /// The agent has taken a sample at this time, since which or since the last sample nothing has changed. Its clock being
     /// set does not count here: it begins anew then.
     pub(super) fn sample(&mut self, claim: &str, when: Duration) {
-        let at = later(self.time(), SignedDuration::try_from(self.now - when).map_or(SignedDuration::ZERO, |ago| -ago));
+        let at = later(
+            self.time(),
+            SignedDuration::try_from(self.now.saturating_sub(when)).map_or(SignedDuration::ZERO, |ago| -ago),
+        );
         let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
         if when < volume.since() || volume.agent.sampled.is_some_and(|sampled| when <= sampled) {
             return;

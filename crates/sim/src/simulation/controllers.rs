@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The resizer's pauses between two tries double from a second to this.
-const RETRY_MAX: Duration = Duration::from_secs(300);
+const RETRY_MAX: Duration = Duration::from_mins(5);
 
 /// How often a kubelet syncs a pod of which it hears nothing, at most.
 const SYNC_WITHIN_MS: u64 = 90_000;

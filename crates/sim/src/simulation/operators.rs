@@ -124,14 +124,14 @@ impl Simulation {
                 self.processes[operator].stream(kind).last = at;
                 let observations = vec![event.observation.clone()];
                 let message = Message::Observed { kind, stream: known.id, observations };
-                self.send_to(operator, at - self.now, message);
+                self.send_to(operator, at.saturating_sub(self.now), message);
             }
         }
     }
 
     /// The watch ends, its kind is listed from a cache that says what was true just before, and only then anew.
     fn stale_list(&mut self, operator: usize, kind: Kind) {
-        let catches_up = Duration::from_secs(60);
+        let catches_up = Duration::from_mins(1);
         self.relist(operator, kind, catches_up + Duration::from_secs(5));
         let stream = self.processes[operator].stream(kind).id;
         let observations = self.server.list(kind);
@@ -156,16 +156,18 @@ impl Simulation {
         match message {
             Message::Observed { kind, stream, observations } => {
                 if process.streams.get(&kind).is_some_and(|known| known.id == stream) {
-                    observations.into_iter().for_each(|observation| process.core.observe(observation));
+                    for observation in observations {
+                        process.core.observe(observation);
+                    }
                 }
             }
             Message::Measured { node, sent, measurements } => self.measured(operator, node, sent, measurements),
             Message::Answered { call, answer } => match process.calls.remove(&call) {
-                Some(Call::Errand(errand)) => match errand.answered(answer) {
+                Some(Call::Errand(errand)) => match errand.answered(*answer) {
                     Next::Request(next) => self.send(operator, Call::Errand(Box::new(next))),
                     Next::Ended(acted) => process.core.acted(acted, now.instant),
                 },
-                Some(Call::Status(status)) => process.core.written(&status.policy, answer, now.instant),
+                Some(Call::Status(status)) => process.core.written(&status.policy, *answer, now.instant),
                 None => return,
             },
             Message::LeaseDue => return self.try_for_lease(operator),
@@ -240,7 +242,7 @@ impl Simulation {
             process.turn += 1;
             process.turn_at = Some(at);
             let message = Message::Turn { number: process.turn };
-            self.send_to(operator, at - self.now, message);
+            self.send_to(operator, at.saturating_sub(self.now), message);
         }
     }
 
@@ -260,10 +262,10 @@ impl Simulation {
         let action = call.action().cloned();
         process.calls.insert(id, call);
         if !leads {
-            let answer = Err(Failure::not_leading());
+            let answer = Box::new(Err(Failure::not_leading()));
             return self.send_to(operator, Duration::ZERO, Message::Answered { call: id, answer });
         }
-        let no_answer = Message::Answered { call: id, answer: Err(Failure::no_answer(request::DEADLINE)) };
+        let no_answer = Message::Answered { call: id, answer: Box::new(Err(Failure::no_answer(request::DEADLINE))) };
         self.send_to(operator, request::DEADLINE, no_answer);
         let Some(request) = request else { return };
         let fate = self.faults.of_request(&mut self.rng);
@@ -290,7 +292,7 @@ impl Simulation {
             }
             Some(RequestFate::Answered(code)) => {
                 let status = server::status(code, "Failed", "the API server is in trouble", serde_json::Value::Null);
-                let answer = Err(Failure::from(&status));
+                let answer = Box::new(Err(Failure::from(&*status)));
                 self.send_to(operator, latency, Message::Answered { call: id, answer });
             }
             None => self.schedule(latency, arrival(true)),
@@ -320,13 +322,13 @@ impl Simulation {
                     let asks = server::asks(&request)
                         .filter(|_| status.details.as_ref().is_some_and(|it| !it.name.is_empty()));
                     self.tell(Fact::Refused { operator, action, code: status.code, before, asks });
-                    Err(Failure::from(&status))
+                    Err(Failure::from(&*status))
                 }
             }
         };
         if answered {
             let latency = self.latency();
-            let message = Box::new(Message::Answered { call, answer });
+            let message = Box::new(Message::Answered { call, answer: Box::new(answer) });
             self.schedule(latency, Event::Deliver { operator, life, message });
         }
     }
@@ -353,7 +355,7 @@ impl Simulation {
             return;
         }
         let message = match write {
-            None => Message::LeaseRead { attempt, lease: self.server.lease.clone() },
+            None => Message::LeaseRead { attempt, lease: Box::new(self.server.lease.clone()) },
             Some(write) => {
                 let (spec, version) = *write;
                 let lease = &mut self.server.lease;
