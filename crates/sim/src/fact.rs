@@ -180,7 +180,7 @@ fn status_line(policy: &Value) -> String {
             "policy {name} is not healthy: {reason}, {} of {} claims need attention",
             status["problemCount"], status["claimCount"],
         ),
-        (_, (_, reason)) => format!("policy {name} has nothing to keep: {reason}"),
+        (_, (_, reason)) => format!("policy {name} is of unknown health: {reason}"),
     }
 }
 

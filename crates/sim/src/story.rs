@@ -131,8 +131,8 @@ impl Story {
             | Fact::Full { .. }
             | Fact::Room { .. }
             | Fact::ExpansionFails { .. }
-            | Fact::Refused { .. } => Telling::Folded,
-            Fact::Applied { action: Some(Action::SyncPod { .. }), .. } => Telling::Folded,
+            | Fact::Refused { .. }
+            | Fact::Applied { action: Some(Action::SyncPod { .. }), .. } => Telling::Folded,
             // The record is the operator's own.
             Fact::Applied { action: Some(Action::RecordUsable { .. }), .. } => Telling::Not,
             Fact::Applied { action: None, after, .. } => {
