@@ -1,6 +1,7 @@
 //! A thousand small fleets, each with its own troubles: no promise is broken.
 
 use std::{
+    fmt::Write as _,
     sync::atomic::{AtomicU64, Ordering},
     thread,
 };
@@ -44,7 +45,7 @@ fn the_same_seed_goes_the_same_way() {
     let story = || {
         let mut story = String::new();
         let outcome = run(Chance { seed: 7, hours: 24, faults_a_day: 100 }.scenario(), None, |entry, _| {
-            story += &format!("{:?} {}\n", entry.at, entry.fact);
+            let _ = writeln!(story, "{:?} {}", entry.at, entry.fact);
         });
         (story, outcome.events)
     };
