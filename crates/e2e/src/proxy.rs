@@ -1,12 +1,12 @@
-//! A proxy between a process under test and the API server that ends the process at a chosen request: before the
-//! request reaches the API server, or after the API server has carried it out and before the answer is back. It is how
+//! A proxy between a process under test and the API server that ends the process at a chosen call: before it
+//! reaches the API server, or after the API server has carried it out and before the answer is back. It is how
 //! "killed between any two of its API calls" is tested without a line for it in the production code.
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -32,11 +32,13 @@ pub enum Moment {
     After,
 }
 
-/// Which request the process does not survive.
-#[derive(Debug, Clone, Copy)]
+/// Which call the process does not survive.
+#[derive(Debug, Clone)]
 pub struct Fault {
-    /// The request's number, from 0, among those of the process.
-    pub request: usize,
+    /// The call, as `METHOD path`. Which comes first of those that are made side by side is chance.
+    pub call: String,
+    /// Which of the same calls it is, from 0.
+    pub occurrence: usize,
     /// Before or after it.
     pub moment: Moment,
 }
@@ -44,9 +46,8 @@ pub struct Fault {
 #[derive(Default)]
 struct Shared {
     pid: Mutex<Option<Pid>>,
-    count: AtomicUsize,
-    log: Mutex<Vec<String>>,
-    fired: Mutex<Option<String>>,
+    calls: Mutex<Vec<String>>,
+    fired: AtomicBool,
 }
 
 /// The running proxy. It ends when dropped.
@@ -87,14 +88,14 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// The requests so far, each as `METHOD path`.
-    pub fn log(&self) -> Vec<String> {
-        lock(&self.shared.log).clone()
+    /// The calls so far, each as `METHOD path`.
+    pub fn calls(&self) -> Vec<String> {
+        lock(&self.shared.calls).clone()
     }
 
-    /// The request at which the process was ended, if it has come to that.
-    pub fn fired(&self) -> Option<String> {
-        lock(&self.shared.fired).clone()
+    /// Has it come to the fault?
+    pub fn has_fired(&self) -> bool {
+        self.shared.fired.load(Ordering::SeqCst)
     }
 }
 
@@ -110,8 +111,8 @@ struct Passage {
 }
 
 impl Passage {
-    fn kill(&self, line: &str) {
-        *lock(&self.shared.fired) = Some(line.to_owned());
+    fn kill(&self) {
+        self.shared.fired.store(true, Ordering::SeqCst);
         if let Some(pid) = *lock(&self.shared.pid) {
             // A process that has just ended by itself is as dead as it should be.
             let _ = kill_process(pid, Signal::KILL);
@@ -120,17 +121,22 @@ impl Passage {
 }
 
 async fn pass(State(passage): State<Passage>, request: Request) -> Response {
-    let line = format!("{} {}", request.method(), request.uri());
-    let number = passage.shared.count.fetch_add(1, Ordering::SeqCst);
-    lock(&passage.shared.log).push(line.clone());
-    let moment = passage.fault.filter(|fault| fault.request == number).map(|fault| fault.moment);
+    let call = format!("{} {}", request.method(), request.uri().path());
+    let occurrence = {
+        let mut calls = lock(&passage.shared.calls);
+        let before = calls.iter().filter(|other| **other == call).count();
+        calls.push(call.clone());
+        before
+    };
+    let is_it = |fault: &&Fault| fault.call == call && fault.occurrence == occurrence;
+    let moment = passage.fault.as_ref().filter(is_it).map(|fault| fault.moment);
     if moment == Some(Moment::Before) {
-        passage.kill(&line);
+        passage.kill();
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let answer = forward(&passage.client, request).await;
     if moment == Some(Moment::After) {
-        passage.kill(&format!("{line} (done)"));
+        passage.kill();
         return StatusCode::BAD_GATEWAY.into_response();
     }
     answer.unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, error.to_string()).into_response())
