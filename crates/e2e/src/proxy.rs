@@ -1,13 +1,15 @@
-//! A proxy between a process under test and the API server that ends the process at a chosen call: before it
-//! reaches the API server, or after the API server has carried it out and before the answer is back. It is how
-//! "killed between any two of its API calls" is tested without a line for it in the production code.
+//! A proxy between a process under test and the API server, for what can go wrong between them. It ends the process at a
+//! chosen call: before it reaches the API server, or after the API server has carried it out and before the answer is
+//! back. Or it deals out the simulator's fates to what the process writes, so that what was found there can be seen
+//! here. Neither takes a line in the production code.
 
 use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -17,8 +19,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
+use orlop_sim::RequestFate;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{net::TcpListener, task::JoinHandle};
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
 
 /// The largest request body that passes; ours are a few KiB.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -43,11 +47,28 @@ pub struct Fault {
     pub moment: Moment,
 }
 
+/// What becomes of the first patches.
+#[derive(Debug, Clone, Copy)]
+pub struct Spell {
+    /// What becomes of them.
+    pub fate: RequestFate,
+    /// How many of them.
+    pub patches: usize,
+}
+
+/// How much later a late patch arrives. The operator gives one up after ten seconds.
+const LATE: Duration = Duration::from_secs(15);
+
+/// For so long a patch goes unanswered that is to have no answer: longer than the operator waits.
+const UNANSWERED: Duration = Duration::from_secs(20);
+
 #[derive(Default)]
 struct Shared {
     pid: Mutex<Option<Pid>>,
     calls: Mutex<Vec<String>>,
     fired: AtomicBool,
+    /// How many patches have had their fate.
+    dealt: AtomicUsize,
 }
 
 /// The running proxy. It ends when dropped.
@@ -66,11 +87,24 @@ impl Drop for Proxy {
 impl Proxy {
     /// Listens on loopback and passes requests on by `client`, with its credentials. Without a fault it only counts.
     pub async fn start(client: kube::Client, fault: Option<Fault>) -> anyhow::Result<Self> {
+        Self::serve(client, fault, None).await
+    }
+
+    /// The same, but that the first patches have this fate.
+    pub async fn under(client: kube::Client, spell: Spell) -> anyhow::Result<Self> {
+        Self::serve(client, None, Some(spell)).await
+    }
+
+    async fn serve(client: kube::Client, fault: Option<Fault>, spell: Option<Spell>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on loopback")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let router =
-            axum::Router::new().fallback(pass).with_state(Passage { client, fault, shared: Arc::clone(&shared) });
+        let router = axum::Router::new().fallback(pass).with_state(Passage {
+            client,
+            fault,
+            spell,
+            shared: Arc::clone(&shared),
+        });
         let task = tokio::spawn(async move {
             // The server only ends with the task: an accept that fails is retried by axum itself.
             let _ = axum::serve(listener, router).await;
@@ -93,6 +127,11 @@ impl Proxy {
         lock(&self.shared.calls).clone()
     }
 
+    /// How many patches have had the spell's fate?
+    pub fn dealt(&self) -> usize {
+        self.shared.dealt.load(Ordering::SeqCst)
+    }
+
     /// Has it come to the fault?
     pub fn has_fired(&self) -> bool {
         self.shared.fired.load(Ordering::SeqCst)
@@ -107,10 +146,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Passage {
     client: kube::Client,
     fault: Option<Fault>,
+    spell: Option<Spell>,
     shared: Arc<Shared>,
 }
 
 impl Passage {
+    /// The fate of a request, where the spell has one for it.
+    fn fate(&self, request: &Request) -> Option<RequestFate> {
+        let spell = self.spell.filter(|_| request.method() == http::Method::PATCH)?;
+        let before = |dealt: usize| (dealt < spell.patches).then_some(dealt + 1);
+        self.shared.dealt.fetch_update(Ordering::SeqCst, Ordering::SeqCst, before).ok().map(|_| spell.fate)
+    }
+
     fn kill(&self) {
         self.shared.fired.store(true, Ordering::SeqCst);
         if let Some(pid) = *lock(&self.shared.pid) {
@@ -134,12 +181,52 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
         passage.kill();
         return StatusCode::BAD_GATEWAY.into_response();
     }
-    let answer = forward(&passage.client, request).await;
+    let answer = match passage.fate(&request) {
+        Some(fate) => suffer(&passage.client, request, fate).await,
+        None => forward(&passage.client, request).await,
+    };
     if moment == Some(Moment::After) {
         passage.kill();
         return StatusCode::BAD_GATEWAY.into_response();
     }
     answer.unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, error.to_string()).into_response())
+}
+
+/// What becomes of a request whose fate this is.
+async fn suffer(client: &kube::Client, request: Request, fate: RequestFate) -> anyhow::Result<Response> {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, BODY_BYTES_MAX).await?;
+    let again = || Request::from_parts(head.clone(), Body::from(body.clone()));
+    match fate {
+        RequestFate::Lost => sleep(UNANSWERED).await,
+        RequestFate::AnswerLost => {
+            forward(client, again()).await?;
+            sleep(UNANSWERED).await;
+        }
+        RequestFate::Late => {
+            // The process has hung up by then, and that ends what is done for it here.
+            let (client, request) = (client.clone(), again());
+            let late = tokio::spawn(async move {
+                sleep(LATE).await;
+                forward(&client, request).await
+            });
+            return late.await?;
+        }
+        RequestFate::Twice => {
+            let answer = forward(client, again()).await?;
+            forward(client, again()).await?;
+            return Ok(answer);
+        }
+        RequestFate::Answered(code) => {
+            let status = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": "Failed",
+                "message": "the API server is in trouble",
+            });
+            return Ok((StatusCode::from_u16(code)?, [("content-type", "application/json")], status.to_string())
+                .into_response());
+        }
+    }
+    Ok(StatusCode::GATEWAY_TIMEOUT.into_response())
 }
 
 async fn forward(client: &kube::Client, request: Request) -> anyhow::Result<Response> {

@@ -9,10 +9,11 @@ use orlop_e2e::{
     eventually,
     namespace::LIMIT,
     operator::{self, Operator},
-    proxy::{Fault, Moment, Proxy},
+    proxy::{Fault, Moment, Proxy, Spell},
     site::Site,
     volume::{Volume, Wanted},
 };
+use orlop_sim::RequestFate;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -66,6 +67,60 @@ async fn every_call(site: &Site, volume: &Volume<'_>) -> anyhow::Result<Vec<Faul
 fn moments(call: &str) -> &'static [Moment] {
     let only_asks = call.starts_with("GET ") || call.ends_with("/tokenreviews");
     if only_asks { &[Moment::Before] } else { &[Moment::Before, Moment::After] }
+}
+
+/// The fates that the simulator deals out, to the first patches of an operator on a real API server: the growth, and the
+/// status that tells of it.
+const SPELLS: [Spell; 7] = [
+    Spell { fate: RequestFate::Lost, patches: 2 },
+    Spell { fate: RequestFate::AnswerLost, patches: 2 },
+    Spell { fate: RequestFate::Late, patches: 2 },
+    Spell { fate: RequestFate::Twice, patches: 6 },
+    Spell { fate: RequestFate::Answered(500), patches: 4 },
+    Spell { fate: RequestFate::Answered(429), patches: 4 },
+    Spell { fate: RequestFate::Answered(409), patches: 4 },
+];
+
+pub(crate) async fn a_claim_grows_once_whatever_becomes_of_the_requests_for_it(site: &Site) -> anyhow::Result<()> {
+    let namespace = "spells";
+    site.namespace(namespace).await?;
+    let volume = Volume::create(site, &Wanted { namespace, name: "data", size: "320Mi", class: "orlop-local" }).await?;
+    let capacity = json!({"minFree": "40Mi", "increase": STEP.to_string(), "timeToFull": "1s", "maximum": "16Gi"});
+    site.apply(&policy(namespace, "data", "Auto", &capacity)).await?;
+    site.scale_operator(0).await?;
+    let mut result = Ok(());
+    for spell in SPELLS {
+        result = under(site, &volume, spell).await.with_context(|| format!("under {spell:?}"));
+        if result.is_err() {
+            break;
+        }
+    }
+    site.scale_operator(1).await?;
+    result?;
+    site.remove_namespace(namespace).await
+}
+
+/// One growth by an operator whose first patches have a fate.
+async fn under(site: &Site, volume: &Volume<'_>, spell: Spell) -> anyhow::Result<()> {
+    let target = Bytes(volume.standing().await?.requested.0 + STEP.0);
+    let proxy = Proxy::under(operator::client(site).await?, spell).await?;
+    let mut operator = Operator::start(&proxy)?;
+    volume.fill_until_free(Bytes(24 << 20)).await?;
+    let grown = volume.grown_to(target, LIMIT).await;
+    grown.with_context(|| format!("its calls: {:#?}", proxy.calls()))?;
+    if spell.fate == RequestFate::Late {
+        // Until what was late has come.
+        sleep(Duration::from_secs(20)).await;
+    }
+    eventually("the operator to decide that there is enough room", LIMIT, || async {
+        Ok((operator.claims_with(Reason::EnoughRoom)? == 1).then_some(()))
+    })
+    .await?;
+    ensure!(proxy.dealt() == spell.patches, "only {} patches were made", proxy.dealt());
+    let standing = volume.standing().await?;
+    ensure!(standing.requested == target, "it grew twice: {standing:?}");
+    ensure!(!operator.has_ended()?, "the operator has ended");
+    operator.kill().await
 }
 
 /// What became of one growth.
