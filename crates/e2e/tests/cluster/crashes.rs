@@ -75,7 +75,7 @@ const SPELLS: [Spell; 7] = [
     Spell { fate: RequestFate::Lost, patches: 2 },
     Spell { fate: RequestFate::AnswerLost, patches: 2 },
     Spell { fate: RequestFate::Late, patches: 2 },
-    Spell { fate: RequestFate::Twice, patches: 6 },
+    Spell { fate: RequestFate::Twice, patches: 4 },
     Spell { fate: RequestFate::Answered(500), patches: 4 },
     Spell { fate: RequestFate::Answered(429), patches: 4 },
     Spell { fate: RequestFate::Answered(409), patches: 4 },
