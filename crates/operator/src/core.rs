@@ -8,7 +8,9 @@ use std::{
 
 use jiff::Timestamp;
 use orlop_api::names::Reason;
-use orlop_planner::{Action, ClaimId, Governance, Ledger, Plan, PolicyId, Report, Watch, invariants, plan_claims};
+use orlop_planner::{
+    Action, ClaimId, Governance, Ledger, Plan, PolicyId, Report, Usage, Watch, invariants, plan_claims, stale_at,
+};
 use tracing::{debug, error, info, warn};
 
 use crate::{
@@ -190,7 +192,10 @@ impl Core {
 
     fn pass_when_due(&mut self, now: Moment) {
         for claim in self.agenda.take_due(now.time) {
-            self.observer.mark(claim);
+            match self.holds_until(&claim).filter(|until| *until > now.time) {
+                Some(until) => self.agenda.schedule(&claim, until),
+                None => self.observer.mark(claim),
+            }
         }
         if self.observer.is_dirty() && self.plan_at.is_none() {
             self.plan_at = Some(now.instant + COALESCE);
@@ -200,6 +205,16 @@ impl Core {
             self.plan_at = self.observer.is_dirty().then_some(now.instant);
             self.pass(dirty, now);
         }
+    }
+
+    /// Until when the decision about a claim holds that was to be looked at again only because its measurement would be
+    /// stale, and that has been confirmed since. Most claims of a cluster at rest are of this kind.
+    fn holds_until(&self, claim: &ClaimId) -> Option<Timestamp> {
+        let decided = self.ledger.decision(claim)?.again_at?;
+        let seen = self.observer.view().claims.get(claim)?.usage.as_ref()?;
+        let latest = self.observer.latest(claim)?;
+        let confirmed = decided == stale_at(seen) && latest == Usage { at: latest.at, ..seen.clone() };
+        confirmed.then(|| stale_at(&latest))
     }
 
     /// Decides about everything that has changed, and begins to carry it out.

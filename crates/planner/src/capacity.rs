@@ -9,6 +9,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use measurement::stale_at;
+
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Abilities, Bytes, CapacitySpec, Count, Expansion, Mode, names::Reason};
 

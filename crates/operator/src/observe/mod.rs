@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::PolicyStatus;
-use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, View};
+use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, Usage, View};
 
 pub use facts::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
@@ -194,6 +194,11 @@ impl Observer {
     /// The volume that the claim is bound to.
     pub fn volume_of(&self, claim: &ClaimId) -> Option<&str> {
         self.claims.get(claim)?.volume.as_deref()
+    }
+
+    /// The latest measurement of a claim's volume, as it was last confirmed.
+    pub fn latest(&self, claim: &ClaimId) -> Option<Usage> {
+        self.measured.best(self.volume_that_names(claim)?)
     }
 
     /// What is known of a policy, also of one that cannot be read.

@@ -22,7 +22,7 @@ const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(60);
 const FIRST_WITHIN: SignedDuration = SignedDuration::from_secs(180);
 
 /// When the measurement becomes too old to decide by.
-pub(super) fn stale_at(usage: &Usage) -> Timestamp {
+pub fn stale_at(usage: &Usage) -> Timestamp {
     later(usage.at, stale_after(usage.source))
 }
 
