@@ -372,3 +372,106 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::SignedDuration;
+    use orlop_api::Bytes;
+    use orlop_planner::{Labels, NamespaceName, Resize, Source, Uid};
+
+    use super::*;
+    use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};
+
+    fn id() -> ClaimId {
+        ClaimId { namespace: NamespaceName("app".into()), name: "data".into() }
+    }
+
+    fn policy() -> (PolicyId, PolicyFacts) {
+        let object = serde_json::json!({
+            "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
+            "metadata": { "name": "all", "namespace": "app", "uid": "p" },
+            "spec": { "mode": "Auto", "selector": {}, "capacity": { "maximum": "10Gi" } },
+        });
+        let policy: orlop_api::StoragePolicy = serde_json::from_value(object).unwrap();
+        (crate::objects::policy_id(&policy.metadata), crate::objects::policy(Ok(policy)))
+    }
+
+    /// An operator that knows of a claim, which a policy governs, and of its volume.
+    fn core() -> Core {
+        let mut core = Core::default();
+        let policy = policy();
+        let claim = ClaimFacts {
+            uid: Uid("u".into()),
+            version: Some(1),
+            labels: Labels::default(),
+            class: Some("fast".into()),
+            volume: Some("pv".into()),
+            raw_block: false,
+            requested: Bytes::GIB,
+            capacity: Some(Bytes::GIB),
+            resize: Resize::Idle,
+            growth: None,
+            spelling: Spelling::default(),
+        };
+        let volume = VolumeFacts { capacity: Bytes::GIB, driver: None, claim: Some((id(), Uid("u".into()))) };
+        let class = orlop_planner::Class { provisioner: "d".into(), expandable: true, parameters: BTreeMap::new() };
+        macro_rules! list {
+            ($kind:ident $(, $key:expr => $facts:expr)?) => {
+                core.observe(Observation::$kind(Change::ListBegins));
+                $(core.observe(Observation::$kind(Change::Is($key, $facts)));)?
+                core.observe(Observation::$kind(Change::ListComplete));
+            };
+        }
+        list!(Claim, id() => claim);
+        list!(Volume, "pv".to_owned() => volume);
+        list!(Pod);
+        list!(Namespace);
+        list!(Node, "n".to_owned() => ());
+        list!(Class, "fast".to_owned() => class);
+        list!(Policy, policy.0 => policy.1);
+        list!(ClusterPolicy);
+        list!(Driver);
+        core
+    }
+
+    #[test]
+    fn a_decision_is_made_anew_when_its_measurement_is_stale_and_not_while_it_is_confirmed() {
+        let (origin, start) = (Instant::now(), Timestamp::from_second(1_000_000).unwrap());
+        let moment = |second: u64| Moment {
+            time: start + SignedDuration::from_secs(i64::try_from(second).unwrap()),
+            instant: origin + Duration::from_secs(second),
+        };
+        let mut core = core();
+        let usage = Usage {
+            at: start,
+            source: Source::Agent,
+            total: Bytes::GIB,
+            available: Bytes(900 << 20),
+            inodes: None,
+            fill_bytes_per_second: 0,
+            crossed: None,
+        };
+        core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(0));
+        core.turn(true, moment(0));
+        assert_eq!(core.turn(true, moment(1)).decided, [id()]);
+        for second in (10..100).step_by(10) {
+            let at = moment(second).time;
+            core.measure(Measurement::Confirmed { node: "n".into(), at }, moment(second));
+            core.turn(true, moment(second));
+            assert!(core.turn(true, moment(second + 1)).decided.is_empty(), "after {second} s");
+        }
+        core.turn(true, moment(125));
+        assert_eq!(core.turn(true, moment(126)).decided, [id()], "nobody has confirmed it for half a minute");
+    }
+
+    #[test]
+    fn who_may_not_act_has_nothing_to_do_however_much_is_due() {
+        let mut core = core();
+        let now = Moment::now();
+        core.turn(true, now);
+        assert!(core.turn_at(true, now).is_some());
+        assert_eq!(core.turn_at(false, now), None);
+    }
+}
