@@ -9,7 +9,7 @@ use super::{Checker, once, slots};
 use crate::{
     fact::{Entry, Fact},
     simulation::Simulation,
-    volume::{Expansion, Volume},
+    volume::{Expansion, Volume, filesystem},
 };
 
 /// What may pass between less than `minFree` and the driver's beginning: the agent, the operator and the resizer are done
@@ -51,10 +51,9 @@ impl Checker for Fullness {
             return None;
         }
         // It may be that no driver is fast enough for the writer. That it is asked in time is what counts.
-        let asked = match volume.expansion {
-            Expansion::Running { .. } => volume.modified.last().copied()?,
-            _ => entry.at,
-        };
+        let under_way =
+            matches!(volume.expansion, Expansion::Running { .. }) || volume.filesystem < filesystem(volume.size);
+        let asked = if under_way { volume.modified.last().copied()? } else { entry.at };
         let passed = asked.saturating_sub(since);
         (passed > REACTION).then(|| format!("{claim} is full, and {passed:?} passed before its driver was asked"))
     }
