@@ -1,7 +1,7 @@
 //! The truth about a claim's volume: how large it is, how much is written, what its driver is doing. Fill is a straight
 //! line between two events, so that nothing has to happen while nothing changes.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Modifications, Period};
@@ -27,6 +27,8 @@ pub struct Volume {
     rate: Bytes,
     /// Until when it was written at which rates, lately.
     peaks: Vec<(Duration, Bytes)>,
+    /// The nodes whose agents have reported it.
+    pub(crate) seen_on: BTreeSet<usize>,
     /// The node of the pod that runs; none while none runs.
     pub(crate) node: Option<usize>,
     /// How many pods the claim has had, and how many claims of this name there have been.
@@ -95,6 +97,7 @@ impl Volume {
             since: now,
             rate: Bytes(0),
             peaks: Vec::new(),
+            seen_on: BTreeSet::new(),
             node: None,
             pods: 0,
             lives: 0,

@@ -47,6 +47,7 @@ impl Simulation {
     /// An operator has begun to lead, or an agent to run: everything is reported anew.
     pub(super) fn agents_dial(&mut self) {
         self.agents_lose_their_operator();
+        self.drop_what_is_not_reported();
         let claims: Vec<_> = self.volumes.keys().cloned().collect();
         for claim in claims {
             self.plan_report(&claim);
@@ -57,6 +58,18 @@ impl Simulation {
     pub(super) fn agents_lose_their_operator(&mut self) {
         for volume in self.volumes.values_mut() {
             volume.agent.reported = None;
+        }
+    }
+
+    /// What an agent had reported and does not report anew is gone: the operator sees to that itself.
+    fn drop_what_is_not_reported(&mut self) {
+        let Some(operator) = self.served_by() else { return };
+        let now = self.moment(operator);
+        for (claim, volume) in &mut self.volumes {
+            for node in volume.seen_on.extract_if(.., |node| volume.node != Some(*node)) {
+                let gone = Measurement::Gone { node: node_name(node), volume: claim.clone() };
+                self.processes[operator].core.measure(gone, now);
+            }
         }
     }
 
@@ -131,6 +144,7 @@ impl Simulation {
                 || u128::from(available.0) < u128::from(rate) * u128::from(watch.seconds_to_full_below)
         });
         volume.agent.crossed = if beyond { volume.agent.crossed.or(Some(at)) } else { None };
+        volume.seen_on.insert(node);
         volume.agent.reported = Some(Reported { at: now, available, total });
         let usage = Usage {
             at,

@@ -49,7 +49,8 @@ impl Simulation {
         self.server.create(Kind::Volume, claim, object, now);
         let mut volume = Volume::new(claim, spec, self.now);
         volume.lives = lives;
-        volume.pods = before.map_or(0, |volume| volume.pods);
+        volume.pods = before.as_ref().map_or(0, |volume| volume.pods);
+        volume.seen_on = before.map_or_else(Default::default, |volume| volume.seen_on);
         self.volumes.insert(claim.to_owned(), volume);
         self.start_pod(claim, node);
     }
