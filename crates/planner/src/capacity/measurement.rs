@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, names::Reason};
 
-use super::{Case, Verdict, later};
+use super::{Case, Verdict, growth, later};
 use crate::view::{Claim, Source, Usage};
 
 /// An agent confirms its measurements every few seconds; after this long it, its node or the way to it is gone.
@@ -48,9 +48,14 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     if case.now >= stale_at(usage) {
         return Err(stale(case, usage));
     }
-    if claim.outgrown.as_ref().is_some_and(|before| usage.total == before.total && usage.at < before.until) {
+    // Of a growth of ours its record says what a measurement must show.
+    let shows_ours =
+        growth::own_record(claim).is_some_and(|it| it.to == claim.requested && usage.total > it.filesystem);
+    let before = claim.outgrown.as_ref().filter(|it| usage.total == it.total && usage.at < it.until && !shows_ours);
+    if let Some(before) = before {
         let message = "the volume has just grown, and the next measurement is to show it";
-        return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(stale_at(usage))));
+        let again_at = before.until.max(later(case.now, SignedDuration::from_secs(1)));
+        return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(again_at)));
     }
     contradiction(claim, usage).map_or(Ok(usage), |message| {
         Err(Verdict::wait(Reason::ContradictoryMeasurement, message).again_at(Some(stale_at(usage))))

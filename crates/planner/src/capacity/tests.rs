@@ -509,6 +509,23 @@ fn what_was_measured_before_a_growth_is_no_reason_for_another() {
     assert_eq!(since_growth(0, 10), Reason::BelowMinFree, "it has not become larger");
 }
 
+/// A small filesystem that takes much for itself can be no larger, grown, than the claim was before.
+#[test]
+fn a_growth_of_ours_that_was_measured_before_the_claim_said_so_holds_up_nothing() {
+    let mut view = grown();
+    let shown = mib(600);
+    the_usage(&mut view).total = shown;
+    the_usage(&mut view).available = mib(1);
+    let usable = the_usage(&mut view).at;
+    let claim = the_claim(&mut view);
+    claim.growth.as_mut().unwrap().usable = Some(usable);
+    claim.outgrown = Some(Outgrown { total: shown, until: at(100) });
+    assert_eq!(decide_at(&view, 8).1.reason, Reason::BelowMinFree);
+    the_claim(&mut view).growth = None;
+    let (_, decision) = decide_at(&view, 8);
+    assert_eq!((decision.reason, decision.again_at), (Reason::AwaitingMeasurement, Some(at(100))));
+}
+
 #[test]
 fn a_record_that_the_claim_contradicts_holds_up_nothing() {
     for (from, to) in [(512, 512), (640, 512), (512, 9000)] {
