@@ -447,6 +447,19 @@ fn slots_of_a_record_that_the_claim_contradicts_are_not_its_own() {
     assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)));
 }
 
+/// Two growths have taken slots, and then the request was lowered to less than the driver had made of it already.
+#[test]
+fn slots_are_taken_also_where_the_request_was_lowered_after_the_driver_had_begun() {
+    let mut view = low_after(with_slots(4), &[-3000, -2000]);
+    let claim = the_claim(&mut view);
+    claim.requested = mib(500);
+    let (plan, _) = crate::plan(&view, at(5));
+    let (sound, violations) = crate::invariants::retain_sound(&view, plan);
+    assert_eq!(violations, []);
+    let [Action::Grow { record, .. }] = &sound.actions[..] else { panic!("it grows: {sound:?}") };
+    assert_eq!(record.earlier, [at(-3000), at(-2000)]);
+}
+
 #[test]
 fn an_annotation_of_before_there_were_slots_is_a_growth_that_took_one() {
     let text = r#"{"from":"400Mi","to":"512Mi","filesystem":"380Mi","crossed":"2025-12-31T23:59:00Z",
