@@ -1,6 +1,6 @@
 //! Sizes, counts, thresholds and periods as they are written in a manifest: parsed once, typed from then on.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -263,6 +263,19 @@ impl Period {
     /// The period in seconds.
     pub const fn as_secs(self) -> u64 {
         self.0
+    }
+}
+
+impl From<Period> for Duration {
+    fn from(period: Period) -> Self {
+        Self::from_secs(period.0)
+    }
+}
+
+impl From<Period> for SignedDuration {
+    fn from(period: Period) -> Self {
+        // A year of seconds fits.
+        Self::from_secs(period.0.cast_signed())
     }
 }
 

@@ -70,7 +70,7 @@ impl Plot {
         };
         Self {
             story: scenario.story.trim().to_owned(),
-            lasts: Duration::from_secs(scenario.lasts.as_secs()),
+            lasts: scenario.lasts.into(),
             claims: scenario.claims.iter().map(|(name, claim)| (name.clone(), track(claim))).collect(),
             troubles: Vec::new(),
             changes: Vec::new(),

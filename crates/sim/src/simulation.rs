@@ -167,7 +167,7 @@ impl Simulation {
 
     /// Goes on by one event; false where the scenario is over. What happened is in [`Simulation::take_facts`].
     pub fn step(&mut self) -> bool {
-        let end = Duration::from_secs(self.scenario.lasts.as_secs());
+        let end = self.scenario.lasts.into();
         let Some(Reverse(next)) = self.queue.pop_if_before(end) else {
             self.now = end;
             return false;
@@ -203,7 +203,7 @@ impl Simulation {
     pub fn current_policies(&self) -> impl Iterator<Item = &Policy> {
         let now = self.now;
         self.scenario.policies.iter().map(move |(name, policy)| {
-            let done = self.scenario.changes.iter().filter(|change| Duration::from_secs(change.at.as_secs()) <= now);
+            let done = self.scenario.changes.iter().filter(|change| Duration::from(change.at) <= now);
             let specs = done.filter_map(|change| match &change.what {
                 Deed::Policy { name: of, spec } if of == name => Some((change.at.as_secs(), spec)),
                 _ => None,
@@ -243,11 +243,11 @@ impl Simulation {
         }
         let faults: Vec<_> = self.scenario.faults.iter().map(|fault| fault.at).collect();
         for (id, at) in faults.into_iter().enumerate() {
-            self.schedule(Duration::from_secs(at.as_secs()), Event::TroubleBegins(id));
+            self.schedule(at.into(), Event::TroubleBegins(id));
         }
         let changes: Vec<_> = self.scenario.changes.iter().map(|change| change.at).collect();
         for (id, at) in changes.into_iter().enumerate() {
-            self.schedule(Duration::from_secs(at.as_secs()), Event::Deed(id));
+            self.schedule(at.into(), Event::Deed(id));
         }
     }
 
@@ -323,7 +323,7 @@ impl Simulation {
         let fault = self.scenario.faults[id].clone();
         self.tell(Fact::TroubleBegins(fault.what.clone()));
         self.faults.begin(id, fault.what.clone(), self.now);
-        self.schedule(Duration::from_secs(fault.lasting.as_secs()), Event::TroubleEnds(id));
+        self.schedule(fault.lasting.into(), Event::TroubleEnds(id));
         match fault.what {
             Trouble::Kill { operator } => self.kill(operator, "it was killed"),
             Trouble::Pause { operator } if self.processes[operator].state == State::Running => {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, Modifications, Period};
+use orlop_api::{Bytes, Modifications};
 use orlop_planner::{Watch, forecast::FillHistory};
 
 use crate::scenario;
@@ -120,12 +120,11 @@ impl Volume {
     }
 
     /// When the driver takes the next modification, by its own count.
-    pub(crate) fn next_slot(&self, rule: Option<&Modifications>) -> Option<Duration> {
-        let rule = rule?;
-        let seconds = |period: Period| Duration::from_secs(period.as_secs());
+    pub(crate) fn next_slot(&self, rule: &Modifications) -> Option<Duration> {
         let free = self.modified.len().checked_sub(usize::try_from(rule.count).unwrap_or(usize::MAX));
-        let by_slot = free.map(|index| self.modified[index] + seconds(rule.window));
-        let by_cooldown = self.modified.last().zip(rule.cooldown).map(|(last, cooldown)| *last + seconds(cooldown));
+        let by_slot = free.map(|index| self.modified[index] + Duration::from(rule.window));
+        let by_cooldown =
+            self.modified.last().zip(rule.cooldown).map(|(last, cooldown)| *last + Duration::from(cooldown));
         by_slot.max(by_cooldown)
     }
 

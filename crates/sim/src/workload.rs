@@ -82,7 +82,7 @@ impl Workload {
                 writing(Bytes(rate.0 * 2 * hour.min(24 - hour) / 12), Some(HOUR))
             }
             Self::Bursts { every, .. } if is_pause => writing(Bytes(0), Some(around(every, rng))),
-            Self::Bursts { rate, lasting, .. } => writing(rate, Some(seconds(lasting))),
+            Self::Bursts { rate, lasting, .. } => writing(rate, Some(lasting.into())),
             Self::Rotation { rate, keep } => Stretch {
                 freed: if index == 0 { Bytes(0) } else { keep },
                 rate,
@@ -95,10 +95,6 @@ impl Workload {
             }
         }
     }
-}
-
-fn seconds(period: Period) -> Duration {
-    Duration::from_secs(period.as_secs())
 }
 
 /// Between half the period and one and a half.

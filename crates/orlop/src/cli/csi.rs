@@ -157,7 +157,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         driver = driver.with_peers(Arc::new(ViaOperator(directory.clone())));
         tasks.spawn(peers::keep(directory, driver.clone()));
     }
-    tasks.spawn(driver.clone().trim_volumes(Duration::from_secs(args.trim_interval.as_secs())));
+    tasks.spawn(driver.clone().trim_volumes(args.trim_interval.into()));
     let serving = async {
         serve(driver, &endpoints).await.map_err(|error| {
             Failure::because("the driver has stopped", error)

@@ -62,23 +62,20 @@ fn service_account(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
-    let local = args.local_driver.then(|| LocalConfig {
-        clean_up_after: args
-            .local_clean_up_after
-            .map(|period| SignedDuration::from_secs(i64::try_from(period.as_secs()).unwrap_or(i64::MAX))),
-    });
+    let local =
+        args.local_driver.then(|| LocalConfig { clean_up_after: args.local_clean_up_after.map(SignedDuration::from) });
     let config = Config {
         namespace: args.namespace,
         identity: args.identity,
         http_address: args.http_address,
         lease_name: args.lease_name,
-        lease_duration: Duration::from_secs(args.lease_duration.as_secs()),
+        lease_duration: args.lease_duration.into(),
         sources: SourcesConfig {
             agents_address: args.agents_address,
             pod_ip: args.pod_ip,
             agent_service_account: args.agent_service_account,
             driver_service_account: args.driver_service_account,
-            kubelet_interval: args.kubelet_interval.map(|interval| Duration::from_secs(interval.as_secs())),
+            kubelet_interval: args.kubelet_interval.map(Duration::from),
         },
         local,
     };

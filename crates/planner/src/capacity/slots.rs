@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Modifications, Period};
+use orlop_api::Modifications;
 
 use super::{growth, later};
 use crate::view::Claim;
@@ -22,7 +22,7 @@ impl<'a> Slots<'a> {
     pub(super) fn of(rule: &'a Modifications, claim: &Claim, now: Timestamp) -> Self {
         let times = growth::own_record(claim).into_iter().flat_map(|last| last.earlier.iter().chain([&last.decided]));
         // A time further ahead than clocks ever disagree is none that we wrote, and must not hold up a growth for long.
-        let is_taken = |at: &Timestamp| now.duration_since(*at).abs() < span(rule.window);
+        let is_taken = |at: &Timestamp| now.duration_since(*at).abs() < SignedDuration::from(rule.window);
         let mut taken: Vec<_> = times.copied().filter(is_taken).collect();
         taken.sort_unstable();
         Self { rule, taken, now }
@@ -66,8 +66,8 @@ impl<'a> Slots<'a> {
 fn next_after(rule: &Modifications, taken: &[Timestamp]) -> Option<Timestamp> {
     let slots = usize::try_from(rule.count).unwrap_or(usize::MAX).max(1);
     // So many of the oldest must be free again for one slot to be free.
-    let by_slot = taken.len().checked_sub(slots).map(|index| later(taken[index], span(rule.window)));
-    let by_cooldown = taken.last().zip(rule.cooldown).map(|(last, cooldown)| later(*last, span(cooldown)));
+    let by_slot = taken.len().checked_sub(slots).map(|index| later(taken[index], rule.window.into()));
+    let by_cooldown = taken.last().zip(rule.cooldown).map(|(last, cooldown)| later(*last, cooldown.into()));
     by_slot.max(by_cooldown)
 }
 
@@ -75,8 +75,4 @@ fn next_after(rule: &Modifications, taken: &[Timestamp]) -> Option<Timestamp> {
 pub(super) fn to_the_second(at: Timestamp) -> Timestamp {
     let second = at.as_second() + i64::from(at.subsec_nanosecond() > 0);
     Timestamp::from_second(second).unwrap_or(at)
-}
-
-fn span(period: Period) -> SignedDuration {
-    SignedDuration::from_secs(i64::try_from(period.as_secs()).unwrap_or(i64::MAX))
 }

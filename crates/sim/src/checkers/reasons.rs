@@ -18,7 +18,7 @@ impl Checker for Reasons {
     }
 
     fn conclude(&mut self, world: &Simulation) -> Option<String> {
-        let last = world.scenario.changes.iter().map(|change| Duration::from_secs(change.at.as_secs())).max();
+        let last = world.scenario.changes.iter().map(|change| Duration::from(change.at)).max();
         let at_rest =
             fullness::undisturbed_for(world, REST) && last.is_none_or(|last| world.now().saturating_sub(last) > REST);
         if !at_rest {

@@ -45,14 +45,14 @@ impl Checker for Slots {
                 if clocks_were_wrong(world) {
                     return None;
                 }
-                let window = Duration::from_secs(rule.window.as_secs()).saturating_sub(UNDER_WAY);
+                let window = Duration::from(rule.window).saturating_sub(UNDER_WAY);
                 let taken = asked.iter().filter(|at| entry.at.saturating_sub(**at) < window).count();
                 let allowed = usize::try_from(rule.count).unwrap_or(usize::MAX);
                 if taken > allowed {
                     return Some(format!("{} is asked for its {taken}th modification in {}", claim.name, rule.window));
                 }
                 let [.., before, _] = asked[..] else { return None };
-                let cooldown = Duration::from_secs(rule.cooldown?.as_secs()).saturating_sub(UNDER_WAY);
+                let cooldown = Duration::from(rule.cooldown?).saturating_sub(UNDER_WAY);
                 let apart = entry.at.saturating_sub(before);
                 (apart < cooldown)
                     .then(|| format!("{} is asked for a modification {apart:?} after the last", claim.name))
@@ -66,7 +66,7 @@ impl Checker for Slots {
 /// be said of slots where that was wrong.
 pub(super) fn has_free(world: &Simulation, volume: &Volume, rule: Option<&Modifications>) -> bool {
     let Some(rule) = rule else { return true };
-    let by_driver = volume.next_slot(Some(rule)).is_none_or(|at| at + UNDER_WAY < world.now());
+    let by_driver = volume.next_slot(rule).is_none_or(|at| at + UNDER_WAY < world.now());
     let by_record = asked_lately(world, volume) < usize::try_from(rule.count).unwrap_or(usize::MAX);
     by_driver && by_record && !clocks_were_wrong(world)
 }

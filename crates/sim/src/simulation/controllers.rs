@@ -200,7 +200,8 @@ impl Simulation {
         if in_use || self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverFails {})) {
             return self.fail(claim, if in_use { "a pod uses it" } else { "the storage is in trouble" });
         }
-        if volume.next_slot(class.driver.modifications.as_ref()).is_some_and(|at| at > now) {
+        let next_slot = class.driver.modifications.as_ref().and_then(|rule| volume.next_slot(rule));
+        if next_slot.is_some_and(|at| at > now) {
             return self.fail(claim, "it has no modification slot left");
         }
         let slowness = self.faults.sum(|trouble| match trouble {
@@ -214,7 +215,7 @@ impl Simulation {
         let life = volume.lives;
         self.resizing(claim, "ControllerResizeInProgress");
         self.tell(Fact::Expands { claim: claim.to_owned(), to });
-        let takes = Duration::from_secs(class.takes.as_secs()) * times;
+        let takes = Duration::from(class.takes) * times;
         self.schedule(takes, Event::Expanded { claim: claim.to_owned(), life });
     }
 
