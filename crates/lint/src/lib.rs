@@ -101,14 +101,14 @@ fn read(index: usize, source: &Source, found: &mut Findings) -> Vec<Node> {
                 found.add(
                     &rules::manifests::HELM_TEMPLATE,
                     Place { source: index, span },
-                    "this is a template of a Helm chart and no manifest yet, and nothing else in the file was looked at: \
+                    "this is a template, as of a Helm chart, and no manifest yet, and nothing else in the file was looked at: \
                      render it first, by `helm template CHART | orlop lint -`",
                 );
             } else {
                 found.add(
                     &rules::manifests::BROKEN_YAML,
                     place,
-                    format!("this is no YAML, and nothing in the file was looked at: {message}"),
+                    format!("this cannot be read as YAML, and nothing in the file was looked at: {message}"),
                 );
             }
             Vec::new()

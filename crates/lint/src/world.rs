@@ -61,7 +61,7 @@ impl<'a> Object<'a> {
         format!("{} {}", self.kind, self.name)
     }
 
-    /// The labels at a path.
+    /// The labels at a path, or what else is a map of texts.
     pub fn labels(&self, path: &str) -> BTreeMap<String, String> {
         labels(self.node, path)
     }
@@ -171,6 +171,14 @@ pub(crate) struct Class<'a> {
     pub provisioner: &'a str,
     pub is_expandable: bool,
     pub parameters: BTreeMap<String, String>,
+}
+
+impl Class<'_> {
+    /// Do claims get it that name none?
+    fn is_default(&self) -> bool {
+        let annotations = self.object.labels("metadata.annotations");
+        annotations.get("storageclass.kubernetes.io/is-default-class").is_some_and(|value| value == "true")
+    }
 }
 
 /// A controller of pods, or a pod.
@@ -285,7 +293,8 @@ impl<'a> World<'a> {
     pub fn class_of(&self, claim: &Claim<'_>) -> Option<&Class<'a>> {
         match claim.class() {
             ClassName::Named(name) => self.classes.get(name),
-            ClassName::Default | ClassName::None => None,
+            ClassName::Default => self.classes.values().find(|class| class.is_default()),
+            ClassName::None => None,
         }
     }
 

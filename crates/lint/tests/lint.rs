@@ -38,9 +38,20 @@ reclaimPolicy: Retain
 #[test]
 fn what_is_in_several_texts_is_seen_together() {
     let report = lint(&[source("claim", CLAIM), source("class", CLASS)], "default");
-    assert_eq!(places(&report), [(0, 7, "tiny-size"), (1, 1, "class-not-expandable")]);
+    assert_eq!(places(&report), [(0, 7, "tiny-size"), (1, 3, "class-not-expandable")]);
     assert_eq!(report.objects, 2);
     assert_eq!(places(&lint(&[source("class", CLASS)], "default")), [], "without a claim nobody is hurt");
+}
+
+#[test]
+fn a_claim_without_a_class_has_the_default_one_where_that_is_among_the_texts() {
+    let claim = CLAIM.replace("  storageClassName: fast\n", "").replace("500m", "5Gi");
+    let class = CLASS
+        .replace("{name: fast}", "{name: fast, annotations: {storageclass.kubernetes.io/is-default-class: 'true'}}");
+    let found = lint(&[source("claim", &claim), source("class", &class)], "default");
+    assert_eq!(places(&found), [(0, 4, "no-class"), (1, 3, "class-not-expandable")]);
+    let found = lint(&[source("claim", &claim), source("class", CLASS)], "default");
+    assert_eq!(places(&found), [(0, 4, "no-class")]);
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub(crate) static INVALID_SIZE: Rule = Rule {
     id: "invalid-size",
     severity: Severity::Error,
     finds: "a claim whose size is missing, or is no Kubernetes quantity",
-    why: "The API server refuses the claim. A StatefulSet with such a template is accepted, and then has no pods.",
+    why: "The API server refuses the claim. A StatefulSet whose template has no size, or a size of zero, is accepted, and \
+          then has no pods.",
     remedy: "Write a quantity above zero, such as `100Gi`.",
     source: "Kubernetes, apimachinery, resource.Quantity; `ValidatePersistentVolumeClaimSpec`",
 };

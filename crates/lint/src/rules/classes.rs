@@ -36,7 +36,8 @@ pub(crate) static RECLAIM_DELETE: Rule = Rule {
     severity: Severity::Info,
     finds: "a StorageClass with `reclaimPolicy: Delete`, which is the default, that claims use, and no snapshots among the files",
     why: "Whoever deletes the claim, or its namespace, deletes the data, at once and for good.",
-    remedy: "Set `reclaimPolicy: Retain`, or take snapshots and copies that outlive the volume.",
+    remedy: "Set `reclaimPolicy: Retain`, or take snapshots and copies that outlive the volume. The field cannot be changed \
+             on a class, but can be on each PersistentVolume.",
     source: "Kubernetes, Storage Classes, Reclaim policy",
 };
 

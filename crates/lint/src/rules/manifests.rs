@@ -5,7 +5,7 @@ use crate::rule::{Rule, Severity};
 pub(crate) static BROKEN_YAML: Rule = Rule {
     id: "broken-yaml",
     severity: Severity::Error,
-    finds: "a file that is neither YAML nor JSON",
+    finds: "a file that cannot be read as YAML or JSON",
     why: "Nothing can be applied from it. Also a key that is written twice counts: `kubectl` refuses it.",
     remedy: "Correct it at the place that is named.",
     source: "YAML 1.2, section 3.2.1.1; Kubernetes, API concepts, Field validation",
@@ -14,7 +14,7 @@ pub(crate) static BROKEN_YAML: Rule = Rule {
 pub(crate) static HELM_TEMPLATE: Rule = Rule {
     id: "helm-template",
     severity: Severity::Error,
-    finds: "a template of a Helm chart",
+    finds: "a template, as of a Helm chart",
     why: "What it will say is known only when it is rendered.",
     remedy: "Look at what the chart renders: `helm template CHART --values VALUES | orlop lint -`.",
     source: "Helm, helm template",

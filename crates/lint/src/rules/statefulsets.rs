@@ -80,8 +80,10 @@ fn mismatch(world: &World<'_>, claim: &Claim<'_>, template: &Claim<'_>, found: &
         ClassName::None => "no StorageClass".to_owned(),
         ClassName::Default => "the default StorageClass".to_owned(),
     };
-    // A claim that is bound by name says nothing of where others should come from.
-    if claim.class() != template.class() && claim.node.get("spec.volumeName").is_none() {
+    // A claim that is bound by name says nothing of where others should come from, and which class is the default one
+    // nobody knows here.
+    let says_nothing = claim.class() == ClassName::None && claim.node.get("spec.volumeName").is_some();
+    if claim.class() != template.class() && template.class() != ClassName::Default && !says_nothing {
         differ("spec.storageClassName", format!("has {}", named(claim.class())), named(template.class()));
     }
 }

@@ -21,7 +21,7 @@ pub(crate) static SHARED_CLAIM: Rule = Rule {
 pub(crate) static ROLLING_UPDATE_WAITS: Rule = Rule {
     id: "rolling-update-waits",
     severity: Severity::Warning,
-    finds: "a Deployment with such a claim whose strategy is `RollingUpdate`, which is the default",
+    finds: "a Deployment with a claim that only one node can use, and the strategy `RollingUpdate`, which is the default",
     why: "An update starts the new pod before it stops the old one. On another node the new pod waits for the volume that \
           the old one has, and the old one is kept until the new one is ready: the update hangs. On the same node, both \
           write at once.",

@@ -126,7 +126,7 @@ mod tests {
         let finding =
             |id| Finding { rule: rule(id).unwrap(), source: 0, span: Span::default(), message: String::new() };
         let sources = [Source { name: "a.yaml".to_owned(), text: String::new() }];
-        let of = |ids: &[&str]| {
+        let of = |ids: &[&'static str]| {
             let report = Report { findings: ids.iter().map(|id| finding(id)).collect(), objects: 3 };
             summary(&report, &sources)
         };
