@@ -2,7 +2,7 @@
 
 use crate::{
     labels::Labels,
-    view::{Claim, ClaimId, Governance, Policy, PolicyId, PolicyKind, Requirement, Selector, View},
+    view::{Claim, ClaimId, Governance, NamespaceName, Policy, PolicyId, PolicyKind, Requirement, Selector, View},
 };
 
 impl Selector {
@@ -27,14 +27,18 @@ impl View {
     /// The policy that governs the claim `id`. Looks only at the policies of the claim's namespace and, where none of
     /// them selects it, at those of the cluster.
     pub fn governance(&self, id: &ClaimId, claim: &Claim) -> Governance {
-        let namespaced = self
-            .policies_of(PolicyKind::Namespaced(id.namespace.clone()))
-            .filter(|(_, policy)| policy.claims.matches(&claim.labels));
-        match sole(namespaced) {
-            Governance::None => sole(
-                self.policies_of(PolicyKind::Cluster)
-                    .filter(|(_, policy)| policy.claims.matches(&claim.labels) && self.is_for_namespace_of(policy, id)),
-            ),
+        self.governance_of(id, &claim.labels)
+    }
+
+    /// The policy that governs, or would govern, a claim `id` with these labels.
+    pub fn governance_of(&self, id: &ClaimId, labels: &Labels) -> Governance {
+        let selecting = |kind| {
+            self.policies_of(kind).filter(|(policy_id, policy)| {
+                policy.claims.matches(labels) && self.is_for(policy_id, policy, &id.namespace)
+            })
+        };
+        match sole(selecting(PolicyKind::Namespaced(id.namespace.clone()))) {
+            Governance::None => sole(selecting(PolicyKind::Cluster)),
             governance => governance,
         }
     }
@@ -44,12 +48,16 @@ impl View {
         self.policies.range(first..).take_while(move |(id, _)| id.kind == kind)
     }
 
-    /// A namespace whose labels are not known is picked only by a selector that picks all: it would be a guess to
-    /// hold that a label is not there.
-    fn is_for_namespace_of(&self, policy: &Policy, id: &ClaimId) -> bool {
-        self.namespaces
-            .get(&id.namespace)
-            .map_or(policy.namespaces.0.is_empty(), |labels| policy.namespaces.matches(labels))
+    /// Is the policy for claims of this namespace? A namespace whose labels are not known is picked only by a selector
+    /// that picks all: it would be a guess to hold that a label is not there.
+    pub fn is_for(&self, id: &PolicyId, policy: &Policy, namespace: &NamespaceName) -> bool {
+        match &id.kind {
+            PolicyKind::Namespaced(own) => own == namespace,
+            PolicyKind::Cluster => self
+                .namespaces
+                .get(namespace)
+                .map_or(policy.namespaces.0.is_empty(), |labels| policy.namespaces.matches(labels)),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod doctor;
 mod down;
 mod failure;
 mod kubeconfig;
+mod lint;
 mod operator;
 mod sim;
 mod up;
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the operator in a simulated world, where everything can go wrong
     Sim(sim::Args),
+    /// Find in manifests what would hurt in production, with no cluster
+    Lint(lint::Args),
     /// Print the custom resource definitions
     Crd(crd::Args),
     /// Print a completion script for a shell
@@ -61,7 +64,7 @@ enum Command {
 }
 
 /// Runs the command line. A failure is printed with its remedy and its causes; the exit code is 1, or 2 for a command
-/// line that is not understood.
+/// line that is not understood, unless the command says otherwise.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let in_cluster =
@@ -79,7 +82,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::FAILURE
+            failure.code()
         }
     }
 }
@@ -93,6 +96,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args).await,
         Command::Sim(args) => sim::run(args),
+        Command::Lint(args) => lint::run(&args),
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Operator(args) => operator::run(args).await,
