@@ -1,6 +1,7 @@
 //! The commands. Each has a file of its own with its arguments and its `run`; this one only dispatches.
 
 mod agent;
+mod backtest;
 mod completion;
 mod crd;
 mod csi;
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::Args),
     /// Run the operator in a simulated world, where everything can go wrong
     Sim(sim::Args),
+    /// Say what a policy would have done, by the history of how full volumes were
+    Backtest(backtest::Args),
     /// Print the custom resource definitions
     Crd(crd::Args),
     /// Print a completion script for a shell
@@ -93,6 +96,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args).await,
         Command::Sim(args) => sim::run(args),
+        Command::Backtest(args) => backtest::run(args).await,
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Operator(args) => operator::run(args).await,
