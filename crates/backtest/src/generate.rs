@@ -107,7 +107,7 @@ pub fn history(recipe: Recipe, number: u64) -> History {
         made: 0,
         size,
         used: start,
-        files: files_of(size) * 60 / 100,
+        files: files_of(size) * 75 / 100,
         full_s: 0,
         notice_s: rng.u64(3..8) * 3600,
         pace,
@@ -163,7 +163,10 @@ impl History {
         let noise = even * self.rng.u64(0..100) / 100;
         let more = match self.workload {
             // Three times as much by day as by night, and about the pace in all.
-            Workload::Database => (even / 2 + noise) * if (8..20).contains(&hour) { 3 } else { 1 } / 2,
+            Workload::Database => {
+                let times = if (8..20).contains(&hour) { 3 } else { 1 };
+                (even / 2 + noise) * times / 2
+            }
             Workload::Cache if (7..21).contains(&hour) => even / 2 + noise,
             Workload::Cache => {
                 let left = self.size * 30 / 100;
@@ -172,8 +175,10 @@ impl History {
             }
             Workload::Logs => {
                 let kept = self.pace * 4;
-                let is_night = hour == 2 && passed_s % DAY_S < passed_s % 3600 + 3 * 3600;
-                if is_night && self.used > kept { self.used -= (self.used - kept).min(self.pace) }
+                let is_night = (2..2 + (every_s / 3600).max(1)).contains(&hour);
+                if is_night && self.used > kept {
+                    self.used -= (self.used - kept).min(self.pace);
+                }
                 even / 2 + noise
             }
             Workload::BulkLoad => even / 2 + noise + self.bulk(passed_s, every_s),

@@ -10,7 +10,7 @@ use crate::{
     history::{Sample, time},
     line::Line,
     outline::Outline,
-    room::{Room, Shape, claim_size, full_above},
+    room::{Room, Shape, claim_size, full_above, inodes_full_above},
     tally::Tally,
     world::{Terms, World},
 };
@@ -112,6 +112,7 @@ struct Span {
     rise_per_second: u64,
     /// With more than this used the recorded volume is full.
     recorded_full_above: u64,
+    recorded_inodes_full_above: u64,
 }
 
 impl Span {
@@ -124,6 +125,7 @@ impl Span {
             inodes: Line { from: one.inodes_used(), to: other.inodes_used(), lasts_ms },
             rise_per_second: used.rise_per_second(),
             recorded_full_above: full_above(one.usable(), one.capacity.0),
+            recorded_inodes_full_above: inodes_full_above(one.inodes.map_or(0, |inodes| inodes.total.0)),
         }
     }
 
@@ -131,8 +133,21 @@ impl Span {
         self.from_ms.saturating_add_unsigned(offset_ms)
     }
 
-    fn times_ms(&self, offsets_ms: (u64, u64)) -> (i64, i64) {
-        (self.time_ms(offsets_ms.0), self.time_ms(offsets_ms.1))
+    /// Whether at this moment the recorded volume is full, and one with that room.
+    fn full(&self, room: &Room, at_ms: u64) -> (bool, bool) {
+        let (used, inodes) = (self.used.at(at_ms), self.inodes.at(at_ms));
+        (
+            used > self.recorded_full_above || inodes > self.recorded_inodes_full_above,
+            used > room.full_above || inodes > room.inodes_full_above,
+        )
+    }
+
+    /// When next one of the two comes to be full, or ceases to be.
+    fn full_changes(&self, room: &Room, after_ms: u64) -> Option<u64> {
+        let bytes = [self.recorded_full_above, room.full_above].map(|limit| self.used.crosses(limit, after_ms));
+        let inodes =
+            [self.recorded_inodes_full_above, room.inodes_full_above].map(|limit| self.inodes.crosses(limit, after_ms));
+        bytes.into_iter().chain(inodes).flatten().min()
     }
 }
 
@@ -192,7 +207,7 @@ impl Life {
     }
 
     /// What is decided at the end, for the claim's state in the report.
-    pub(crate) fn conclude(&mut self, world: &mut World) -> Option<Decision> {
+    pub(crate) fn conclude(&self, world: &mut World) -> Option<Decision> {
         let (used, inodes) = (self.last.used.0, self.last.inodes_used());
         world.decide(&self.id, self.usage(used, inodes, 0, self.last.at_ms), moment(self.last.at_ms))
     }
@@ -210,13 +225,15 @@ impl Life {
 
     /// The fast path: does nothing happen in this span, by its numbers alone?
     fn passes_quietly(&mut self, span: &Span) -> bool {
-        let most = span.used.most();
-        if most > self.room.full_above || most > span.recorded_full_above {
+        let (most, most_inodes) = (span.used.most(), span.inodes.most());
+        if most > self.room.full_above.min(span.recorded_full_above)
+            || most_inodes > self.room.inodes_full_above.min(span.recorded_inodes_full_above)
+        {
             return false;
         }
         let used_above = self.limits.used_above(span.rise_per_second);
         match self.state {
-            State::Calm if most <= used_above && span.inodes.most() <= self.limits.inodes_above => {}
+            State::Calm if most <= used_above && most_inodes <= self.limits.inodes_above => {}
             State::Waiting { reason, next: Next::Never } if span.used.from.min(span.used.to) > used_above => {
                 self.tally.wait(reason, span.used.lasts_ms);
             }
@@ -273,17 +290,18 @@ impl Life {
             State::Waiting { next: Next::At(at_ms), .. } => [offset(at_ms), crosses()].into_iter().flatten().min(),
             State::Waiting { .. } => crosses(),
         };
-        next.map_or(end_ms, |next| next.min(end_ms))
+        next.into_iter().chain(span.full_changes(&self.room, now_ms)).min().map_or(end_ms, |next| next.min(end_ms))
     }
 
-    /// Counts a time in which the sizes stay as they are.
+    /// Counts a time in which everything stays as it is at its beginning.
     fn account(&mut self, span: &Span, from_ms: u64, to_ms: u64) {
         self.tally.policy_byte_ms += byte_ms(self.room.size, to_ms - from_ms);
         if let State::Waiting { reason, .. } = self.state {
             self.tally.wait(reason, to_ms - from_ms);
         }
-        let above = |limit| span.used.above(limit, from_ms, to_ms).map(|offsets| span.times_ms(offsets));
-        let (recorded, policy) = (above(span.recorded_full_above), above(self.room.full_above));
+        let times_ms = (span.time_ms(from_ms), span.time_ms(to_ms));
+        let (recorded, policy) = span.full(&self.room, from_ms);
+        let (recorded, policy) = (recorded.then_some(times_ms), policy.then_some(times_ms));
         self.tally.full(recorded, policy);
         if let Some(outline) = &mut self.outline {
             outline.full(recorded, policy);

@@ -42,16 +42,6 @@ impl Line {
         let offset = (u128::from(change) * u128::from(self.lasts_ms)).div_ceil(u128::from(all));
         u64::try_from(offset).ok()
     }
-
-    /// From when to when within `from_ms..to_ms` the value is above the limit.
-    pub(crate) fn above(&self, limit: u64, from_ms: u64, to_ms: u64) -> Option<(u64, u64)> {
-        let crosses = self.crosses(limit, from_ms).filter(|at| *at < to_ms);
-        match (self.at(from_ms) > limit, crosses) {
-            (true, until) => Some((from_ms, until.unwrap_or(to_ms))),
-            (false, Some(from)) => Some((from, to_ms)),
-            (false, None) => None,
-        }
-    }
 }
 
 /// whole × numerator ÷ denominator, rounded down; saturates, and is the whole for a denominator of zero.
@@ -81,11 +71,8 @@ mod tests {
         assert_eq!(line.crosses(50, 0), Some(510));
         assert_eq!(line.crosses(50, 510), None, "it is above already");
         assert_eq!(line.crosses(100, 0), None, "at the limit is not above it");
-        assert_eq!(line.above(50, 0, 1000), Some((510, 1000)));
-        assert_eq!(line.above(50, 0, 510), None);
         let falling = Line { from: 100, to: 0, lasts_ms: 1000 };
         assert_eq!(falling.crosses(50, 0), Some(500));
-        assert_eq!(falling.above(50, 100, 1000), Some((100, 500)));
         assert_eq!((line.rise_per_second(), falling.rise_per_second()), (100, 0));
     }
 

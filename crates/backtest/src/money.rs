@@ -1,6 +1,6 @@
 //! What bytes held for a time cost. Whole numbers only, so that a sum is the sum of its parts.
 
-use std::{fmt, iter::Sum, ops::Add};
+use std::{fmt, ops::Add};
 
 use orlop_api::{Bytes, Price};
 use serde::{Serialize, Serializer};
@@ -41,12 +41,6 @@ impl Add for Amount {
     }
 }
 
-impl Sum for Amount {
-    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
-        amounts.fold(Self(0), Add::add)
-    }
-}
-
 /// GiB held for a month, in thousandths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GibMonths(pub u128);
@@ -54,6 +48,13 @@ pub struct GibMonths(pub u128);
 impl GibMonths {
     pub(crate) fn of(byte_ms: u128) -> Self {
         Self(byte_ms.saturating_mul(1000) / (u128::from(Bytes::GIB.0) * MONTH_MS))
+    }
+}
+
+impl Add for GibMonths {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
     }
 }
 
@@ -66,12 +67,6 @@ impl fmt::Display for GibMonths {
 impl Serialize for GibMonths {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}.{:03}", self.0 / 1000, self.0 % 1000))
-    }
-}
-
-impl Sum for GibMonths {
-    fn sum<I: Iterator<Item = Self>>(amounts: I) -> Self {
-        Self(amounts.map(|amount| amount.0).fold(0, u128::saturating_add))
     }
 }
 

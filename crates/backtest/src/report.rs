@@ -1,6 +1,6 @@
 //! What came of a replay, as plain data: for each claim and for all of them, under the policy beside what was recorded.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Add};
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Period, names::Reason};
@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::{
     history::time,
-    life::Life,
+    life::{Growth, Life},
     money::{Amount, GibMonths},
     outline::Outline,
-    tally::{Fills, Tally},
+    tally::{Fills, Tally, Waited},
     world::{Terms, World},
 };
 
@@ -306,11 +306,11 @@ impl Totals {
                 total.claims += 1;
                 total.seconds += wait.seconds;
             }
-            totals.gib_months = totals.gib_months.plus(claim.gib_months, |one, other| GibMonths(one.0 + other.0));
+            totals.gib_months = totals.gib_months + claim.gib_months;
             match &claim.cost {
                 Some(cost) => {
                     let total = totals.costs.entry(cost.currency.clone()).or_default();
-                    *total = total.plus(cost.amount, |one, other| one + other);
+                    *total = *total + cost.amount;
                 }
                 None => totals.unpriced.push(claim.id()),
             }
@@ -331,22 +331,25 @@ impl Full {
     }
 }
 
-impl<T: Copy> Compared<T> {
+impl<T> Compared<T> {
     fn map<U>(self, map: impl Fn(T) -> U) -> Compared<U> {
         Compared { recorded: map(self.recorded), policy: map(self.policy), peak: map(self.peak) }
     }
+}
 
-    fn plus(self, other: Self, add: impl Fn(T, T) -> T) -> Self {
+impl<T: Add<Output = T>> Add for Compared<T> {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
         Self {
-            recorded: add(self.recorded, other.recorded),
-            policy: add(self.policy, other.policy),
-            peak: add(self.peak, other.peak),
+            recorded: self.recorded + other.recorded,
+            policy: self.policy + other.policy,
+            peak: self.peak + other.peak,
         }
     }
 }
 
 impl ClaimReport {
-    fn of(mut life: Life, world: &mut World) -> Self {
+    fn of(life: Life, world: &mut World) -> Self {
         let closing = life.conclude(world);
         let Life { id, tally, growths, .. } = &life;
         let driver = world.driver(id);
@@ -420,7 +423,7 @@ fn held(tally: &Tally, peak_size: Bytes) -> Compared<u128> {
 }
 
 fn waits(tally: &Tally) -> Vec<WaitReport> {
-    let report = |(reason, waited): (&Reason, &crate::tally::Waited)| WaitReport {
+    let report = |(reason, waited): (&Reason, &Waited)| WaitReport {
         reason: *reason,
         times: waited.times,
         seconds: waited.lasting_ms / 1000,
@@ -451,7 +454,7 @@ fn most_within(times_ms: impl Iterator<Item = i64>, window: Period) -> usize {
 }
 
 impl GrowthReport {
-    fn of(growth: &crate::life::Growth) -> Self {
+    fn of(growth: &Growth) -> Self {
         Self {
             at: time(growth.at_ms).unwrap_or_default(),
             from: growth.from,

@@ -8,8 +8,8 @@ use crate::{
     line::{part, part_up},
 };
 
-/// Of so many bytes of a filesystem one must be available, or it counts as full: a writer is refused a little before
-/// the last byte, and what was recorded and what is simulated are judged alike.
+/// Of so many bytes of a filesystem one must be available, or it counts as full, and of so many inodes one must be free: a
+/// writer is refused a little before the last byte, and what was recorded and what is simulated are judged alike.
 const FULL_BELOW: u64 = 1000;
 
 /// The recorded volume that all sizes are in proportion to.
@@ -38,6 +38,8 @@ pub(crate) struct Room {
     pub(crate) inodes: u64,
     /// With more than this used it is full.
     pub(crate) full_above: u64,
+    /// And with more inodes than this.
+    pub(crate) inodes_full_above: u64,
 }
 
 impl Shape {
@@ -51,14 +53,15 @@ impl Shape {
     /// What a claim of this size can hold.
     pub(crate) fn room(&self, size: Bytes) -> Room {
         let scaled = |value| part(value, size.0, self.size);
-        let (total, usable) = (scaled(self.total), scaled(self.usable));
-        Room { size, total: Bytes(total), usable, inodes: scaled(self.inodes), full_above: full_above(usable, total) }
+        let (total, usable, inodes) = (scaled(self.total), scaled(self.usable), scaled(self.inodes));
+        let (full_above, inodes_full_above) = (full_above(usable, total), inodes_full_above(inodes));
+        Room { size, total: Bytes(total), usable, inodes, full_above, inodes_full_above }
     }
 
     /// The smallest size that the driver makes which holds so much without being full.
     pub(crate) fn size_for(&self, used: u64, inodes: u64, abilities: &Abilities<'_>) -> Bytes {
         let for_bytes = part_up(used, self.size, full_above(self.usable, self.total));
-        let for_inodes = if self.inodes == 0 { 0 } else { part_up(inodes, self.size, self.inodes) };
+        let for_inodes = if self.inodes == 0 { 0 } else { part_up(inodes, self.size, inodes_full_above(self.inodes)) };
         let least = abilities.minimum_size.unwrap_or(Bytes(1));
         Bytes(for_bytes.max(for_inodes)).max(least).round_up(abilities.size_increment)
     }
@@ -67,6 +70,11 @@ impl Shape {
 /// With more than this used, a filesystem is full.
 pub(crate) fn full_above(usable: u64, total: u64) -> u64 {
     usable.saturating_sub(total / FULL_BELOW)
+}
+
+/// With more inodes than this used, a filesystem is full; one of which none are known never is.
+pub(crate) fn inodes_full_above(inodes: u64) -> u64 {
+    if inodes == 0 { u64::MAX } else { inodes - inodes / FULL_BELOW - 1 }
 }
 
 /// The size of the claim whose filesystem has so many bytes: the known one where that is it, which is where it is no more

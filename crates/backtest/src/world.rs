@@ -149,7 +149,7 @@ impl World {
     pub(crate) fn driver(&self, id: &ClaimId) -> Option<(&str, Abilities<'_>)> {
         let claim = self.view.claims.get(id)?;
         let class = self.view.classes.get(claim.class.as_ref()?)?;
-        Some((claim.driver.as_ref().unwrap_or(&class.provisioner), self.view.abilities(claim, class)))
+        Some((claim.driver.as_deref().unwrap_or(&class.provisioner), self.view.abilities(claim, class)))
     }
 
     /// When a growth that waits for a modification slot may be possible: a slot is free again a window after it was taken,

@@ -166,10 +166,8 @@ impl Scale {
         let mut path = String::new();
         let mut before = None;
         for (at_ms, size) in sizes.iter().filter(|(_, size)| before.replace(*size) != Some(*size)) {
-            let _ = match path.is_empty() {
-                true => write!(path, "M{:.1} {:.1}", self.x(*at_ms), self.y(*size)),
-                false => write!(path, "H{:.1}V{:.1}", self.x(*at_ms), self.y(*size)),
-            };
+            let (x, y) = (self.x(*at_ms), self.y(*size));
+            let _ = if path.is_empty() { write!(path, "M{x:.1} {y:.1}") } else { write!(path, "H{x:.1}V{y:.1}") };
         }
         let _ = write!(path, "H{:.1}", self.x(self.end_ms));
         path

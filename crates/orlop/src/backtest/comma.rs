@@ -75,7 +75,7 @@ pub(super) fn write(
     let inodes = sample.inodes.map(|inodes| [inodes.total, inodes.free].map(|count| count.0.to_string()));
     let [total, free] = inodes.unwrap_or_default();
     let [capacity, used, available] = bytes;
-    writer.write_record([&time, namespace, claim, &capacity, &used, &available, &total, &free])
+    writer.write_record([&*time, namespace, claim, &*capacity, &*used, &*available, &*total, &*free])
 }
 
 impl Layout {
@@ -109,9 +109,11 @@ impl Layout {
 
     fn row<'a>(&self, record: &'a ByteRecord) -> Result<Option<(&'a str, &'a str, Sample)>, String> {
         let text = |index: usize| std::str::from_utf8(record.get(index).unwrap_or_default()).map_err(|_| "it is not UTF-8");
-        let number = |index: Option<usize>, name: &str| match index.map(text).transpose()? {
-            None | Some("") => Ok(None),
-            Some(number) => whole(number).map_err(|what| format!("{name}: {what}")),
+        let number = |index: Option<usize>, name: &str| -> Result<Option<u64>, String> {
+            match index.map(text).transpose()? {
+                None | Some("") => Ok(None),
+                Some(number) => whole(number).map_err(|what| format!("{name}: {what}")),
+            }
         };
         let measured = Measured {
             capacity: number(Some(self.capacity), "capacity_bytes")?,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, BufWriter},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -62,24 +62,25 @@ pub struct Feed {
     incomplete: u64,
     /// How many samples of metrics were no samples of a filesystem, and were passed over.
     contradictory: u64,
+    notes: Vec<String>,
 }
 
 struct Save {
     path: PathBuf,
-    writer: csv::Writer<BufWriter<File>>,
+    writer: csv::Writer<File>,
 }
 
 impl Feed {
     /// A way into that replay.
     pub fn new(replay: Replay) -> Self {
-        let (claims, key) = (HashMap::new(), String::new());
-        Self { replay, claims, key, save: None, incomplete: 0, contradictory: 0 }
+        let (claims, key, notes) = (HashMap::new(), String::new(), Vec::new());
+        Self { replay, claims, key, save: None, incomplete: 0, contradictory: 0, notes }
     }
 
     /// Writes all that is fed into this file, which [`super::read`] can read.
     pub fn save(&mut self, path: &Path) -> Result<(), InputError> {
         let file = File::create(path).map_err(|source| InputError::Save { path: path.to_owned(), source: source.into() })?;
-        let mut writer = csv::Writer::from_writer(BufWriter::new(file));
+        let mut writer = csv::Writer::from_writer(file);
         let head = writer.write_record(comma::HEAD);
         self.save = Some(Save { path: path.to_owned(), writer });
         self.saved(head)
@@ -118,13 +119,18 @@ impl Feed {
         Ok(Ok(()))
     }
 
+    /// Something is to be said about the history.
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     /// The replay, and what is to be said about how it was fed.
     pub fn finish(mut self) -> Result<(Replay, Vec<String>), InputError> {
         if let Some(save) = &mut self.save {
             let flushed = save.writer.flush().map_err(csv::Error::from);
             self.saved(flushed)?;
         }
-        let mut notes = Vec::new();
+        let mut notes = self.notes;
         if self.incomplete > 0 {
             notes.push(format!(
                 "{} times a capacity was recorded with neither used nor available bytes beside it: these were passed over",

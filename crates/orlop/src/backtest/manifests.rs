@@ -174,7 +174,7 @@ impl Manifests {
         let told = format!("{} {name}", if kind.is_empty() { "an object without a kind" } else { &kind });
         let failed = |what: String| ManifestError::Object { path: path.to_owned(), object: told.clone(), what };
         match &*kind {
-            "List" | "PersistentVolumeClaimList" | "PersistentVolumeList" | "StorageClassList" | "NamespaceList" => {
+            "List" => {
                 let items = object["items"].as_array().cloned().unwrap_or_default();
                 return items.into_iter().try_for_each(|item| self.take(path, item));
             }
@@ -259,8 +259,13 @@ fn default_namespace(namespace: &mut NamespaceName) {
 /// What governs all where nothing was given: the defaults are those of the custom resource.
 fn assumed_policy() -> (PolicyId, Policy) {
     let spec = serde_json::json!({ "selector": {}, "mode": "Auto", "capacity": { "maximum": ASSUMED_MAXIMUM } });
-    let object = serde_json::json!({ "metadata": { "name": "assumed" }, "spec": spec });
-    let object: ClusterStoragePolicy = serde_json::from_value(object).expect("the manifest is in the line above");
+    let object = serde_json::json!({
+        "apiVersion": "orlop.dev/v1alpha1",
+        "kind": "ClusterStoragePolicy",
+        "metadata": { "name": "assumed" },
+        "spec": spec,
+    });
+    let object: ClusterStoragePolicy = serde_json::from_value(object).expect("the manifest is the one above");
     let id = objects::cluster_policy_id(&object.metadata);
     (id, objects::cluster_policy(Ok(object)).policy.expect("it has no selectors"))
 }

@@ -17,7 +17,6 @@ use orlop_api::Period;
 
 use super::{
     CLAIM_LABEL, METRICS, NAMESPACE_LABEL,
-    columns::Measure,
     feed::{Feed, InputError},
     query::{self, Claims},
 };
@@ -172,14 +171,14 @@ fn pieces(question: &Question) -> impl Iterator<Item = (i64, i64)> {
 
 /// Asks all servers for all metrics of a piece of time.
 async fn piece(servers: &[Server], question: &Question, times_s: (i64, i64), missing: &mut Missing) -> Claims {
-    let questions = METRICS.iter().flat_map(|(metric, measure)| {
+    let questions = METRICS.iter().flat_map(move |(metric, measure)| {
         servers.iter().map(move |server| async move {
             (server, *measure, ask(server, &path(metric, question, times_s)).await)
         })
     });
     let mut claims = Claims::new();
     for (server, measure, answer) in join_all(questions).await {
-        match answer.and_then(|json| take(&json, measure, &mut claims)) {
+        match answer.and_then(|json| query::parse(&json, measure, &mut claims)) {
             Ok(warnings) => {
                 missing.answered += 1;
                 for warning in warnings {
@@ -193,10 +192,6 @@ async fn piece(servers: &[Server], question: &Question, times_s: (i64, i64), mis
         }
     }
     claims
-}
-
-fn take(json: &[u8], measure: Measure, claims: &mut Claims) -> Result<Vec<String>, String> {
-    query::parse(json, measure, claims)
 }
 
 /// Of several series of one claim, as of a volume that several nodes have mounted, the largest value counts.
@@ -283,7 +278,7 @@ mod tests {
         let moments: Vec<i64> = pieces.iter().flat_map(|(from, until)| (*from..=*until).step_by(300)).collect();
         assert_eq!(moments[0], 999_900, "no later than was asked for");
         assert!(moments.windows(2).all(|pair| pair[1] - pair[0] == 300));
-        assert_eq!(moments.last(), Some(&1_199_700));
+        assert_eq!(moments.last(), Some(&1_200_000));
         assert!(pieces.iter().all(|(from, until)| (until - from) / 300 < i64::from(POINTS)));
     }
 

@@ -64,7 +64,9 @@ pub(super) fn read(path: &Path, mut reader: impl BufRead, feed: &mut Feed) -> Re
     let mut claims = Claims::new();
     for answer in serde_json::Deserializer::from_str(&text).into_iter() {
         let answer: Answer<'_> = answer.map_err(|error| failed(format!("is no answer of a range query: {error}")))?;
-        take(answer, None, &mut claims).map_err(failed)?;
+        for warning in take(answer, None, &mut claims).map_err(failed)? {
+            feed.note(format!("{} may not have the whole: {warning}", path.display()));
+        }
     }
     if claims.is_empty() {
         return Err(failed(

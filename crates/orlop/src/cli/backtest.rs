@@ -237,9 +237,9 @@ fn make_up(args: &Args, seed: u64, feed: &mut Feed) -> Result<(), InputError> {
     let every_s = args.step.as_secs();
     let recipe = Recipe { seed, from_s: MADE_UP_FROM_S, samples: args.since.as_secs() / every_s + 1, every_s };
     for number in 0..args.count {
-        let mut history = generate::history(recipe, number);
+        let history = generate::history(recipe, number);
         let (namespace, name) = (history.namespace.clone(), history.name.clone());
-        for sample in &mut history {
+        for sample in history {
             // A made-up history is in order and free of contradictions, as its tests have it.
             let _taken = feed.take(&namespace, &name, &sample)?;
         }
