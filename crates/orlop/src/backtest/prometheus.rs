@@ -20,6 +20,7 @@ use super::{
     feed::{Feed, InputError},
     query::{self, Claims},
 };
+use crate::causes::in_one_line;
 
 /// So many points of each series are asked for at a time: few enough for the 11,000 that Prometheus gives at most, and for
 /// what ten thousand claims have of them to be held in memory.
@@ -208,10 +209,7 @@ fn path(metric: &str, question: &Question, (from_s, until_s): (i64, i64)) -> Str
 
 /// The answer, or why there is none, as the end of a sentence that begins with the server.
 async fn ask(server: &Server, path: &str) -> Result<Vec<u8>, String> {
-    let cannot = |error: &dyn std::error::Error| {
-        let causes: Vec<_> = crate::causes::chain(error).map(ToString::to_string).collect();
-        format!("cannot be asked: {}", causes.join(": "))
-    };
+    let cannot = |error: &(dyn std::error::Error + 'static)| format!("cannot be asked: {}", in_one_line(error));
     let request = Request::get(path).body(Body::empty()).map_err(|error| cannot(&error))?;
     let asking = async {
         let response = server.client.send(request).await.map_err(|error| cannot(&error))?;
