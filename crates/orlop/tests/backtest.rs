@@ -162,7 +162,7 @@ fn what_is_wrong_with_a_history_is_said_with_its_file_and_line() {
 fn server(token: &'static str, knows_from: i64) -> Router {
     let (_, answers) = other_formats();
     let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let answer = |answers: &[Value], question: Option<String>, headers: &HeaderMap| {
+    let answer = move |answers: &[Value], question: Option<String>, headers: &HeaderMap| {
         if headers.get("authorization").is_none_or(|given| *given != format!("Bearer {token}")) {
             return (StatusCode::UNAUTHORIZED, String::new());
         }

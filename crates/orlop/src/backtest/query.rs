@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    io::{BufRead, Read as _},
+    io::BufRead,
     path::Path,
 };
 
