@@ -28,7 +28,9 @@ fn main() {
     println!("| replay | samples | growths | fills averted | took | a sample | memory beside the history |");
     println!("|---|---|---|---|---|---|---|");
     let before = resident_kib();
-    for (name, driver) in [("gp3 volumes, with modification slots", "ebs.csi.aws.com"), ("local volumes", "local.orlop.dev")] {
+    for (name, driver) in
+        [("gp3 volumes, with modification slots", "ebs.csi.aws.com"), ("local volumes", "local.orlop.dev")]
+    {
         let (took, report, most) = replay(&histories, driver);
         let nanoseconds = took.as_nanos() / u128::from(report.samples.max(1));
         println!(

@@ -118,13 +118,14 @@ pub fn history(recipe: Recipe, number: u64) -> History {
     }
 }
 
-/// A filesystem of ext4 has an inode for every 16 KiB, and takes a sixtieth for them and for itself.
+/// A filesystem of ext4 has an inode for every 16 KiB.
 fn files_of(size: u64) -> u64 {
     size / (16 << 10)
 }
 
+/// The filesystem takes a little for itself.
 fn filesystem(size: u64) -> u64 {
-    size - size / 60
+    size - size / 1024
 }
 
 impl Iterator for History {

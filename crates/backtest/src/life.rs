@@ -82,8 +82,7 @@ struct Limits {
 impl Limits {
     /// As the operator would have an agent watch for. Where nothing is watched, nothing is ever beyond.
     fn new(watch: Option<Watch>, room: &Room) -> Self {
-        let nothing =
-            Self { usable: u64::MAX, available_below: 0, seconds_to_full_below: 0, inodes_above: u64::MAX };
+        let nothing = Self { usable: u64::MAX, available_below: 0, seconds_to_full_below: 0, inodes_above: u64::MAX };
         watch.map_or(nothing, |watch| Self {
             usable: room.usable,
             available_below: watch.available_below.0,
@@ -262,8 +261,7 @@ impl Life {
         {
             self.land(to, used, inodes, at_ms, world);
         }
-        let is_called_for =
-            used > self.limits.used_above(span.rise_per_second) || inodes > self.limits.inodes_above;
+        let is_called_for = used > self.limits.used_above(span.rise_per_second) || inodes > self.limits.inodes_above;
         match self.state {
             State::Calm if is_called_for => self.decide(span, now_ms, world, terms),
             State::Waiting { .. } if !is_called_for => self.state = State::Calm,
@@ -285,10 +283,9 @@ impl Life {
             [by_bytes, by_inodes].into_iter().flatten().min()
         };
         let next = match self.state {
-            State::Calm => crosses(),
             State::Growing { lands_ms, .. } => offset(lands_ms),
             State::Waiting { next: Next::At(at_ms), .. } => [offset(at_ms), crosses()].into_iter().flatten().min(),
-            State::Waiting { .. } => crosses(),
+            State::Calm | State::Waiting { .. } => crosses(),
         };
         next.into_iter().chain(span.full_changes(&self.room, now_ms)).min().map_or(end_ms, |next| next.min(end_ms))
     }

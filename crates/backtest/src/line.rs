@@ -14,7 +14,11 @@ impl Line {
     /// The value at an offset, rounded towards the beginning's.
     pub(crate) fn at(&self, offset_ms: u64) -> u64 {
         let change = |by: u64| part(by, offset_ms, self.lasts_ms);
-        if self.to >= self.from { self.from + change(self.to - self.from) } else { self.from - change(self.from - self.to) }
+        if self.to >= self.from {
+            self.from + change(self.to - self.from)
+        } else {
+            self.from - change(self.from - self.to)
+        }
     }
 
     /// How much the value rises a second, rounded down; zero where it does not.

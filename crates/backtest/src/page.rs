@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::{
     report::{ClaimReport, Report},
-    text::{full_line, lasts, sizes, some, span},
+    text::{at, full_line, lasts, sizes, some, span},
 };
 
 /// So many claims have their picture, those most worth a look.
@@ -99,11 +99,11 @@ fn of_claim(claim: &ClaimReport, report: &Report) -> Markup {
                 " under the policy, " (cost.amount.peak) " at " (claim.peak_size) ", the peak's size."
             }
         }
-        @if let Some(forecast) = &claim.forecast { p.quiet { (lasts(forecast)) "." } }
+        @if let Some(forecast) = &claim.forecast { p.quiet { (lasts("By", forecast)) "." } }
         @if !claim.growths.is_empty() {
             ul.growths {
                 @for growth in claim.growths.iter().take(GROWTHS_LISTED) {
-                    li { (growth.at) " " (growth.from) " to " (growth.to) " " (growth.reason.to_string()) }
+                    li { (at(growth.at)) " " (growth.from) " to " (growth.to) " " (growth.reason.to_string()) }
                 }
                 @if claim.growths.len() > GROWTHS_LISTED {
                     li { "and " (claim.growths.len() - GROWTHS_LISTED) " more" }

@@ -354,9 +354,8 @@ impl ClaimReport {
         let Life { id, tally, growths, .. } = &life;
         let driver = world.driver(id);
         let abilities = driver.as_ref().map(|(_, abilities)| abilities);
-        let peak_size = abilities.map_or(life.recorded, |abilities| {
-            life.shape.size_for(tally.most_used, tally.most_inodes_used, abilities)
-        });
+        let peak_size = abilities
+            .map_or(life.recorded, |abilities| life.shape.size_for(tally.most_used, tally.most_inodes_used, abilities));
         let held = held(tally, peak_size);
         let price = abilities.and_then(|abilities| abilities.price);
         let slots = abilities.and_then(|abilities| abilities.modifications).map(|rule| SlotsReport {
@@ -369,9 +368,12 @@ impl ClaimReport {
             namespace: id.namespace.0.to_string(),
             name: id.name.to_string(),
             policy: closing.as_ref().and_then(governing),
-            driver: driver.as_ref().map_or_else(|| "unknown".to_owned(), |(driver, abilities)| {
-                abilities.volume_type.map_or_else(|| (*driver).to_owned(), |kind| format!("{driver} {kind}"))
-            }),
+            driver: driver.as_ref().map_or_else(
+                || "unknown".to_owned(),
+                |(driver, abilities)| {
+                    abilities.volume_type.map_or_else(|| (*driver).to_owned(), |kind| format!("{driver} {kind}"))
+                },
+            ),
             from: time(life.first_ms).unwrap_or_default(),
             to: time(life.last.at_ms).unwrap_or_default(),
             samples: tally.samples,
@@ -449,7 +451,8 @@ fn forecast(life: &Life) -> Option<Forecast> {
 fn most_within(times_ms: impl Iterator<Item = i64>, window: Period) -> usize {
     let window_ms = i64::try_from(window.as_secs().saturating_mul(1000)).unwrap_or(i64::MAX);
     let times: Vec<i64> = times_ms.collect();
-    let within = |(index, at): (usize, &i64)| times[index..].iter().take_while(|later| **later - at < window_ms).count();
+    let within =
+        |(index, at): (usize, &i64)| times[index..].iter().take_while(|later| **later - at < window_ms).count();
     times.iter().enumerate().map(within).max().unwrap_or(0)
 }
 

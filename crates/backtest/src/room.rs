@@ -95,13 +95,7 @@ mod tests {
 
     /// A volume of 100Gi of which the filesystem takes 2 GiB for itself and holds 5 GiB back.
     fn sample() -> Sample {
-        Sample {
-            at_ms: 0,
-            capacity: Bytes(98 * GIB),
-            used: Bytes(50 * GIB),
-            available: Bytes(43 * GIB),
-            inodes: None,
-        }
+        Sample { at_ms: 0, capacity: Bytes(98 * GIB), used: Bytes(50 * GIB), available: Bytes(43 * GIB), inodes: None }
     }
 
     #[test]
@@ -127,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_filesystem_is_of_the_known_claim_where_it_is_little_smaller_and_else_of_the_next_size() {
-        let size = |filesystem, known| claim_size(Bytes(filesystem * GIB), Some(Bytes(known * GIB)), Bytes::GIB).0 / GIB;
+        let size =
+            |filesystem, known| claim_size(Bytes(filesystem * GIB), Some(Bytes(known * GIB)), Bytes::GIB).0 / GIB;
         assert_eq!(size(98, 100), 100);
         assert_eq!(size(98, 200), 98, "it has grown since");
         assert_eq!(size(98, 50), 98, "it cannot have shrunk, and is another claim");

@@ -15,6 +15,9 @@ const GROWTHS_SHOWN: usize = 8;
 /// So many names are listed where a list is of all claims that have something in common.
 const NAMES_SHOWN: usize = 5;
 
+/// Further ahead a forecast says nothing but that it is far: ten years, in seconds.
+const FORESEEN_S: i64 = 3650 * 86_400;
+
 /// The report in lines.
 pub fn summary(report: &Report) -> String {
     let mut text = String::new();
@@ -73,7 +76,8 @@ fn totals(text: &mut String, report: &Report) {
     );
     for (reason, wait) in &totals.waits {
         let claims = counted(wait.claims, "claim");
-        let _ = writeln!(text, "{reason}: growth of {claims} was called for and could not be for {}.", span(wait.seconds));
+        let _ =
+            writeln!(text, "{reason}: growth of {claims} was called for and could not be for {}.", span(wait.seconds));
     }
     if !totals.unpriced.is_empty() {
         let names = some(&totals.unpriced);
@@ -134,7 +138,7 @@ fn of_claim(text: &mut String, claim: &ClaimReport) {
         );
     }
     if let Some(forecast) = &claim.forecast {
-        let _ = writeln!(text, "  {}", lasts(forecast));
+        let _ = writeln!(text, "  {}", lasts("by", forecast));
     }
 }
 
@@ -158,26 +162,25 @@ pub(crate) fn full_line(what: &str, full: &Full) -> Option<String> {
     })
 }
 
-/// For how long the volume lasts at the end, with how sure that is.
-pub(crate) fn lasts(forecast: &Forecast) -> String {
-    let within = |seconds: Option<i64>| {
-        seconds.map_or_else(|| "never".to_owned(), |seconds| format!("in {}", span(seconds.unsigned_abs())))
-    };
+/// For how long the volume lasts at the end, with how sure that is, in a sentence that begins with that `by`.
+pub(crate) fn lasts(by: &str, forecast: &Forecast) -> String {
     let Forecast { bytes_per_day, earliest_seconds, median_seconds, latest_seconds } = *forecast;
-    let Some(earliest) = earliest_seconds else {
-        return "by its last two weeks, the size at the end is never full".to_owned();
+    let lasts = |seconds: Option<i64>| match seconds {
+        None => "for ever".to_owned(),
+        Some(FORESEEN_S..) => "over ten years".to_owned(),
+        Some(seconds) => span(seconds.unsigned_abs()),
     };
     let rate = Bytes(bytes_per_day.max(0).unsigned_abs()).human();
     format!(
-        "by its last two weeks ({rate} a day), the size at the end is full {} (between {} and {})",
-        within(median_seconds),
-        within(Some(earliest)),
-        within(latest_seconds)
+        "{by} its last two weeks ({rate} more a day) the size at the end lasts {} ({} to {})",
+        lasts(median_seconds),
+        lasts(earliest_seconds),
+        lasts(latest_seconds)
     )
 }
 
 /// A time without its seconds' fraction.
-fn at(time: jiff::Timestamp) -> String {
+pub(crate) fn at(time: jiff::Timestamp) -> String {
     jiff::Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
 }
 
@@ -215,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_span_is_told_in_its_two_largest_units() {
-        for (seconds, told) in [(0, "0s"), (59, "59s"), (60, "1m"), (3661, "1h 1m"), (90_000, "1d 1h"), (86_400, "1d")] {
+        for (seconds, told) in [(0, "0s"), (59, "59s"), (60, "1m"), (3661, "1h 1m"), (90_000, "1d 1h"), (86_400, "1d")]
+        {
             assert_eq!(span(seconds), told);
         }
     }

@@ -89,9 +89,9 @@ fn policy_sizes(claim: &ClaimReport) -> Vec<(i64, Bytes)> {
 }
 
 /// Labels with the largest value at the top, moved apart so that they can be read.
-fn apart<'a, const N: usize>(mut labels: [(&'a str, (Bytes, f64, String)); N]) -> Vec<(&'a str, f64, String)> {
+fn apart<const N: usize>(mut labels: [(&str, (Bytes, f64, String)); N]) -> Vec<(&str, f64, String)> {
     const APART: f64 = 13.0;
-    labels.sort_by(|(_, one), (_, other)| other.0.cmp(&one.0));
+    labels.sort_by_key(|(_, (size, ..))| std::cmp::Reverse(*size));
     let mut lowest = f64::MIN;
     let placed = labels.into_iter().map(|(class, (_, y, label))| {
         lowest = y.max(lowest + APART);

@@ -63,8 +63,7 @@ impl Columns {
         let mut samples = Vec::with_capacity(capacities.len());
         for (at_ms, capacity) in capacities {
             let [used, available, inodes, inodes_used, inodes_free] = rest.each_mut().map(|column| take(column, at_ms));
-            let measured =
-                Measured { capacity: Some(capacity), used, available, inodes, inodes_used, inodes_free };
+            let measured = Measured { capacity: Some(capacity), used, available, inodes, inodes_used, inodes_free };
             match measured.sample(at_ms) {
                 Some(sample) => samples.push(sample),
                 None => incomplete += 1,

@@ -38,8 +38,7 @@ struct Layout {
 /// Feeds all of it.
 pub(super) fn read(path: &Path, reader: impl Read, feed: &mut Feed) -> Result<(), InputError> {
     let mut reader = ReaderBuilder::new().comment(Some(b'#')).trim(csv::Trim::All).from_reader(reader);
-    let layout = Layout::of(&mut reader)
-        .map_err(|what| InputError::Line { path: path.to_owned(), line: 1, what })?;
+    let layout = Layout::of(&mut reader).map_err(|what| InputError::Line { path: path.to_owned(), line: 1, what })?;
     let mut record = ByteRecord::new();
     loop {
         let at_line = |line, what| InputError::Line { path: path.to_owned(), line, what };
@@ -71,10 +70,14 @@ pub(super) fn write(
         0 => seconds.to_string(),
         fraction => format!("{seconds}.{fraction:03}"),
     };
-    let bytes = [sample.capacity, sample.used, sample.available].map(|bytes| bytes.0.to_string());
+    let [capacity, used, mut available] =
+        [sample.capacity, sample.used, sample.available].map(|bytes| bytes.0.to_string());
+    // What is just the rest is read as that.
+    if sample.capacity.0 - sample.used.0 == sample.available.0 {
+        available.clear();
+    }
     let inodes = sample.inodes.map(|inodes| [inodes.total, inodes.free].map(|count| count.0.to_string()));
     let [total, free] = inodes.unwrap_or_default();
-    let [capacity, used, available] = bytes;
     writer.write_record([&*time, namespace, claim, &*capacity, &*used, &*available, &*total, &*free])
 }
 
@@ -108,7 +111,8 @@ impl Layout {
     }
 
     fn row<'a>(&self, record: &'a ByteRecord) -> Result<Option<(&'a str, &'a str, Sample)>, String> {
-        let text = |index: usize| std::str::from_utf8(record.get(index).unwrap_or_default()).map_err(|_| "it is not UTF-8");
+        let text =
+            |index: usize| std::str::from_utf8(record.get(index).unwrap_or_default()).map_err(|_| "it is not UTF-8");
         let number = |index: Option<usize>, name: &str| -> Result<Option<u64>, String> {
             match index.map(text).transpose()? {
                 None | Some("") => Ok(None),

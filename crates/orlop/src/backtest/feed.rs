@@ -79,7 +79,8 @@ impl Feed {
 
     /// Writes all that is fed into this file, which [`super::read`] can read.
     pub fn save(&mut self, path: &Path) -> Result<(), InputError> {
-        let file = File::create(path).map_err(|source| InputError::Save { path: path.to_owned(), source: source.into() })?;
+        let file =
+            File::create(path).map_err(|source| InputError::Save { path: path.to_owned(), source: source.into() })?;
         let mut writer = csv::Writer::from_writer(file);
         let head = writer.write_record(comma::HEAD);
         self.save = Some(Save { path: path.to_owned(), writer });

@@ -60,7 +60,10 @@ mod tests {
             ("time,namespace,claim,capacity_bytes,used_bytes\n", Format::Csv),
             ("# seed 7\ntime,namespace,claim", Format::Csv),
             ("", Format::Csv),
-            ("# HELP kubelet_volume_stats_used_bytes Used\nkubelet_volume_stats_used_bytes{a=\"b\"} 1 2", Format::Exposition),
+            (
+                "# HELP kubelet_volume_stats_used_bytes Used\nkubelet_volume_stats_used_bytes{a=\"b\"} 1 2",
+                Format::Exposition,
+            ),
             ("{__name__=\"kubelet_volume_stats_used_bytes\"} 1 2", Format::Exposition),
             ("# EOF\n", Format::Exposition),
             ("{\"status\":\"success\"}", Format::Query),

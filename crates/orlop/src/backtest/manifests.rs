@@ -120,14 +120,15 @@ impl Manifests {
             governs_all(&mut self.view).map_err(|_| ManifestError::SeveralPolicies)?;
             if had_selectors {
                 notes.push(
-                    "the labels of the claims are not known, so every claim is taken for selected; give --claims".to_owned(),
+                    "the labels of the claims are not known, so every claim is taken for selected; give --claims"
+                        .to_owned(),
                 );
             }
         }
         let is_recommended = |policy: &&Policy| policy.mode == Mode::Recommend;
         let recommending = self.view.policies.values().filter(is_recommended).count();
         if recommending > 0 {
-            notes.push(format!("{recommending} policies are in mode Recommend, and are replayed as in Auto"));
+            notes.push(format!("policies in mode Recommend are replayed as in Auto: {recommending} of those given"));
         }
         let class = self.class_of_others(driver, parameters, &mut notes);
         let classes = &self.view.classes;
@@ -139,7 +140,9 @@ impl Manifests {
         });
         let known = known.collect();
         for name in unknown {
-            notes.push(format!("the StorageClass {name} is not known, and taken for one that can be expanded; give --class"));
+            notes.push(format!(
+                "the StorageClass {name} is not known, and taken for one that can be expanded; give --class"
+            ));
         }
         Ok((World::new(self.view, known, class), notes))
     }
@@ -307,15 +310,14 @@ items:
 
     #[test]
     fn a_list_of_claims_and_volumes_says_what_is_known_of_a_claim() {
-        let (world, notes) =
-            manifests(&[POLICY, CLUSTER].join("---")).unwrap().world(None, BTreeMap::new()).unwrap();
+        let (world, notes) = manifests(&[POLICY, CLUSTER].join("---")).unwrap().world(None, BTreeMap::new()).unwrap();
         let (id, known) = world.known().first_key_value().unwrap();
         assert_eq!(id.to_string(), "shop/data");
         assert_eq!((known.driver.as_deref(), known.size), (Some("ebs.csi.aws.com"), Some(Bytes(20 << 30))));
         assert_eq!(known.labels.get("app"), Some("db"));
         assert_eq!(known.class, None, "a class that is not known says nothing");
         assert!(notes.iter().any(|note| note.contains("mode Recommend")), "{notes:?}");
-        assert!(notes.iter().any(|note| note.contains("class gone")), "{notes:?}");
+        assert!(notes.iter().any(|note| note.contains("StorageClass gone")), "{notes:?}");
         assert_eq!(world.policies().values().next().unwrap().mode, Mode::Auto);
     }
 

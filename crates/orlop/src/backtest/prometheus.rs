@@ -151,7 +151,10 @@ impl Missing {
         if self.failed > 0 {
             let asked = self.failed + self.answered;
             let failures = self.failures.join("; ");
-            notes.push(format!("{} of {asked} questions to Prometheus were not answered, so history may be missing: {failures}", self.failed));
+            notes.push(format!(
+                "{} of {asked} questions to Prometheus were not answered, so history may be missing: {failures}",
+                self.failed
+            ));
         }
         if !self.warnings.is_empty() {
             notes.push(format!("answers of Prometheus may not be the whole: {}", self.warnings.join("; ")));
@@ -173,9 +176,9 @@ fn pieces(question: &Question) -> impl Iterator<Item = (i64, i64)> {
 /// Asks all servers for all metrics of a piece of time.
 async fn piece(servers: &[Server], question: &Question, times_s: (i64, i64), missing: &mut Missing) -> Claims {
     let questions = METRICS.iter().flat_map(move |(metric, measure)| {
-        servers.iter().map(move |server| async move {
-            (server, *measure, ask(server, &path(metric, question, times_s)).await)
-        })
+        servers
+            .iter()
+            .map(move |server| async move { (server, *measure, ask(server, &path(metric, question, times_s)).await) })
     });
     let mut claims = Claims::new();
     for (server, measure, answer) in join_all(questions).await {
@@ -224,7 +227,8 @@ async fn ask(server: &Server, path: &str) -> Result<Vec<u8>, String> {
 }
 
 fn refusal(code: StatusCode, body: &[u8]) -> String {
-    let told = serde_json::from_slice(body).ok().and_then(|json: serde_json::Value| Some(json["error"].as_str()?.to_owned()));
+    let told =
+        serde_json::from_slice(body).ok().and_then(|json: serde_json::Value| Some(json["error"].as_str()?.to_owned()));
     let told: String = told.unwrap_or_else(|| "see its log".to_owned()).chars().take(TEXT_CHARS_MAX).collect();
     format!("refuses the question with {code}: {told}")
 }

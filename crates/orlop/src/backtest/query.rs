@@ -1,11 +1,6 @@
 //! Answers of the query API of Prometheus to range queries (`/api/v1/query_range`), from a file or from a server.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    io::BufRead,
-    path::Path,
-};
+use std::{borrow::Cow, collections::BTreeMap, io::BufRead, path::Path};
 
 use serde::Deserialize;
 

@@ -121,7 +121,9 @@ enum Format {
 
 /// A period, in days too.
 fn span(text: &str) -> Result<Period, String> {
-    if let Some(days) = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).filter(|days| (1..=365).contains(days)) {
+    if let Some(days) =
+        text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()).filter(|days| (1..=365).contains(days))
+    {
         return Ok(Period::from_secs(days * 86_400));
     }
     text.parse().map_err(|_| format!("`{text}` is not a period of up to a year: write one such as 30d, 12h or 5m"))
@@ -134,7 +136,12 @@ fn url(text: &str) -> Result<Uri, String> {
     }
     match text.trim_end_matches('/').parse::<Uri>() {
         Ok(url) if url.query().is_some() => refuse("has a query"),
-        Ok(url) if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty()) => Ok(url),
+        Ok(url)
+            if matches!(url.scheme_str(), Some("http" | "https"))
+                && url.host().is_some_and(|host| !host.is_empty()) =>
+        {
+            Ok(url)
+        }
         _ => refuse("is not a URL of HTTP"),
     }
 }
@@ -183,7 +190,8 @@ fn tell(args: &Args, report: &Report) -> Outcome {
 /// The world, and what was assumed of it.
 fn world(args: &WorldArgs) -> Outcome<(World, Vec<String>)> {
     let failed = |error: ManifestError| {
-        Failure::because("the manifests cannot be taken", error).remedy("correct them: docs/backtest.md has an example of each")
+        Failure::because("the manifests cannot be taken", error)
+            .remedy("correct them: docs/backtest.md has an example of each")
     };
     let mut manifests = Manifests::default();
     let has: [(&str, &str, &[PathBuf], fn(&Manifests) -> usize); 3] = [
@@ -251,7 +259,9 @@ fn unreadable(error: InputError) -> Failure {
     let remedy = match &error {
         InputError::Read { .. } => "give --from a file that is there and can be read",
         InputError::Save { .. } => "give --save a file in a folder that is there and can be written to",
-        InputError::Line { .. } | InputError::File { .. } => "correct the file: docs/backtest.md says what each format has",
+        InputError::Line { .. } | InputError::File { .. } => {
+            "correct the file: docs/backtest.md says what each format has"
+        }
     };
     Failure::because("the history cannot be replayed", error).remedy(remedy)
 }

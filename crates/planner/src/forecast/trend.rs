@@ -78,7 +78,9 @@ impl Trend {
         let mut rises: Vec<i64> = days
             .iter()
             .zip(days.iter().skip(DAY_H))
-            .filter_map(|(before, after)| Some(after.as_ref()?.cast_signed().saturating_sub(before.as_ref()?.cast_signed())))
+            .filter_map(|(before, after)| {
+                Some(after.as_ref()?.cast_signed().saturating_sub(before.as_ref()?.cast_signed()))
+            })
             .collect();
         if rises.len() < COMPARISONS_MIN {
             return None;
@@ -97,11 +99,7 @@ impl Trend {
             let seconds = (free * 86_400).checked_div(rise.into()).filter(|_| rise > 0)?;
             i64::try_from(seconds).ok().map(SignedDuration::from_secs)
         };
-        Some(TimeToFull {
-            earliest: within(per_day.high),
-            median: within(per_day.median),
-            latest: within(per_day.low),
-        })
+        Some(TimeToFull { earliest: within(per_day.high), median: within(per_day.median), latest: within(per_day.low) })
     }
 
     /// At each hour that has a day before it, the most that was used in the day that ends then; none where nothing was
@@ -137,7 +135,10 @@ mod tests {
     #[test]
     fn a_steady_writer_is_full_when_it_will_be() {
         let steady = trend((0..240).map(|hour| hour * GIB / 24));
-        assert_eq!(steady.per_day(), Some(PerDay { low: GIB.cast_signed(), median: GIB.cast_signed(), high: GIB.cast_signed() }));
+        assert_eq!(
+            steady.per_day(),
+            Some(PerDay { low: GIB.cast_signed(), median: GIB.cast_signed(), high: GIB.cast_signed() })
+        );
         let full = steady.time_to_full(Bytes(20 * GIB)).unwrap();
         assert_eq!((days(full.earliest), days(full.latest)), (Some(10), Some(10)));
     }
@@ -145,7 +146,10 @@ mod tests {
     #[test]
     fn a_daily_rhythm_alone_fills_nothing_and_its_peak_counts() {
         let rhythm = |growth_per_day: u64| {
-            trend((0..240).map(move |hour| (50 + [0, 20][usize::from(hour % 24 == 13)]) * GIB + hour / 24 * growth_per_day))
+            trend(
+                (0..240)
+                    .map(move |hour| (50 + [0, 20][usize::from(hour % 24 == 13)]) * GIB + hour / 24 * growth_per_day),
+            )
         };
         let full = rhythm(0).time_to_full(Bytes(100 * GIB)).unwrap();
         assert_eq!(full, TimeToFull { earliest: None, median: None, latest: None });
@@ -183,7 +187,11 @@ mod tests {
         let mut gap = trend((0..120).map(|hour| hour * GIB / 24));
         let later = Timestamp::from_second(300 * HOUR_S).unwrap();
         gap.push(later, Bytes(5 * GIB));
-        assert_eq!(gap.per_day().map(|it| it.median), Some(GIB.cast_signed()), "the five days before the gap are within the two weeks");
+        assert_eq!(
+            gap.per_day().map(|it| it.median),
+            Some(GIB.cast_signed()),
+            "the five days before the gap are within the two weeks"
+        );
         gap.push(Timestamp::from_second(100).unwrap(), Bytes(GIB));
         assert_eq!(gap.per_day(), None, "a clock that was set back begins anew");
     }

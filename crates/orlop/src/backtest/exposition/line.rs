@@ -18,7 +18,8 @@ impl Series {
         let end = text.find(['{', ' ', '\t']).unwrap_or(text.len());
         let mut series = Self { name: text[..end].to_owned(), labels: Vec::new(), bytes: end };
         if text[end..].starts_with('{') {
-            let rest = series.read_labels(&text[end + 1..]).ok_or("has labels that do not end, or are not name=\"value\"")?;
+            let rest =
+                series.read_labels(&text[end + 1..]).ok_or("has labels that do not end, or are not name=\"value\"")?;
             series.bytes = text.len() - rest.len();
         }
         // As `promtool tsdb dump` has it, the name is a label.
