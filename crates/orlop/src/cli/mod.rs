@@ -1,6 +1,7 @@
 //! The commands. Each has a file of its own with its arguments and its `run`; this one only dispatches.
 
 mod agent;
+mod backtest;
 mod completion;
 mod crd;
 mod csi;
@@ -46,6 +47,8 @@ enum Command {
     Sim(sim::Args),
     /// Find in manifests what would hurt in production, with no cluster
     Lint(lint::Args),
+    /// Say what a policy would have done, by the history of how full volumes were
+    Backtest(backtest::Args),
     /// Print the custom resource definitions
     Crd(crd::Args),
     /// Print a completion script for a shell
@@ -97,6 +100,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Demo(args) => demo::run(args).await,
         Command::Sim(args) => sim::run(args),
         Command::Lint(args) => lint::run(&args),
+        Command::Backtest(args) => backtest::run(args).await,
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Operator(args) => operator::run(args).await,
