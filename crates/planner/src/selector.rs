@@ -27,16 +27,26 @@ impl View {
     /// The policy that governs the claim `id`. Looks only at the policies of the claim's namespace and, where none of
     /// them selects it, at those of the cluster.
     pub fn governance(&self, id: &ClaimId, claim: &Claim) -> Governance {
-        let namespaced = self
-            .policies_of(PolicyKind::Namespaced(id.namespace.clone()))
-            .filter(|(_, policy)| policy.claims.matches(&claim.labels));
-        match sole(namespaced) {
-            Governance::None => sole(
-                self.policies_of(PolicyKind::Cluster)
-                    .filter(|(_, policy)| policy.claims.matches(&claim.labels) && self.is_for_namespace_of(policy, id)),
-            ),
+        match sole(self.namespaced(id, claim)) {
+            Governance::None => sole(self.cluster_wide(id, claim)),
             governance => governance,
         }
+    }
+
+    /// Every policy that selects the claim `id`, those of its namespace first: also the ones that do not govern it,
+    /// because another takes precedence.
+    pub fn selecting(&self, id: &ClaimId, claim: &Claim) -> Vec<PolicyId> {
+        self.namespaced(id, claim).chain(self.cluster_wide(id, claim)).map(|(policy, _)| policy.clone()).collect()
+    }
+
+    fn namespaced(&self, id: &ClaimId, claim: &Claim) -> impl Iterator<Item = (&PolicyId, &Policy)> {
+        self.policies_of(PolicyKind::Namespaced(id.namespace.clone()))
+            .filter(|(_, policy)| policy.claims.matches(&claim.labels))
+    }
+
+    fn cluster_wide(&self, id: &ClaimId, claim: &Claim) -> impl Iterator<Item = (&PolicyId, &Policy)> {
+        self.policies_of(PolicyKind::Cluster)
+            .filter(|(_, policy)| policy.claims.matches(&claim.labels) && self.is_for_namespace_of(policy, id))
     }
 
     fn policies_of(&self, kind: PolicyKind) -> impl Iterator<Item = (&PolicyId, &Policy)> {
@@ -115,6 +125,8 @@ mod tests {
         let mut view = view();
         view.policies.insert(cluster("all"), policy());
         assert_eq!(governance(&view), Governance::By(namespaced("keep")));
+        let selecting_it = view.selecting(&id("data-0"), &view.claims[&id("data-0")]);
+        assert_eq!(selecting_it, [namespaced("keep"), cluster("all")], "and both select it");
         view.policies.insert(namespaced("keep"), selecting("web"));
         assert_eq!(governance(&view), Governance::By(cluster("all")), "one that selects something else does not");
         view.policies.insert(cluster("all"), selecting("web"));

@@ -1,0 +1,69 @@
+//! `orlop explain pvc/NAME`: what was decided about a claim, and the numbers that led to it.
+
+use std::str::FromStr;
+
+use orlop_operator::inspect::ClaimAccount;
+
+use super::{Format, print, reach};
+use crate::{cli::Outcome, ui};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The claim, as pvc/NAME
+    #[arg(value_name = "pvc/NAME")]
+    claim: ClaimName,
+    /// The claim's namespace [default: that of the kubeconfig's context]
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// How to print it
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    #[command(flatten)]
+    reach: reach::Args,
+}
+
+/// A claim's name, which may have its kind before it as `kubectl` writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ClaimName(String);
+
+impl FromStr for ClaimName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = match text.split_once('/') {
+            None => text,
+            Some(("pvc" | "persistentvolumeclaim" | "persistentvolumeclaims", name)) => name,
+            Some((kind, _)) => return Err(format!("a {kind} cannot be explained: name a claim, as pvc/NAME")),
+        };
+        // Nothing but a name becomes part of a path.
+        let is_part = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-.".contains(letter);
+        if name.is_empty() || !name.chars().all(is_part) {
+            return Err(format!("`{name}` is not the name of a claim: write pvc/NAME"));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+pub(in crate::cli) async fn run(args: Args) -> Outcome {
+    let operator = reach::Operator::new(&args.reach).await?;
+    let namespace = args.namespace.as_ref().unwrap_or(&operator.namespace);
+    let path = format!("/v1/claims/{namespace}/{}", args.claim.0);
+    let (account, at) = operator.get::<ClaimAccount>(&path, &[]).await?;
+    print(args.output, account, at, ui::claim::render)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_named_with_or_without_its_kind() {
+        for text in ["data-0", "pvc/data-0", "persistentvolumeclaim/data-0", "persistentvolumeclaims/data-0"] {
+            assert_eq!(text.parse(), Ok(ClaimName("data-0".to_owned())));
+        }
+        assert!("pod/data-0".parse::<ClaimName>().unwrap_err().contains("a pod cannot be explained"));
+        for text in ["pvc/", "pvc/../secrets", "Data", "a?b"] {
+            assert!(text.parse::<ClaimName>().is_err(), "{text}");
+        }
+    }
+}
