@@ -110,7 +110,9 @@ fn governed(view: &View, id: &ClaimId, claim: &Claim, governance: &Governance) -
             let others = others(policy);
             let why = match (&policy.kind, others.is_empty()) {
                 (_, true) => "it alone selects the claim",
-                (PolicyKind::Namespaced(_), false) => "a StoragePolicy takes precedence over every ClusterStoragePolicy",
+                (PolicyKind::Namespaced(_), false) => {
+                    "a StoragePolicy takes precedence over every ClusterStoragePolicy"
+                }
                 (PolicyKind::Cluster, false) => "no StoragePolicy of the namespace selects the claim",
             };
             Governed { policy: Some(policy.to_string()), why: why.to_owned(), others }

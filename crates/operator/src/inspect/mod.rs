@@ -17,9 +17,10 @@ mod tests;
 pub use self::{
     account::claim,
     document::{
-        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount, Document,
-        DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, Measured, ModificationAccount, PolicyRow,
-        ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals, UsageAccount,
+        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount,
+        Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, Measured, ModificationAccount,
+        PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals,
+        UsageAccount,
     },
     outlook::lasting,
     page::{PAGE_MAX, PageQuery, page},

@@ -24,7 +24,9 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
         Reason::NotBound => vec!["the claim is bound to a volume".to_owned()],
         Reason::RawBlock => Vec::new(),
         Reason::NotInUse => vec!["a pod uses the claim, and its volume is measured".to_owned()],
-        Reason::Growing => overdue(decision, "the driver and the kubelet do their parts, and a measurement shows the growth"),
+        Reason::Growing => {
+            overdue(decision, "the driver and the kubelet do their parts, and a measurement shows the growth")
+        }
         Reason::AwaitingMeasurement => overdue(decision, "the next measurement arrives"),
         Reason::GrowthOverdue => vec!["the growth is done, and a measurement shows it".to_owned()],
         Reason::GrowthFailed => vec!["the growth is possible, and is asked for again".to_owned()],
@@ -35,7 +37,9 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
         Reason::NoModificationSlot => vec![slot(facts)],
         Reason::PolicyConflict => vec!["only one policy of the kind selects the claim".to_owned()],
         Reason::NoMeasurement | Reason::StaleMeasurement => vec!["a recent measurement arrives".to_owned()],
-        Reason::ContradictoryMeasurement => vec!["a measurement agrees with itself and with the volume's size".to_owned()],
+        Reason::ContradictoryMeasurement => {
+            vec!["a measurement agrees with itself and with the volume's size".to_owned()]
+        }
     }
 }
 
@@ -44,9 +48,10 @@ fn room(facts: &Facts<'_>) -> Vec<String> {
     let Some((usage, thresholds)) = facts.usage.zip(facts.thresholds) else { return Vec::new() };
     let mut points = Vec::new();
     let left = Bytes(usage.available.0.saturating_sub(thresholds.available_below.0));
-    let soon = left.0.checked_div(usage.fill_bytes_per_second).map_or_else(String::new, |seconds| {
-        format!(", at the present rate in {}", lasting(seconds))
-    });
+    let soon = left
+        .0
+        .checked_div(usage.fill_bytes_per_second)
+        .map_or_else(String::new, |seconds| format!(", at the present rate in {}", lasting(seconds)));
     points.push(format!(
         "fewer than {} are free (minFree {}): after {} more are written{soon}",
         thresholds.available_below.human(),
@@ -89,7 +94,8 @@ fn off(governance: &Governance) -> String {
 }
 
 fn overdue(decision: &Decision, awaited: &str) -> Vec<String> {
-    let overdue = decision.again_at.map(|at| format!("nothing is seen of it: then it is looked at again at {}", seconds(at)));
+    let overdue =
+        decision.again_at.map(|at| format!("nothing is seen of it: then it is looked at again at {}", seconds(at)));
     [Some(awaited.to_owned()), overdue].into_iter().flatten().collect()
 }
 

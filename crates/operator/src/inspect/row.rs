@@ -34,12 +34,7 @@ pub(super) fn governing(governance: &Governance) -> Option<String> {
     }
 }
 
-pub(super) fn decision(
-    core: &Core,
-    id: &ClaimId,
-    decision: &Decision,
-    since: Option<Timestamp>,
-) -> DecisionAccount {
+pub(super) fn decision(core: &Core, id: &ClaimId, decision: &Decision, since: Option<Timestamp>) -> DecisionAccount {
     DecisionAccount {
         act: decision.outcome.into(),
         target: decision.target().filter(|target| *target != decision.size),

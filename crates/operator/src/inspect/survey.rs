@@ -8,7 +8,8 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, amount};
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, NamespaceName, Outcome, PolicyId, PolicyKind, Source, Urgency, Usage, stale_at,
+    Claim, ClaimId, Decision, Governance, NamespaceName, Outcome, PolicyId, PolicyKind, Source, Urgency, Usage,
+    stale_at,
 };
 use serde::{Deserialize, Serialize};
 
@@ -192,9 +193,9 @@ impl Order {
             Self::Urgency => decision.map_or(u64::MAX, |decision| (Urgency::of(decision) as u64) << 16 | permille),
             Self::Free => permille,
             Self::Rate => u64::MAX - usage.map_or(0, |usage| usage.fill_bytes_per_second),
-            Self::TimeToFull => usage
-                .and_then(|usage| usage.available.0.checked_div(usage.fill_bytes_per_second))
-                .unwrap_or(u64::MAX),
+            Self::TimeToFull => {
+                usage.and_then(|usage| usage.available.0.checked_div(usage.fill_bytes_per_second)).unwrap_or(u64::MAX)
+            }
             Self::Size => u64::MAX - claim.requested.0,
             Self::Name => 0,
         }

@@ -112,7 +112,10 @@ impl AtHand {
 
 #[cfg(test)]
 mod tests {
-    use orlop_operator::{Metrics, observe::{Change, Observation}};
+    use orlop_operator::{
+        Metrics,
+        observe::{Change, Observation},
+    };
 
     use super::*;
 

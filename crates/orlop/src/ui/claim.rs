@@ -110,12 +110,7 @@ fn room(page: &mut Page, usage: &UsageAccount, thresholds: Option<&ThresholdAcco
     let bytes = thresholds.map(|it| format!("below {} (minFree {})", it.available_below.human(), it.min_free));
     page.line(
         "bytes",
-        &format!(
-            "{} ({}%) free{}",
-            usage.available.human(),
-            fill::percent(usage.available, usage.total),
-            limit(bytes)
-        ),
+        &format!("{} ({}%) free{}", usage.available.human(), fill::percent(usage.available, usage.total), limit(bytes)),
     );
     if let Some(inodes) = usage.inodes {
         let below = thresholds
@@ -146,7 +141,10 @@ fn size(page: &mut Page, size: &SizeAccount, volume: Option<&str>) {
 }
 
 fn growth(page: &mut Page, record: &GrowthRecord, now: Timestamp) {
-    page.line("last", &format!("from {} to {} ({}), {}", record.from, record.to, record.reason, ago(record.decided, now)));
+    page.line(
+        "last",
+        &format!("from {} to {} ({}), {}", record.from, record.to, record.reason, ago(record.decided, now)),
+    );
     let usable = record.usable.map_or_else(
         || "no measurement shows it yet".to_owned(),
         |usable| {

@@ -100,15 +100,17 @@ fn problems(page: &mut String, fleet: &Fleet) {
         let _ = writeln!(page, "  {BAD}{policy} cannot be read{BAD:#}: {why}");
     }
     for (row, decision) in &claims {
-        let _ = writeln!(
-            page,
-            "  {BAD}{}/{} ({}){BAD:#}: {}",
-            row.namespace, row.name, decision.reason, decision.message
-        );
+        let _ =
+            writeln!(page, "  {BAD}{}/{} ({}){BAD:#}: {}", row.namespace, row.name, decision.reason, decision.message);
     }
     let left = fleet.totals.problems.saturating_sub(claims.len() as u64);
     if left > 0 {
-        let _ = writeln!(page, "  {FAINT}and {} more: orlop status --limit {}{FAINT:#}", thousands(left), fleet.totals.problems);
+        let _ = writeln!(
+            page,
+            "  {FAINT}and {} more: orlop status --limit {}{FAINT:#}",
+            thousands(left),
+            fleet.totals.problems
+        );
     }
 }
 
@@ -198,12 +200,14 @@ fn growths(fleet: &Fleet) -> String {
     if growths.claims == 0 {
         return "none".to_owned();
     }
-    let mut text = format!("{}, {} added", count(growths.claims, "claim has grown", "claims have grown"), growths.added.human());
+    let mut text =
+        format!("{}, {} added", count(growths.claims, "claim has grown", "claims have grown"), growths.added.human());
     if growths.under_way > 0 {
         let _ = write!(text, ", {} not usable yet", thousands(growths.under_way));
     }
     if let Some(slowest) = growths.slowest_ms {
-        let _ = write!(text, "; the slowest was usable {}.{} s after the threshold", slowest / 1000, slowest % 1000 / 100);
+        let _ =
+            write!(text, "; the slowest was usable {}.{} s after the threshold", slowest / 1000, slowest % 1000 / 100);
     }
     text
 }

@@ -2,8 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
-use orlop_operator::inspect::{Act, ClaimRow, DecisionAccount, UsageAccount, lasting};
 use orlop_api::Bytes;
+use orlop_operator::inspect::{Act, ClaimRow, DecisionAccount, UsageAccount, lasting};
 use orlop_planner::Source;
 
 use super::fill;
@@ -114,7 +114,10 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (12_345_678, "12,345,678")] {
             assert_eq!(thousands(number), text);
         }
-        assert_eq!((count(1, "claim", "claims"), count(2_000, "claim", "claims")), ("1 claim".into(), "2,000 claims".into()));
+        assert_eq!(
+            (count(1, "claim", "claims"), count(2_000, "claim", "claims")),
+            ("1 claim".into(), "2,000 claims".into())
+        );
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! `orlop explain pvc/NAME`: what was decided about a claim, and the numbers that led to it.
 
-use std::str::FromStr;
+use std::{path::PathBuf, str::FromStr};
 
-use orlop_operator::inspect::ClaimAccount;
+use orlop_api::{Bytes, Threshold};
+use orlop_operator::{Moment, inspect::ClaimAccount};
 
-use super::{Format, print, reach};
+use super::{
+    Format,
+    files::{self, Assumption},
+    print, reach,
+};
 use crate::{cli::Outcome, ui};
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +23,16 @@ pub(in crate::cli) struct Args {
     /// How to print it
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
     output: Format,
+    /// Ask no cluster, but say what would be decided by these manifests: the claim or its StatefulSet, its StorageClass,
+    /// policies
+    #[arg(long, short, value_name = "FILE", value_hint = clap::ValueHint::FilePath, requires = "used")]
+    file: Vec<PathBuf>,
+    /// With --file: how full the volume is taken to be, such as 80% or 8Gi
+    #[arg(long, requires = "file", value_name = "PART")]
+    used: Option<Threshold<Bytes>>,
+    /// With --file: by how much it fills each second, such as 1Mi
+    #[arg(long, requires = "file", value_name = "SIZE")]
+    rate: Option<Bytes>,
     #[command(flatten)]
     reach: reach::Args,
 }
@@ -45,6 +60,12 @@ impl FromStr for ClaimName {
 }
 
 pub(in crate::cli) async fn run(args: Args) -> Outcome {
+    if let Some(used) = args.used {
+        let assumption = Assumption { used, rate: args.rate.unwrap_or_default() };
+        let (namespace, now) = (args.namespace.as_deref().unwrap_or("default"), Moment::now());
+        let account = files::explain(&args.file, namespace, &args.claim.0, assumption, now)?;
+        return print(args.output, account, now.time, ui::claim::render);
+    }
     let operator = reach::Operator::new(&args.reach).await?;
     let namespace = args.namespace.as_ref().unwrap_or(&operator.namespace);
     let path = format!("/v1/claims/{namespace}/{}", args.claim.0);

@@ -1,7 +1,8 @@
 //! `orlop explain`, `orlop status` and `orlop top`: what the operator knows and has decided. The truth is in the operator
-//! that leads, so they ask it; `reach` finds it.
+//! that leads, so they ask it; `reach` finds it. `files` needs no operator: it explains what manifests would come to.
 
 pub(super) mod explain;
+mod files;
 mod reach;
 pub(super) mod status;
 pub(super) mod top;
@@ -27,7 +28,8 @@ fn print<T: Content + Serialize>(
     at: Timestamp,
     text: impl FnOnce(&T, Timestamp) -> String,
 ) -> Outcome {
-    let unprintable = |error: Box<dyn std::error::Error + Send + Sync>| Failure::because("cannot print the answer", error);
+    let unprintable =
+        |error: Box<dyn std::error::Error + Send + Sync>| Failure::because("cannot print the answer", error);
     match format {
         Format::Text => anstream::print!("{}", text(&content, at)),
         Format::Json => {

@@ -67,8 +67,7 @@ impl Operator {
         // What is refused for now is told, and not asked for again behind the user's back.
         config.default_retry = false;
         let namespace = config.default_namespace.clone();
-        let client =
-            Client::try_from(config).map_err(|error| Failure::because("cannot use the kubeconfig", error))?;
+        let client = Client::try_from(config).map_err(|error| Failure::because("cannot use the kubeconfig", error))?;
         Ok(Self { client, way, namespace })
     }
 
@@ -99,7 +98,8 @@ impl Operator {
     async fn base(&self) -> Outcome<String> {
         let Way::Proxy(namespace) = &self.way else { return Ok(String::new()) };
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), namespace);
-        let lease = leases.get_opt(LEASE).await.map_err(|error| self.refused("read the Lease of Orlop's operator", error))?;
+        let lease =
+            leases.get_opt(LEASE).await.map_err(|error| self.refused("read the Lease of Orlop's operator", error))?;
         let lease = lease.ok_or_else(|| {
             Failure::new(format!("there is no operator of Orlop in the namespace {namespace}: it has no Lease {LEASE}"))
                 .remedy("name the namespace that Orlop is installed in with --operator-namespace, or install it there")
@@ -108,7 +108,8 @@ impl Operator {
         let leader = leader.ok_or_else(|| no_leader(namespace, "nobody holds its Lease"))?;
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pod = pods.get_opt(&leader).await.map_err(|error| self.refused("read the operator's pod", error))?;
-        let pod = pod.ok_or_else(|| no_leader(namespace, &format!("the pod {leader}, which holds its Lease, is gone")))?;
+        let pod =
+            pod.ok_or_else(|| no_leader(namespace, &format!("the pod {leader}, which holds its Lease, is gone")))?;
         let port = port(&pod).ok_or_else(|| {
             Failure::new(format!("the operator's pod {leader} in {namespace} has no port named {PORT}"))
                 .remedy("install the operator from Orlop's chart, or name its address with --operator-url")
@@ -228,7 +229,8 @@ mod tests {
 
     #[tokio::test]
     async fn where_the_api_server_cannot_reach_the_operator_another_way_is_named() {
-        let failure = proxied().unanswered(answered(503, "ServiceUnavailable", "error trying to reach service")).to_string();
+        let failure =
+            proxied().unanswered(answered(503, "ServiceUnavailable", "error trying to reach service")).to_string();
         assert!(failure.contains("--operator-url"), "{failure}");
     }
 

@@ -139,8 +139,7 @@ impl Inquiry {
 
 /// Shows the view until it is ended. The terminal is put back also after a panic.
 async fn live(inquiry: &Inquiry, state: State) -> Outcome {
-    let mut terminal =
-        ratatui::try_init().map_err(|error| Failure::because("cannot draw on this terminal", error))?;
+    let mut terminal = ratatui::try_init().map_err(|error| Failure::because("cannot draw on this terminal", error))?;
     let result = turn(inquiry, state, &mut terminal).await;
     ratatui::restore();
     result

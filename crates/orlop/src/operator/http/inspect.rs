@@ -91,7 +91,10 @@ async fn claims(State(counter): State<Counter>, Query(query): Query<ClaimsQuery>
     };
     let namespace = query.namespace.map(|namespace| NamespaceName(namespace.into()));
     let query = PageQuery { namespace, after, limit: query.limit.unwrap_or(PAGE_MAX) };
-    counter.ask(|reply| Question::Page(query, reply)).await.map_or_else(|refused| refused, |(page, at)| document(page, at))
+    counter
+        .ask(|reply| Question::Page(query, reply))
+        .await
+        .map_or_else(|refused| refused, |(page, at)| document(page, at))
 }
 
 async fn fleet(State(counter): State<Counter>, Query(query): Query<FleetQuery>) -> Response {
@@ -111,9 +114,9 @@ impl Counter {
     async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Question) -> Result<(T, Timestamp), Response> {
         let unavailable = |message: &str| refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message);
         let (reply, answer) = oneshot::channel();
-        self.questions
-            .try_send(question(reply))
-            .map_err(|_| refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "others are being answered: ask again"))?;
+        self.questions.try_send(question(reply)).map_err(|_| {
+            refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "others are being answered: ask again")
+        })?;
         match timeout(PATIENCE, answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(Unable::StandsBy))) => Err(unavailable("this operator stands by: ask the one that leads")),
@@ -169,7 +172,8 @@ mod tests {
     /// What the endpoints answer with an event loop that answers by `answer`.
     async fn get(path: &str, answer: fn(Question)) -> (StatusCode, Value) {
         let (questions, mut asked) = mpsc::channel(1);
-        let set = |names: &[&str]| watch::Sender::new(names.iter().map(|name| (*name).to_owned()).collect()).subscribe();
+        let set =
+            |names: &[&str]| watch::Sender::new(names.iter().map(|name| (*name).to_owned()).collect()).subscribe();
         let counter = Counter { questions, nodes: set(&["a", "b", "c"]), connected: set(&["b", "gone"]) };
         let answering = tokio::spawn(async move {
             if let Some(question) = asked.recv().await {

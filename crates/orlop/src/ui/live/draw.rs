@@ -27,8 +27,12 @@ const TALL: u16 = 14;
 /// Draws the state as it is.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
     let details = if state.bare || frame.area().height < TALL { 0 } else { DETAILS };
-    let layout =
-        Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(details), Constraint::Length(1)]);
+    let layout = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Min(1),
+        Constraint::Length(details),
+        Constraint::Length(1),
+    ]);
     let [head, table, below, foot] = layout.areas(frame.area());
     frame.render_widget(Paragraph::new(self::head(state)), head);
     claims(frame, table, state);
@@ -75,7 +79,9 @@ fn claims(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let by = ORDERS.into_iter().find(|(order, ..)| *order == state.order).map_or("", |(_, _, column)| column);
     let head = ["NAMESPACE", "NAME", "SIZE", "TARGET", "USED", "FREE", "RATE", "FULL IN", "REASON"].map(|name| {
         let style = if name == by { Modifier::UNDERLINED | Modifier::BOLD } else { Modifier::BOLD };
-        Cell::from(Span::styled(name, style))
+        let title = Line::from(Span::styled(name, style));
+        let is_number = ["SIZE", "TARGET", "FREE", "RATE", "FULL IN"].contains(&name);
+        Cell::from(if is_number { title.right_aligned() } else { title })
     });
     let rows = state.claims().iter().map(row);
     let longest = |of: fn(&ClaimRow) -> &str, least: usize| {
@@ -112,14 +118,18 @@ fn row(claim: &ClaimRow) -> Row<'static> {
     Row::new([
         Cell::from(claim.namespace.clone()),
         Cell::from(claim.name.clone()),
-        Cell::from(claim.size.to_string()),
-        Cell::from(target(claim)),
+        number(claim.size.to_string()),
+        number(target(claim)),
         Cell::from(bar),
-        Cell::from(words::free(usage)),
-        Cell::from(rate(usage)),
-        Cell::from(full_in(usage)),
+        number(words::free(usage)),
+        number(rate(usage)),
+        number(full_in(usage)),
         Cell::from(why),
     ])
+}
+
+fn number(text: String) -> Cell<'static> {
+    Cell::from(Line::from(text).right_aligned())
 }
 
 /// What was decided about the selected claim.
@@ -134,7 +144,8 @@ fn details(frame: &mut Frame<'_>, area: Rect, state: &State) {
         Some(decision) => {
             lines.push(Line::from(decision.message.clone()));
             let policy = claim.policy.as_deref().unwrap_or("several policies");
-            let since = decision.since.map_or_else(String::new, |since| format!(", for this reason since {}", ago(since, at)));
+            let since =
+                decision.since.map_or_else(String::new, |since| format!(", for this reason since {}", ago(since, at)));
             lines.push(Line::from(format!("{policy}, mode {:?}{since}", decision.mode)));
         }
         None => lines.push(Line::from("no policy governs it, or nothing was decided about it yet")),
