@@ -64,7 +64,9 @@ impl World {
         macro_rules! list {
             ($($kind:ident: $objects:expr),* $(,)?) => {$(
                 world.core.observe(Observation::$kind(Change::ListBegins));
-                $objects.into_iter().for_each(|observation| world.core.observe(observation));
+                for observation in $objects {
+                    world.core.observe(observation);
+                }
                 world.core.observe(Observation::$kind(Change::ListComplete));
             )*};
         }

@@ -45,7 +45,7 @@ pub(super) struct Desk {
 
 enum AtHand {
     Asked(Question),
-    Surveying(Survey, Reply<Fleet>),
+    Surveying(Box<Survey>, Reply<Fleet>),
 }
 
 impl Desk {
@@ -97,7 +97,9 @@ impl AtHand {
             Self::Asked(Question::Page(query, reply)) => {
                 drop(reply.send(Ok((inspect::page(core, &query), now.time))));
             }
-            Self::Asked(Question::Fleet(query, reply)) => return Some(Self::Surveying(Survey::new(query), reply)),
+            Self::Asked(Question::Fleet(query, reply)) => {
+                return Some(Self::Surveying(Box::new(Survey::new(query)), reply));
+            }
             Self::Surveying(_, reply) if reply.is_closed() => {}
             Self::Surveying(mut survey, reply) => {
                 if !survey.step(core, CLAIMS_A_STEP, now.time) {

@@ -105,12 +105,7 @@ fn problems(page: &mut String, fleet: &Fleet) {
     }
     let left = fleet.totals.problems.saturating_sub(claims.len() as u64);
     if left > 0 {
-        let _ = writeln!(
-            page,
-            "  {FAINT}and {} more: orlop status --limit {}{FAINT:#}",
-            thousands(left),
-            fleet.totals.problems
-        );
+        let _ = writeln!(page, "  {FAINT}and {} more: --limit lists more of them{FAINT:#}", thousands(left));
     }
 }
 

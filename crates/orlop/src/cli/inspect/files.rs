@@ -93,7 +93,7 @@ impl Manifests {
         }
         match &*kind {
             "PersistentVolumeClaim" => self.claim(read(&kind, object)?)?,
-            "StatefulSet" => self.templates(read(&kind, object)?)?,
+            "StatefulSet" => self.templates(&read(&kind, object)?)?,
             "StorageClass" => self.class(read(&kind, object)?),
             "StoragePolicy" => {
                 let policy: StoragePolicy = read(&kind, object)?;
@@ -135,7 +135,7 @@ impl Manifests {
     }
 
     /// The claims of a StatefulSet's first pod.
-    fn templates(&mut self, set: StatefulSet) -> Result<(), String> {
+    fn templates(&mut self, set: &StatefulSet) -> Result<(), String> {
         let templates = set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.clone());
         for mut template in templates.unwrap_or_default() {
             template.metadata.name = Some(format!("{}-{}-0", template.name_any(), set.name_any()));

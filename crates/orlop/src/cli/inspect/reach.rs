@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// The namespace that Orlop is installed in
     #[arg(long, value_name = "NAMESPACE", default_value = "orlop-system")]
     operator_namespace: String,
-    /// Ask the operator at this address and not through the API server, such as http://127.0.0.1:8080
+    /// Ask the operator at this address, such as that of a forwarded port, and not through the API server
     #[arg(long, value_name = "URL", conflicts_with_all = ["kubeconfig", "context", "operator_namespace"])]
     operator_url: Option<Uri>,
 }
@@ -236,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_operators_own_word_is_told_as_it_is() {
-        let details = StatusDetails { group: "inspect.orlop.dev".to_owned(), ..StatusDetails::default() };
+        let details: StatusDetails = serde_json::from_value(json!({ "group": "inspect.orlop.dev" })).unwrap();
         let status = Status::failure("there is no claim shop/x", "NotFound").with_code(404).with_details(details);
         let failure = proxied().unanswered(kube::Error::Api(status.boxed())).to_string();
         assert!(failure.starts_with("error: there is no claim shop/x"), "{failure}");

@@ -82,12 +82,7 @@ pub(in crate::cli) async fn run(args: Args) -> Outcome {
         namespace: args.namespace,
         limit: args.limit.to_string(),
     };
-    let state = State {
-        order: args.sort.into(),
-        filter: args.find.unwrap_or_default(),
-        problems: args.problems,
-        ..State::default()
-    };
+    let state = State::new(args.sort.into(), args.find.unwrap_or_default(), args.problems);
     if stdin().is_terminal() && stdout().is_terminal() {
         live(&inquiry, state).await
     } else {

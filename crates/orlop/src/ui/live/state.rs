@@ -40,6 +40,11 @@ pub enum Wish {
 }
 
 impl State {
+    /// A view that has no answer yet.
+    pub fn new(order: Order, filter: String, problems: bool) -> Self {
+        Self { order, filter, problems, ..Self::default() }
+    }
+
     /// An answer has come.
     pub fn answered(&mut self, fleet: Fleet, at: Timestamp) {
         self.fleet = Some((fleet, at));
