@@ -12,7 +12,7 @@ use orlop_planner::GrowthRecord;
 
 use super::{
     fill,
-    words::{FAINT, TITLE, ago, ahead, count, second, source, style, thousands},
+    words::{FAINT, TITLE, age, ago, ahead, count, second, source, style, thousands},
 };
 
 /// How wide the bar is.
@@ -85,7 +85,7 @@ fn head(page: &mut Page, account: &ClaimAccount, now: Timestamp) {
         "{TITLE}pvc/{} in {}{TITLE:#}  {colour}{act:?}{to} ({reason}){colour:#}\n  {message}",
         account.name, account.namespace
     );
-    let since = since.map(|at| format!("for this reason since {}", ago(at, now)));
+    let since = since.map(|at| format!("unchanged for {}", age(at, now)));
     let next = next_look.map(|at| format!("looked at again {} at the latest", ahead(at, now)));
     let acting = acting.then(|| "a request for it is under way".to_owned());
     let times: Vec<String> = [since, next, acting].into_iter().flatten().collect();

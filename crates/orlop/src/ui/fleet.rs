@@ -220,7 +220,7 @@ fn sources(fleet: &Fleet) -> String {
     }
     text.push('\n');
     for (source, row) in &fleet.measured.sources {
-        let _ = write!(text, "  {} measured by {source}", count(row.fresh + row.stale, "claim", "claims"));
+        let _ = write!(text, "  {} measured by {source}s", count(row.fresh + row.stale, "claim", "claims"));
         if row.stale > 0 {
             let _ = write!(text, ", {BAD}{} of them too long ago{BAD:#}", thousands(row.stale));
         }

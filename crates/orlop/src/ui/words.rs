@@ -21,7 +21,12 @@ pub(super) const TITLE: Style = Style::new().bold();
 
 /// How long ago, by the clock of whoever says so: `3s ago`.
 pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", lasting(whole_seconds(at, now)))
+    format!("{} ago", age(at, now))
+}
+
+/// For how long: `3s`.
+pub(super) fn age(at: Timestamp, now: Timestamp) -> String {
+    lasting(whole_seconds(at, now))
 }
 
 /// In how long: `in 1m5s`, or `now` where that is past.

@@ -34,7 +34,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, requires = "file", value_name = "SIZE")]
     rate: Option<Bytes>,
     #[command(flatten)]
-    reach: reach::Args,
+    reach: reach::Reach,
 }
 
 /// A claim's name, which may have its kind before it as `kubectl` writes it.

@@ -25,7 +25,7 @@ const PORT: &str = "http";
 
 /// How to reach the operator.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Reach {
     /// The kubeconfig to use [default: $KUBECONFIG, or ~/.kube/config]
     #[arg(long, value_hint = clap::ValueHint::FilePath)]
     kubeconfig: Option<PathBuf>,
@@ -59,7 +59,7 @@ enum Way {
 
 impl Operator {
     /// Makes ready to ask; nothing is asked yet.
-    pub(super) async fn new(args: &Args) -> Outcome<Self> {
+    pub(super) async fn new(args: &Reach) -> Outcome<Self> {
         let (mut config, way) = match &args.operator_url {
             Some(url) => (Config::new(url.clone()), Way::Direct),
             None => (kubeconfig(args).await?, Way::Proxy(args.operator_namespace.clone())),
@@ -161,7 +161,7 @@ impl Operator {
     }
 }
 
-async fn kubeconfig(args: &Args) -> Outcome<Config> {
+async fn kubeconfig(args: &Reach) -> Outcome<Config> {
     let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     let config = match &args.kubeconfig {
         Some(path) => async { Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await }.await,

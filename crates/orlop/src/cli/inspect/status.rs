@@ -23,7 +23,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
     output: Format,
     #[command(flatten)]
-    reach: reach::Args,
+    reach: reach::Reach,
 }
 
 pub(in crate::cli) async fn run(args: Args) -> Outcome {

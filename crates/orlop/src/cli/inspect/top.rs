@@ -44,7 +44,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
-    reach: reach::Args,
+    reach: reach::Reach,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

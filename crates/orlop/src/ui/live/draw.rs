@@ -12,7 +12,7 @@ use ratatui::{
 use super::state::{ORDERS, State};
 use crate::ui::{
     fill,
-    words::{self, ago, count, full_in, rate, reason, source, target},
+    words::{self, age, ago, count, full_in, rate, reason, source, target},
 };
 
 /// How wide a claim's bar is.
@@ -23,6 +23,9 @@ const DETAILS: u16 = 7;
 
 /// Below this height there is no room for details.
 const TALL: u16 = 14;
+
+/// Below this width there is no room for bars.
+const WIDE: u16 = 100;
 
 /// Draws the state as it is.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
@@ -93,7 +96,7 @@ fn claims(frame: &mut Frame<'_>, area: Rect, state: &State) {
         Constraint::Length(longest(|claim| &claim.name, 4)),
         Constraint::Length(8),
         Constraint::Length(8),
-        Constraint::Length(10),
+        Constraint::Length(if area.width < WIDE { 0 } else { 10 }),
         Constraint::Length(4),
         Constraint::Length(10),
         Constraint::Length(8),
@@ -144,8 +147,7 @@ fn details(frame: &mut Frame<'_>, area: Rect, state: &State) {
         Some(decision) => {
             lines.push(Line::from(decision.message.clone()));
             let policy = claim.policy.as_deref().unwrap_or("several policies");
-            let since =
-                decision.since.map_or_else(String::new, |since| format!(", for this reason since {}", ago(since, at)));
+            let since = decision.since.map_or_else(String::new, |since| format!(", unchanged for {}", age(since, at)));
             lines.push(Line::from(format!("{policy}, mode {:?}{since}", decision.mode)));
         }
         None => lines.push(Line::from("no policy governs it, or nothing was decided about it yet")),
