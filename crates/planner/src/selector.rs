@@ -32,15 +32,29 @@ impl View {
 
     /// The policy that governs, or would govern, a claim `id` with these labels.
     pub fn governance_of(&self, id: &ClaimId, labels: &Labels) -> Governance {
-        let selecting = |kind| {
-            self.policies_of(kind).filter(|(policy_id, policy)| {
-                policy.claims.matches(labels) && self.is_for(policy_id, policy, &id.namespace)
-            })
-        };
-        match sole(selecting(PolicyKind::Namespaced(id.namespace.clone()))) {
-            Governance::None => sole(selecting(PolicyKind::Cluster)),
+        match sole(self.selecting_of(PolicyKind::Namespaced(id.namespace.clone()), id, labels)) {
+            Governance::None => sole(self.selecting_of(PolicyKind::Cluster, id, labels)),
             governance => governance,
         }
+    }
+
+    /// Every policy that selects the claim `id`, those of its namespace first: also the ones that do not govern it,
+    /// because another takes precedence.
+    pub fn selecting(&self, id: &ClaimId, claim: &Claim) -> Vec<PolicyId> {
+        let kinds = [PolicyKind::Namespaced(id.namespace.clone()), PolicyKind::Cluster];
+        let selecting = kinds.into_iter().flat_map(|kind| self.selecting_of(kind, id, &claim.labels));
+        selecting.map(|(policy, _)| policy.clone()).collect()
+    }
+
+    fn selecting_of(
+        &self,
+        kind: PolicyKind,
+        id: &ClaimId,
+        labels: &Labels,
+    ) -> impl Iterator<Item = (&PolicyId, &Policy)> {
+        self.policies_of(kind).filter(move |(policy_id, policy)| {
+            policy.claims.matches(labels) && self.is_for(policy_id, policy, &id.namespace)
+        })
     }
 
     fn policies_of(&self, kind: PolicyKind) -> impl Iterator<Item = (&PolicyId, &Policy)> {
@@ -123,6 +137,8 @@ mod tests {
         let mut view = view();
         view.policies.insert(cluster("all"), policy());
         assert_eq!(governance(&view), Governance::By(namespaced("keep")));
+        let selecting_it = view.selecting(&id("data-0"), &view.claims[&id("data-0")]);
+        assert_eq!(selecting_it, [namespaced("keep"), cluster("all")], "and both select it");
         view.policies.insert(namespaced("keep"), selecting("web"));
         assert_eq!(governance(&view), Governance::By(cluster("all")), "one that selects something else does not");
         view.policies.insert(cluster("all"), selecting("web"));

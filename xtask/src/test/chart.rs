@@ -35,14 +35,18 @@ const REFUSED: [(&str, &str); 9] = [
     ("local.volumeAttributesClasses[0].name=x,local.volumeAttributesClasses[0].iops=1", "iops"),
 ];
 
-/// What must be among what is rendered with a set of values, and what must not: kinds, and arguments of containers.
+/// What must be among what is rendered with a set of values, and what must not: kinds, names, and arguments of containers.
 const RENDERED: [(&str, &[&str], &[&str]); 3] = [
     (
         "bed-values.yaml",
         &["VolumeSnapshotClass", "VolumeGroupSnapshotClass", "--local-driver", "--http-address=$(POD_IP):9808"],
         &["VolumeAttributesClass", "--local-clean-up-after=24h"],
     ),
-    ("default-values.yaml", &["Deployment"], &["CSIDriver", "StorageClass", "VolumeSnapshotClass", "--local-driver"]),
+    (
+        "default-values.yaml",
+        &["Deployment", "orlop-viewer"],
+        &["CSIDriver", "StorageClass", "VolumeSnapshotClass", "--local-driver"],
+    ),
     (
         "local-values.yaml",
         &[
@@ -124,6 +128,7 @@ fn objects(rendered: &str) -> Result<Vec<Value>> {
 /// What is rendered with these values is what [`RENDERED`] says.
 fn expected(values: &str, objects: &[Value]) -> Result<()> {
     let mut there: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+    there.extend(objects.iter().filter_map(|object| object["metadata"]["name"].as_str()));
     there.extend(objects.iter().flat_map(containers).flat_map(arguments));
     let (_, wanted, unwanted) = RENDERED
         .iter()
