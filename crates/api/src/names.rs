@@ -16,6 +16,9 @@ pub const LOCAL_DRIVER: &str = "local.orlop.dev";
 /// as the new size, so that neither is ever there without the other.
 pub const GROWTH_ANNOTATION: &str = "orlop.dev/growth";
 
+/// On a claim: with any value but `false`, nothing is asked for. The value may say why, for whoever reads the report.
+pub const PAUSED_ANNOTATION: &str = "orlop.dev/paused";
+
 /// On a pod: which size of which claim its kubelet has been told of. Changing a pod's annotation makes its kubelet
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
@@ -55,6 +58,8 @@ pub enum Reason {
     EnoughRoom,
     /// The policy's mode is Off, or it has no capacity section.
     Off,
+    /// The claim's annotation `orlop.dev/paused` says that nothing is to be asked for.
+    Paused,
     // Growth is called for.
     /// Fewer bytes are free than `minFree`.
     BelowMinFree,
@@ -105,6 +110,7 @@ impl Reason {
         match self {
             Self::EnoughRoom
             | Self::Off
+            | Self::Paused
             | Self::BelowMinFree
             | Self::BelowMinFreeInodes
             | Self::FillsTooSoon

@@ -412,6 +412,7 @@ mod tests {
             requested: Bytes::GIB,
             capacity: Some(Bytes::GIB),
             resize: Resize::Idle,
+            paused: None,
             growth: None,
             spelling: Spelling::default(),
         };

@@ -275,6 +275,7 @@ mod tests {
             capacity: Bytes::GIB,
             volume_capacity: Bytes::GIB,
             resize: Resize::Idle,
+            paused: None,
             growth,
             pods: Vec::new(),
             usage: None,

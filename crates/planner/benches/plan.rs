@@ -154,6 +154,7 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         capacity: size,
         volume_capacity: size,
         resize: Resize::Idle,
+        paused: None,
         growth: None,
         pods: vec![pod],
         usage: Some(usage),

@@ -12,7 +12,10 @@ mod tests;
 pub use measurement::stale_at;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Abilities, Bytes, CapacitySpec, Count, Expansion, Mode, names::Reason};
+use orlop_api::{
+    Abilities, Bytes, CapacitySpec, Count, Expansion, Mode,
+    names::{PAUSED_ANNOTATION, Reason},
+};
 
 use self::slots::Slots;
 use crate::{
@@ -20,6 +23,9 @@ use crate::{
     report::{Decision, Outcome},
     view::{Claim, ClaimId, Class, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
 };
+
+/// How much of the text is repeated that says why a claim is paused.
+const PAUSED_CHARS_MAX: usize = 100;
 
 /// Decides what to do about one claim, and why.
 pub(crate) fn decide(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -> (Vec<Action>, Decision) {
@@ -106,6 +112,18 @@ impl Verdict {
         self.again_at = Some(self.again_at.map_or(at, |known| known.min(at)));
         self
     }
+
+    /// The same without doing anything, because the claim's annotation says so.
+    fn paused(self, why: &str) -> Self {
+        let Self { outcome, reason, message, again_at, .. } = self;
+        let outcome = if let Outcome::Grow(to) = outcome { Outcome::Recommend(to) } else { outcome };
+        let why: String = if why == "true" { String::new() } else { why.chars().take(PAUSED_CHARS_MAX).collect() };
+        let why = if why.trim().is_empty() { why } else { format!(" ({})", why.trim()) };
+        let message = format!(
+            "the claim's annotation {PAUSED_ANNOTATION}{why} keeps Orlop from changing it; without it, {reason}: {message}"
+        );
+        Self::new(outcome, Reason::Paused, message).again_at(again_at)
+    }
 }
 
 fn conflict(policies: &[PolicyId]) -> Verdict {
@@ -130,6 +148,15 @@ impl<'a> Case<'a> {
         let spec = self.in_force()?;
         self.has_filesystem()?;
         growth::settled(self)?;
+        let verdict = self.growth(spec).unwrap_or_else(|verdict| verdict);
+        Ok(match &self.claim.paused {
+            Some(why) => verdict.paused(why),
+            None => verdict,
+        })
+    }
+
+    /// No growth is under way: is one called for, and can it be?
+    fn growth(&self, spec: &CapacitySpec) -> Result<Verdict, Verdict> {
         let abilities = self.expandable()?;
         let usage = measurement::current(self)?;
         Ok(self.size(spec, &abilities, usage).again_by(measurement::stale_at(usage)))

@@ -81,6 +81,7 @@ pub fn claim() -> Claim {
         capacity: mib(512),
         volume_capacity: mib(512),
         resize: Resize::Idle,
+        paused: None,
         growth: None,
         pods: vec![pod("data-0")],
         usage: Some(usage()),

@@ -77,6 +77,9 @@ pub enum Rule {
     /// The class or the driver does not expand it, or not now.
     #[error("its class and driver do not expand it as it is now")]
     NotExpandable,
+    /// Nothing is asked for while the claim's annotation says so.
+    #[error("its annotation says that it is paused")]
+    Paused,
     /// Growing on what was measured before the last growth grows twice.
     #[error("an earlier growth of it is still under way")]
     InFlight,
@@ -114,6 +117,7 @@ fn check(view: &View, action: &Action) -> Result<(), Rule> {
         Action::Grow { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
             measurable(claim)?;
+            not_paused(claim)?;
             in_flight(claim)?;
             expected(previous.as_ref(), record, claim)?;
             larger(claim, record.to)?;
@@ -134,6 +138,10 @@ fn claim<'a>(view: &'a View, id: &ClaimId, uid: &Uid) -> Result<&'a Claim, Rule>
 fn measurable(claim: &Claim) -> Result<(), Rule> {
     let measured = claim.usage.as_ref().is_some_and(|usage| usage.total > Bytes(0) && usage.available <= usage.total);
     if claim.bound && !claim.raw_block && measured { Ok(()) } else { Err(Rule::NotMeasurable) }
+}
+
+fn not_paused(claim: &Claim) -> Result<(), Rule> {
+    if claim.paused.is_none() { Ok(()) } else { Err(Rule::Paused) }
 }
 
 fn in_flight(claim: &Claim) -> Result<(), Rule> {

@@ -68,6 +68,8 @@ enum Urgency {
     Kept,
     /// The policy has nothing to promise: the claim is unbound, unused, raw, or not yet measured.
     Idle,
+    /// Somebody has paused the claim.
+    Paused,
     /// The policy is Off.
     Off,
 }
@@ -92,6 +94,7 @@ impl Urgency {
             Reason::EnoughRoom => Self::Kept,
             Reason::NotBound | Reason::RawBlock | Reason::NotInUse => Self::Idle,
             Reason::Off => Self::Off,
+            Reason::Paused => Self::Paused,
         }
     }
 }

@@ -165,6 +165,8 @@ pub struct Claim {
     pub volume_capacity: Bytes,
     /// How a resize stands.
     pub resize: Resize,
+    /// The value of its `orlop.dev/paused` annotation, where that keeps Orlop from asking for anything: why, or `true`.
+    pub paused: Option<Box<str>>,
     /// The last growth that Orlop asked for, from the claim's annotation.
     pub growth: Option<GrowthRecord>,
     /// The running pods that use the claim.

@@ -20,7 +20,7 @@ use k8s_openapi::{
 use kube::core::error_boundary::InvalidObject;
 use orlop_api::{
     Bytes, CapacitySpec, ClusterStoragePolicy, Mode, PolicyStatus, StoragePolicy,
-    names::{GROWTH_ANNOTATION, SYNC_ANNOTATION},
+    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{
     ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
@@ -104,6 +104,7 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
         .ok_or_else(|| Unreadable("spec.resources.requests.storage: is missing".to_owned()))?;
     let is_bound = status.phase.as_deref() == Some("Bound") && metadata.deletion_timestamp.is_none();
     let written = annotation(&metadata, GROWTH_ANNOTATION);
+    let paused = annotation(&metadata, PAUSED_ANNOTATION);
     Ok(ClaimFacts {
         uid: uid(&metadata),
         version: version(&metadata),
@@ -115,11 +116,13 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
             .map(|capacity| bytes("status.capacity.storage", capacity))
             .transpose()?,
         resize: resize(&status),
+        paused: paused.filter(|value| *value != "false").map(|value| value.as_str().into()),
         // Somebody else's text in the annotation says nothing of our growth; it stays a precondition of a patch.
         growth: written.and_then(|text| serde_json::from_str(text).ok()),
         spelling: Spelling {
             requested: requested.0.clone(),
             growth: written.cloned(),
+            paused: paused.cloned(),
             annotated: metadata.annotations.as_ref().is_some_and(|annotations| !annotations.is_empty()),
         },
         labels: metadata.labels.unwrap_or_default().into(),

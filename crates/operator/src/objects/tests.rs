@@ -39,7 +39,8 @@ fn a_claim_is_kept_by_its_values_and_for_preconditions_to_the_letter() {
     assert_eq!(facts.version, Some(42));
     assert_eq!((facts.requested, facts.capacity), (Bytes::GIB, Some(Bytes::GIB)));
     assert_eq!(facts.growth.as_ref().unwrap().from, Bytes(512 << 20));
-    let spelling = Spelling { requested: "1024Mi".into(), growth: Some(growth.into()), annotated: true };
+    let spelling =
+        Spelling { requested: "1024Mi".into(), growth: Some(growth.into()), paused: None, annotated: true };
     assert_eq!(facts.spelling, spelling);
     assert!(!claim_with(json!({})).unwrap().spelling.annotated);
 }
@@ -49,6 +50,19 @@ fn a_text_in_the_annotation_that_is_no_growth_says_nothing_and_stays_a_precondit
     let facts = claim_with(json!({ "metadata": { "annotations": { "orlop.dev/growth": "yes please" } } })).unwrap();
     assert_eq!(facts.growth, None);
     assert_eq!(facts.spelling.growth.as_deref(), Some("yes please"));
+}
+
+#[test]
+fn a_claim_is_paused_by_any_value_but_false() {
+    let paused = |value: &str| {
+        let facts = claim_with(json!({ "metadata": { "annotations": { "orlop.dev/paused": value } } })).unwrap();
+        (facts.paused.as_deref().map(str::to_owned), facts.spelling.paused)
+    };
+    for value in ["true", "", "restoring a backup", "False"] {
+        assert_eq!(paused(value), (Some(value.to_owned()), Some(value.to_owned())));
+    }
+    assert_eq!(paused("false"), (None, Some("false".to_owned())));
+    assert_eq!(claim_with(json!({})).unwrap().paused, None);
 }
 
 #[test]

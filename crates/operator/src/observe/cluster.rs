@@ -34,6 +34,7 @@ impl Observer {
             requested,
             capacity,
             resize,
+            paused,
             growth,
             spelling,
         } = facts;
@@ -52,6 +53,7 @@ impl Observer {
             capacity: capacity.unwrap_or(Bytes(0)),
             volume_capacity: bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity),
             resize,
+            paused,
             growth,
             pods: match before {
                 Some(before) => before.pods.clone(),

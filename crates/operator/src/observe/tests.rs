@@ -23,8 +23,9 @@ fn claim(name: &str, version: u64) -> ClaimFacts {
         requested: Bytes::GIB,
         capacity: Some(Bytes::GIB),
         resize: Resize::Idle,
+        paused: None,
         growth: None,
-        spelling: Spelling { requested: "1Gi".into(), growth: None, annotated: false },
+        spelling: Spelling { requested: "1Gi".into(), ..Spelling::default() },
     }
 }
 

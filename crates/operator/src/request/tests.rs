@@ -46,11 +46,17 @@ fn body(action: &Action, spelling: &Spelling) -> Value {
 
 #[test]
 fn a_growth_tests_everything_that_it_was_planned_from_and_writes_size_and_record_together() {
-    let spelling = Spelling { requested: "1024Mi".into(), growth: Some("before".into()), annotated: true };
+    let spelling = Spelling {
+        requested: "1024Mi".into(),
+        growth: Some("before".into()),
+        paused: Some("false".into()),
+        annotated: true,
+    };
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/spec/resources/requests/storage", "value": "1024Mi" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": "before" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1paused", "value": "false" },
         { "op": "add", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
         { "op": "replace", "path": "/spec/resources/requests/storage", "value": "2Gi" },
     ]);
@@ -59,15 +65,16 @@ fn a_growth_tests_everything_that_it_was_planned_from_and_writes_size_and_record
 
 #[test]
 fn the_first_growth_of_a_claim_tests_that_there_was_none() {
-    let spelling = Spelling { requested: "1Gi".into(), growth: None, annotated: true };
+    let spelling = Spelling { requested: "1Gi".into(), annotated: true, ..Spelling::default() };
     let operations = body(&grow(), &spelling);
-    let test = json!({ "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": null });
-    assert_eq!(operations[2], test);
+    let absent = |path: &str| json!({ "op": "test", "path": path, "value": null });
+    assert_eq!(operations[2], absent("/metadata/annotations/orlop.dev~1growth"));
+    assert_eq!(operations[3], absent("/metadata/annotations/orlop.dev~1paused"), "nor has it been paused meanwhile");
 }
 
 #[test]
 fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
-    let spelling = Spelling { requested: "1Gi".into(), growth: None, annotated: false };
+    let spelling = Spelling { requested: "1Gi".into(), ..Spelling::default() };
     let operations = body(&grow(), &spelling);
     assert_eq!(operations[2], json!({ "op": "test", "path": "/metadata/annotations", "value": null }));
     let add = json!({ "op": "add", "path": "/metadata/annotations", "value": { "orlop.dev/growth": RECORD } });
@@ -78,7 +85,7 @@ fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
 fn a_record_is_completed_only_in_place_of_the_one_that_was_read() {
     let usable = GrowthRecord { usable: Some(at(12)), ..record() };
     let action = Action::RecordUsable { claim: claim(), uid: Uid("u".into()), previous: record(), record: usable };
-    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true };
+    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), paused: None, annotated: true };
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
