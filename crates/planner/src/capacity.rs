@@ -117,8 +117,8 @@ impl Verdict {
     fn paused(self, why: &str) -> Self {
         let Self { outcome, reason, message, again_at, .. } = self;
         let outcome = if let Outcome::Grow(to) = outcome { Outcome::Recommend(to) } else { outcome };
-        let why: String = if why == "true" { String::new() } else { why.chars().take(PAUSED_CHARS_MAX).collect() };
-        let why = if why.trim().is_empty() { why } else { format!(" ({})", why.trim()) };
+        let why: String = why.lines().next().unwrap_or_default().trim().chars().take(PAUSED_CHARS_MAX).collect();
+        let why = if matches!(&*why, "" | "true") { String::new() } else { format!(" ({why})") };
         let message = format!(
             "the claim's annotation {PAUSED_ANNOTATION}{why} keeps Orlop from changing it; without it, {reason}: {message}"
         );

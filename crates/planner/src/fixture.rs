@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{
-    Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, Threshold, names::LOCAL_DRIVER,
+    Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER,
 };
 
 use crate::{
@@ -38,13 +38,7 @@ pub fn cluster(name: &str) -> PolicyId {
 }
 
 pub fn spec() -> CapacitySpec {
-    CapacitySpec {
-        min_free: Threshold::Percent(20),
-        min_free_inodes: Threshold::Percent(5),
-        time_to_full: Period::from_secs(60),
-        increase: Threshold::Percent(25),
-        maximum: mib(4096),
-    }
+    CapacitySpec::up_to(mib(4096))
 }
 
 pub fn policy() -> Policy {

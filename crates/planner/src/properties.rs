@@ -27,12 +27,14 @@ fn bytes(bits: u32) -> impl Strategy<Value = Bytes> {
 
 fn spec(bits: u32) -> impl Strategy<Value = CapacitySpec> {
     let inodes = threshold(any::<u16>().prop_map(|count| Count(count.into())));
-    (threshold(bytes(bits)), inodes, 1_u64..100_000, threshold(bytes(bits)), bytes(bits)).prop_map(
-        |(min_free, min_free_inodes, time_to_full, increase, maximum)| CapacitySpec {
+    let target = option::weighted(0.3, (1_u8..=99).prop_map(|percent| format!("{percent}%").parse().unwrap()));
+    (threshold(bytes(bits)), inodes, 1_u64..100_000, threshold(bytes(bits)), target, bytes(bits)).prop_map(
+        |(min_free, min_free_inodes, time_to_full, increase, target_utilization, maximum)| CapacitySpec {
             min_free,
             min_free_inodes,
             time_to_full: Period::from_secs(time_to_full),
             increase,
+            target_utilization,
             maximum,
         },
     )
@@ -182,12 +184,14 @@ prop_compose! {
         raw_block in prop::bool::weighted(0.1),
         class in prop_oneof![4 => Just(Some("orlop-local")), 1 => Just(Some("none")), 1 => Just(None)],
         infeasible in prop::bool::weighted(0.1),
+        paused in prop::bool::weighted(0.1),
         pods in 0_usize..3,
     ) -> Claim {
         let (requested, capacity, volume_capacity) =
             sizes.unwrap_or((sensible.requested, sensible.capacity, sensible.volume_capacity));
         Claim {
             requested, capacity, volume_capacity, growth, bound, raw_block,
+            paused: paused.then(|| "true".into()),
             usage: usage.unwrap_or(sensible.usage),
             class: class.map(str::to_owned),
             resize: if infeasible { Resize::Infeasible("no".to_owned()) } else { Resize::Idle },
@@ -343,7 +347,9 @@ proptest! {
         let claim = &view.claims[&id("data-0")];
         let usage = claim.usage.as_ref().unwrap();
         let spec = view.policies[&namespaced("keep")].capacity.as_ref().unwrap();
-        let roomy = usage.available.0 >= spec.min_free.of(usage.total.0);
+        let used = u128::from(usage.total.0 - usage.available.0) * 100;
+        let aimed = spec.target_utilization.is_none_or(|it| used <= u128::from(usage.total.0) * u128::from(it.number()));
+        let roomy = usage.available.0 >= spec.min_free.of(usage.total.0) && aimed;
         prop_assert!(roomy || claim.requested == limit(&view), "{:?} of {:?}", usage, limit(&view));
     }
 

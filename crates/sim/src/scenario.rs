@@ -288,6 +288,18 @@ pub enum Deed {
         /// The node.
         node: usize,
     },
+    /// Keep Orlop from changing a claim, by its annotation.
+    Pause {
+        /// The claim.
+        claim: String,
+        /// Why.
+        why: String,
+    },
+    /// Take that annotation away again.
+    Resume {
+        /// The claim.
+        claim: String,
+    },
     /// Replace a policy's spec.
     Policy {
         /// The policy.
@@ -379,6 +391,8 @@ impl Scenario {
                 | Deed::Recreate { claim }
                 | Deed::Stop { claim }
                 | Deed::Start { claim, .. }
+                | Deed::Pause { claim, .. }
+                | Deed::Resume { claim }
                 | Deed::Quiet { claim }
                     if !self.claims.contains_key(claim) =>
                 {

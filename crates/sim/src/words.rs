@@ -80,6 +80,8 @@ impl fmt::Display for Deed {
             Self::Recreate { claim } => write!(f, "a user deletes {claim}, and makes another of this name"),
             Self::Stop { claim } => write!(f, "a user stops the pod of {claim}"),
             Self::Start { claim, node } => write!(f, "a user starts the pod of {claim} on node-{node}"),
+            Self::Pause { claim, why } => write!(f, "a user pauses {claim}: {why}"),
+            Self::Resume { claim } => write!(f, "a user pauses {claim} no longer"),
             Self::Policy { name, spec } => write!(f, "a user changes policy {name}: {spec}"),
             Self::Quiet { claim } => write!(f, "nothing is written to {claim} any more"),
         }
@@ -94,6 +96,9 @@ impl fmt::Display for Policy {
             "{mode:?}, minFree {}, timeToFull {}, increase {}, maximum {}",
             capacity.min_free, capacity.time_to_full, capacity.increase, capacity.maximum
         )?;
+        if let Some(target) = capacity.target_utilization {
+            write!(f, ", targetUtilization {target}")?;
+        }
         labels.iter().try_for_each(|(key, value)| write!(f, ", for {key}={value}"))
     }
 }

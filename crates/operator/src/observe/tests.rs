@@ -1,5 +1,5 @@
 use jiff::Timestamp;
-use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode, Period, Threshold};
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
     ClaimId, Class, Labels, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source,
     Uid, Usage,
@@ -64,13 +64,7 @@ fn selects(key: &str, value: &str) -> Selector {
 }
 
 fn policy(claims: Selector) -> PolicyFacts {
-    let capacity = CapacitySpec {
-        min_free: Threshold::Percent(20),
-        min_free_inodes: Threshold::Percent(5),
-        time_to_full: Period::from_secs(60),
-        increase: Threshold::Percent(25),
-        maximum: Bytes(10 << 30),
-    };
+    let capacity = CapacitySpec::up_to(Bytes(10 << 30));
     PolicyFacts {
         uid: Uid("policy-uid".into()),
         generation: Some(1),

@@ -69,8 +69,8 @@ fn present(claim: &Claim) -> Bytes {
 }
 
 /// The size at which the claim will again have `minFree`, `minFreeInodes` and `timeToFull`, the last for as long as
-/// `lasting` at the present rate, and at least `increase` more than now; in the driver's increments and within what policy
-/// and driver allow. Or the limit that allows nothing larger than now.
+/// `lasting` at the present rate, and use no more than `targetUtilization`; and at least `increase` more than now; in the
+/// driver's increments and within what policy and driver allow. Or the limit that allows nothing larger than now.
 pub(super) fn size(
     spec: &CapacitySpec,
     abilities: &Abilities<'_>,
@@ -122,7 +122,12 @@ fn steps(increment: Bytes) -> String {
 /// How many bytes the claim lacks.
 fn missing(spec: &CapacitySpec, claim: &Claim, usage: &Usage, lasting: SignedDuration) -> u128 {
     let available = u128::from(usage.available.0);
+    let spare = spec.target_utilization.map_or(0, |target| {
+        let unused = Threshold::<Bytes>::Percent(target.rest().number());
+        missing_for(unused, usage.total.0, usage.available.0)
+    });
     let bytes = missing_for(spec.min_free, usage.total.0, usage.available.0)
+        .max(spare)
         .max(filled_within(spec, usage, lasting).saturating_sub(available));
     // A filesystem is smaller than its volume by its own metadata, about in proportion: a byte of the filesystem
     // takes a little more than a byte of the claim.

@@ -49,6 +49,10 @@ fn of_set_up_and_growth() -> Vec<Situation> {
         ("not bound", with(|view| the_claim(view).bound = false), 5),
         ("raw block", with(|view| the_claim(view).raw_block = true), 5),
         ("growing, the controller's turn", growing(), 5),
+        ("paused, growing, the kubelet's turn", growing_with(|view| {
+            the_claim(view).volume_capacity = mib(640);
+            the_claim(view).paused = Some("true".into());
+        }), 5),
         ("growing, the kubelet's turn", growing_with(|view| the_claim(view).volume_capacity = mib(640)), 5),
         (
             "growing, used by no pod",
@@ -178,6 +182,29 @@ fn of_size() -> Vec<Situation> {
         (
             "below minFreeInodes",
             with(|view| the_usage(view).inodes = Some(Capacity { total: Count(10_000), free: Count(120) })),
+            5,
+        ),
+        (
+            "below minFree, with a target utilization",
+            low_with(|view| the_spec(view).target_utilization = Some("60%".parse().unwrap())),
+            5,
+        ),
+        ("paused, enough room", with(|view| the_claim(view).paused = Some("true".into())), 5),
+        ("paused for a reason, below minFree", low_with(|view| the_claim(view).paused = Some("a restore".into())), 5),
+        (
+            "paused, mode Recommend, below minFree",
+            low_with(|view| {
+                the_claim(view).paused = Some("".into());
+                the_policy(view).mode = Mode::Recommend;
+            }),
+            5,
+        ),
+        (
+            "paused, at the maximum",
+            low_with(|view| {
+                the_claim(view).paused = Some("true".into());
+                the_spec(view).maximum = mib(512);
+            }),
             5,
         ),
         ("fills too soon", with(|view| the_usage(view).fill_bytes_per_second = 10 << 20), 5),
@@ -377,6 +404,20 @@ fn a_step_is_as_large_as_minfree_asks_and_in_the_drivers_increments() {
 }
 
 #[test]
+fn a_growth_leaves_no_more_used_than_the_target_utilization() {
+    // 400 MiB of 480 are used. To be 60%, they must be of 666.7 MiB: 186.7 MiB more of the filesystem, 200 MiB of the claim.
+    let size_at = |target: &str, available| {
+        let mut view = with(|view| the_usage(view).available = available);
+        the_spec(&mut view).target_utilization = Some(target.parse().unwrap());
+        decide_at(&view, 5).1.target()
+    };
+    assert_eq!(size_at("60%", mib(80)), Some(mib(512 + 200)));
+    assert_eq!(size_at("79%", mib(80)), Some(mib(640)), "the larger of it and increase");
+    assert_eq!(size_at("60%", mib(240)), None, "it calls for no growth by itself");
+    assert_eq!(size_at("1%", mib(80)), Some(mib(4096)), "as far as the maximum");
+}
+
+#[test]
 fn a_fast_writer_gets_the_bytes_that_it_fills_within_time_to_full() {
     let view = with(|view| the_usage(view).fill_bytes_per_second = 32 << 20);
     // 32 MiB/s for 60 s are 1920 MiB, of which 240 MiB are free: 1680 MiB of the filesystem, 1792 MiB of the claim.
@@ -391,7 +432,7 @@ fn numbers_beyond_measure_end_at_the_maximum() {
             min_free_inodes: Threshold::Absolute(Count(u64::MAX)),
             increase: Threshold::Absolute(Bytes(u64::MAX)),
             time_to_full: orlop_api::Period::from_secs(u64::MAX),
-            maximum: Bytes(u64::MAX >> 1),
+            ..orlop_api::CapacitySpec::up_to(Bytes(u64::MAX >> 1))
         };
         let claim = the_claim(view);
         (claim.requested, claim.capacity) = (Bytes(1 << 62), Bytes(1 << 62));
@@ -546,6 +587,18 @@ fn a_record_that_the_claim_contradicts_holds_up_nothing() {
         the_claim(&mut view).growth = Some(crate::GrowthRecord { from: mib(from), to: mib(to), ..record() });
         assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "{from} to {to}");
     }
+}
+
+#[test]
+fn a_paused_claim_is_told_what_would_be_done_and_nothing_is() {
+    let mut view = low();
+    the_claim(&mut view).paused = Some(("x".repeat(200) + "\nsecond line").into());
+    let (actions, decision) = decide_at(&view, 5);
+    assert_eq!((actions, decision.reason, decision.outcome), (vec![], Reason::Paused, Outcome::Recommend(mib(640))));
+    assert!(!decision.is_problem(), "it is what somebody wants");
+    assert!(decision.message.contains(&format!("({})", "x".repeat(100))), "{}", decision.message);
+    assert!(decision.message.ends_with("below minFree 20%; grow from 512Mi to 640Mi"), "{}", decision.message);
+    assert_eq!(decision.again_at, Some(at(30)), "it is looked at again as any other");
 }
 
 /// The value that the one pod is given at second `seconds`, if it is.

@@ -78,13 +78,14 @@ fn a_growth_is_refused_when_the_claim_must_not_grow() {
         let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
         view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
     };
-    let cases: [(Change, Rule); 9] = [
+    let cases: [(Change, Rule); 10] = [
         (|view| the_policy(view).mode = Mode::Recommend, Rule::NotGoverned),
         (|view| the_policy(view).capacity = None, Rule::NotGoverned),
         (|view| drop(view.policies.insert(namespaced("also"), policy())), Rule::NotGoverned),
         (|view| view.policies.clear(), Rule::NotGoverned),
         (|view| the_claim(view).bound = false, Rule::NotMeasurable),
         (|view| the_claim(view).raw_block = true, Rule::NotMeasurable),
+        (|view| the_claim(view).paused = Some("true".into()), Rule::Paused),
         (|view| the_claim(view).usage = None, Rule::NotMeasurable),
         (|view| view.classes.clear(), Rule::NotExpandable),
         (|view| view.classes.values_mut().for_each(|class| class.expandable = false), Rule::NotExpandable),
