@@ -72,6 +72,8 @@ pub enum Reason {
     Growing,
     /// A measurement is due shortly: the claim has its new size and none shows it yet, or a pod has just been given it.
     AwaitingMeasurement,
+    /// The driver refused a growth, and a smaller one is asked for in its place.
+    GrowthReduced,
     /// A growth that was asked for has been under way for too long.
     GrowthOverdue,
     /// The driver refused the growth.
@@ -115,6 +117,7 @@ impl Reason {
             | Self::BelowMinFreeInodes
             | Self::FillsTooSoon
             | Self::Growing
+            | Self::GrowthReduced
             | Self::AwaitingMeasurement
             | Self::NotBound
             | Self::RawBlock

@@ -340,6 +340,10 @@ impl Core {
                 let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
                 self.effects.notices.push(notice);
             }
+            Action::TakeBack { claim, uid, record, .. } => {
+                let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
+                self.effects.notices.push(notice);
+            }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
             Action::SyncPod { .. } => {}
         }

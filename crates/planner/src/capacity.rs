@@ -1,9 +1,10 @@
 //! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
-//! [`growth`] is an earlier growth still under way, [`measurement`] can the measurement be believed, [`target`] is
+//! [`growth`] is an earlier growth still under way, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is
 //! growth called for and to which size, [`slots`] may the driver be asked now.
 
 mod growth;
 mod measurement;
+mod refusal;
 mod slots;
 mod target;
 #[cfg(test)]
@@ -251,6 +252,7 @@ impl<'a> Case<'a> {
             decided: self.now,
             reason: need,
             earlier: slots.map_or_else(Vec::new, Slots::into_taken),
+            refused: Vec::new(),
             usable: None,
         };
         let mut verdict = Verdict::new(Outcome::Grow(to), need, format!("{why}; {step}"));

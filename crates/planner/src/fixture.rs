@@ -93,6 +93,7 @@ pub fn record() -> GrowthRecord {
         decided: at(0),
         reason: orlop_api::names::Reason::BelowMinFree,
         earlier: Vec::new(),
+        refused: Vec::new(),
         usable: None,
     }
 }

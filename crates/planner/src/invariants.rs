@@ -11,7 +11,7 @@ use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
 
 use crate::{
     plan::{Action, Plan},
-    view::{Claim, ClaimId, Governance, GrowthRecord, PodId, Uid, View},
+    view::{Claim, ClaimId, Governance, GrowthRecord, PodId, Resize, Uid, View},
 };
 
 /// An action that was refused, and the rule that it breaks.
@@ -44,7 +44,8 @@ pub enum Rule {
     /// The action's precondition is not what the view shows.
     #[error("what the action expects to find is not what is there")]
     Precondition,
-    /// A volume cannot be made smaller, and a size that it has is no growth.
+    /// A volume cannot be made smaller: whatever is asked for is above what the claim has, and what its volume has. A size
+    /// that it has is no growth.
     #[error("{to} is not larger than the {present} that it has")]
     NotLarger {
         /// What it has or requests.
@@ -86,8 +87,12 @@ pub enum Rule {
     /// One growth of a claim in a plan.
     #[error("the plan holds more than one growth of it")]
     GrownTwice,
+    /// A request is lowered only where the driver has refused for good what we asked for, and never to a size that it has
+    /// refused.
+    #[error("its driver has not refused what is taken back, or has refused what is asked for in its place")]
+    NotRefused,
     /// Only growth itself makes a claim larger.
-    #[error("the record would be changed in more than the time at which the growth became usable")]
+    #[error("the record would be changed in more than what the action is for")]
     Record,
     /// The volume is not yet as large as the pod's kubelet is to be told.
     #[error("no pod is to be touched before the volume has its new size")]
@@ -125,6 +130,12 @@ fn check(view: &View, action: &Action) -> Result<(), Rule> {
             let abilities = expandable(view, claim)?;
             within_limits(&abilities, maximum, record.to)?;
             within_slots(&abilities, claim, record)
+        }
+        Action::TakeBack { uid, previous, record, .. } => {
+            let claim = claim(view, id, uid)?;
+            not_paused(claim)?;
+            auto_maximum(view, id, claim).filter(|_| claim.bound).ok_or(Rule::NotGoverned)?;
+            taken_back(view, claim, previous, record)
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
@@ -213,6 +224,26 @@ fn auto_maximum(view: &View, id: &ClaimId, claim: &Claim) -> Option<Bytes> {
     let Governance::By(policy) = view.governance(id, claim) else { return None };
     let policy = view.policies.get(&policy).filter(|policy| policy.mode == Mode::Auto)?;
     policy.capacity.as_ref().map(|capacity| capacity.maximum)
+}
+
+/// What is asked for in place of a size that the driver refused lies between what there is and that size.
+fn taken_back(view: &View, claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Result<(), Rule> {
+    if claim.growth.as_ref() != Some(previous) || claim.requested != previous.to || previous.usable.is_some() {
+        return Err(Rule::Precondition);
+    }
+    let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
+    let as_made = record.to.round_up(view.abilities(claim, class).size_increment);
+    let refused = matches!(claim.resize, Resize::Infeasible(_)) && claim.volume_capacity < previous.to;
+    if !refused || as_made >= previous.to || previous.refused.iter().any(|size| *size <= as_made) {
+        return Err(Rule::NotRefused);
+    }
+    let present = claim.capacity.max(claim.volume_capacity).max(previous.from);
+    if record.to <= present {
+        return Err(Rule::NotLarger { present, to: record.to });
+    }
+    let refused = previous.refused.iter().copied().chain([previous.to]).collect();
+    let (to, decided) = (record.to, record.decided);
+    if *record == (GrowthRecord { to, decided, refused, ..previous.clone() }) { Ok(()) } else { Err(Rule::Record) }
 }
 
 fn usable(claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Result<(), Rule> {

@@ -231,6 +231,11 @@ fn apply(view: &mut View, actions: &[Action]) {
                 claim.requested = record.to;
                 claim.growth = Some(record.clone());
             }
+            Action::TakeBack { record, .. } => {
+                claim.requested = record.to;
+                claim.growth = Some(record.clone());
+                claim.resize = Resize::Controller;
+            }
             Action::RecordUsable { record, .. } => claim.growth = Some(record.clone()),
             Action::SyncPod { pod, value, .. } => {
                 let used = claim.pods.iter_mut().find(|used| used.id == *pod).unwrap();
@@ -291,7 +296,11 @@ proptest! {
         for action in plan(&view, at(second)).0.actions {
             let Some(to) = action.requests() else { continue };
             let claim = &view.claims[action.claim()];
-            prop_assert!(to > claim.requested && to > claim.capacity);
+            // A request may be lowered again, and never to what the claim or its volume has.
+            let taken_back = matches!(action, Action::TakeBack { .. });
+            prop_assert!(to > claim.requested || taken_back && to > claim.volume_capacity);
+            prop_assert!(to > claim.capacity);
+            if taken_back { continue; }
             let most = view.policies.values().filter_map(|policy| Some(policy.capacity.as_ref()?.maximum)).max();
             prop_assert!(to <= most.unwrap());
             let Abilities { minimum_size, maximum_size, .. } = abilities(&view);
@@ -330,6 +339,28 @@ proptest! {
             let (again, report) = plan(&view, at(later));
             prop_assert_eq!(grows(&again.actions), None);
             prop_assert!(matches!(report.decisions[&id("data-0")].outcome, Outcome::Growing(_)));
+        }
+    }
+
+    #[test]
+    fn a_growth_that_is_always_refused_is_asked_for_in_few_sizes_each_smaller_than_the_last(mut view in sensible()) {
+        let (planned, _) = plan(&view, at(1));
+        prop_assume!(grows(&planned.actions).is_some());
+        apply(&mut view, &planned.actions);
+        let present = view.claims[&id("data-0")].capacity;
+        let mut asked = vec![view.claims[&id("data-0")].requested];
+        loop {
+            view.claims.get_mut(&id("data-0")).unwrap().resize = Resize::Infeasible("no".to_owned());
+            let (planned, report) = plan(&view, at(2));
+            prop_assert_eq!(invariants::retain_sound(&view, planned.clone()).1, vec![]);
+            let Some(to) = grows(&planned.actions) else {
+                prop_assert_eq!(report.decisions[&id("data-0")].reason, Reason::GrowthFailed);
+                break;
+            };
+            prop_assert!(to > present && to < *asked.last().unwrap());
+            asked.push(to);
+            prop_assert!(asked.len() <= 5);
+            apply(&mut view, &planned.actions);
         }
     }
 

@@ -197,8 +197,10 @@ pub enum Resize {
     Controller,
     /// The kubelet is to do its part, or is at it.
     Node,
-    /// The driver refused for good; the text is the driver's.
+    /// The driver's controller refused for good the size that is requested now; the text is the driver's.
     Infeasible(String),
+    /// The driver's controller has grown the volume, and its node plugin refuses for good to grow the filesystem.
+    NodeInfeasible(String),
 }
 
 /// What is written on a claim, in the same request as its new size.
@@ -207,14 +209,14 @@ pub enum Resize {
 pub struct GrowthRecord {
     /// The size that was requested before.
     pub from: Bytes,
-    /// The size that was requested then.
+    /// The size that was requested then, or after the driver had refused that, in its place.
     pub to: Bytes,
     /// The filesystem's total bytes by the measurement that led to the decision: a later measurement that is no
     /// larger does not show the growth yet.
     pub filesystem: Bytes,
     /// When the threshold was seen to be crossed.
     pub crossed: Timestamp,
-    /// When the growth was decided: much later than `crossed` where something had stood in its way.
+    /// When this size was decided: much later than `crossed` where something had stood in its way.
     pub decided: Timestamp,
     /// Why, as in the report.
     pub reason: orlop_api::names::Reason,
@@ -222,6 +224,9 @@ pub struct GrowthRecord {
     /// oldest first; fewer than the driver has slots, and none where its profile does not limit modifications.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Timestamp>,
+    /// The larger sizes that the driver has refused of this growth, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Bytes>,
     /// When a measurement first showed the new bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usable: Option<Timestamp>,

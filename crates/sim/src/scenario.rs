@@ -187,7 +187,11 @@ pub enum Trouble {
     /// The drivers fail to expand volumes, and are asked again later and later.
     DriverFails {},
     /// The drivers refuse to expand volumes, for good as they say.
-    DriverRefuses {},
+    DriverRefuses {
+        /// Only beyond this size; without it, at all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        above: Option<Bytes>,
+    },
     /// The drivers take so many times as long.
     DriverSlow {
         /// How many times.

@@ -357,8 +357,8 @@ impl Simulation {
         match change.what {
             Deed::Request { claim, size } => {
                 self.server.update(Kind::Claim, &claim, |object| {
-                    // The API server takes no less than there is.
-                    if size.0 >= server::capacity(object) {
+                    // The API server takes a smaller request only where it is still a growth.
+                    if size.0 >= server::requested(object) || size.0 > server::capacity(object) {
                         object["spec"]["resources"]["requests"]["storage"] = json!(size);
                     }
                 });

@@ -100,12 +100,25 @@ fn how_a_resize_stands_is_read_from_the_status_and_where_there_is_none_from_the_
     );
     assert_eq!(
         resize(Some("NodeResizeInfeasible"), Some("NodeResizeError")),
-        Resize::Infeasible("pool is full".into())
+        Resize::NodeInfeasible("pool is full".into())
     );
-    assert_eq!(resize(Some("NodeResizeInfeasible"), None), Resize::Infeasible("the driver gave no reason".into()));
+    assert_eq!(resize(Some("NodeResizeInfeasible"), None), Resize::NodeInfeasible("the driver gave no reason".into()));
     assert_eq!(resize(None, Some("Resizing")), Resize::Controller);
     assert_eq!(resize(None, Some("FileSystemResizePending")), Resize::Node);
     assert_eq!(resize(None, Some("ModifyingVolume")), Resize::Idle);
+}
+
+#[test]
+fn what_was_refused_of_another_size_says_nothing_of_the_one_that_is_requested() {
+    let resize = |allocated: &str| {
+        let status = json!({
+            "allocatedResourceStatuses": { "storage": "ControllerResizeInfeasible" },
+            "allocatedResources": { "storage": allocated },
+        });
+        claim_with(json!({ "status": status })).unwrap().resize
+    };
+    assert_eq!(resize("1Gi"), Resize::Infeasible("the driver gave no reason".into()));
+    assert_eq!(resize("2Gi"), Resize::Controller, "it has yet to look at the new size");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::observe::Spelling;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 const REQUEST: &str = "/spec/resources/requests/storage";
+const RESIZE_STATUS: &str = "/status/allocatedResourceStatuses/storage";
 const ANNOTATIONS: &str = "/metadata/annotations";
 
 /// What is patched, and how.
@@ -48,6 +49,10 @@ pub(crate) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Re
     match action {
         Action::Grow { claim, uid, record, .. } => {
             let operations = grow(uid, spelling?, record)?;
+            Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
+        Action::TakeBack { claim, uid, record, .. } => {
+            let operations = take_back(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
         }
         Action::RecordUsable { claim, uid, record, .. } => {
@@ -83,6 +88,13 @@ fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Val
         operations.push(json!({ "op": "add", "path": ANNOTATIONS, "value": { GROWTH_ANNOTATION: text } }));
     }
     operations.push(json!({ "op": "replace", "path": REQUEST, "value": record.to }));
+    Some(operations)
+}
+
+/// Beside what a growth tests: that the driver still refuses. It may have found room meanwhile.
+fn take_back(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
+    let mut operations = vec![is(RESIZE_STATUS, "ControllerResizeInfeasible")];
+    operations.extend(grow(uid, spelling, record)?);
     Some(operations)
 }
 

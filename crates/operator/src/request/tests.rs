@@ -23,6 +23,7 @@ fn record() -> GrowthRecord {
         decided: at(11),
         reason: Reason::BelowMinFree,
         earlier: Vec::new(),
+        refused: Vec::new(),
         usable: None,
     }
 }
@@ -79,6 +80,26 @@ fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
     assert_eq!(operations[2], json!({ "op": "test", "path": "/metadata/annotations", "value": null }));
     let add = json!({ "op": "add", "path": "/metadata/annotations", "value": { "orlop.dev/growth": RECORD } });
     assert_eq!(operations[3], add);
+}
+
+#[test]
+fn a_growth_is_taken_back_only_while_its_driver_refuses_it() {
+    let smaller = GrowthRecord { to: Bytes(3 << 29), refused: vec![Bytes(2 << 30)], ..record() };
+    let action =
+        Action::TakeBack { claim: claim(), uid: Uid("u".into()), previous: record(), record: smaller.clone() };
+    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), paused: None, annotated: true };
+    let written = serde_json::to_string(&smaller).unwrap();
+    assert!(written.contains(r#""refused":["2Gi"]"#), "{written}");
+    let expected = json!([
+        { "op": "test", "path": "/status/allocatedResourceStatuses/storage", "value": "ControllerResizeInfeasible" },
+        { "op": "test", "path": "/metadata/uid", "value": "u" },
+        { "op": "test", "path": "/spec/resources/requests/storage", "value": "2Gi" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1paused", "value": null },
+        { "op": "add", "path": "/metadata/annotations/orlop.dev~1growth", "value": written },
+        { "op": "replace", "path": "/spec/resources/requests/storage", "value": "1536Mi" },
+    ]);
+    assert_eq!(body(&action, &spelling), expected);
 }
 
 #[test]

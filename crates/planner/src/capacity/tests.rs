@@ -75,6 +75,48 @@ fn of_set_up_and_growth() -> Vec<Situation> {
             growing_with(|view| the_claim(view).resize = Resize::Infeasible("pool is full".to_owned())),
             5,
         ),
+        (
+            "refused by the driver, mode Recommend",
+            growing_with(|view| {
+                the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
+                the_policy(view).mode = Mode::Recommend;
+            }),
+            5,
+        ),
+        (
+            "refused by the driver, paused",
+            growing_with(|view| {
+                the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
+                the_claim(view).paused = Some("true".into());
+            }),
+            5,
+        ),
+        (
+            "refused by the driver, asked for by somebody else",
+            growing_with(|view| {
+                the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
+                the_claim(view).growth = None;
+            }),
+            5,
+        ),
+        (
+            "refused by the driver's node plugin",
+            growing_with(|view| {
+                the_claim(view).volume_capacity = mib(640);
+                the_claim(view).resize = Resize::NodeInfeasible("no tool to grow it".to_owned());
+            }),
+            5,
+        ),
+        ("a smaller growth in place of one that was refused", reduced(&[640], 576), 5),
+        (
+            "refused by the driver so often that nothing smaller is asked for",
+            {
+                let mut view = reduced(&[640, 576, 544, 528], 520);
+                the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
+                view
+            },
+            5,
+        ),
         ("grown, not yet measured", grown(), 5),
         ("grown, never measured", grown(), 600),
         (
@@ -111,6 +153,17 @@ fn of_set_up_and_growth() -> Vec<Situation> {
             5,
         ),
     ]
+}
+
+/// The world with the claim asking for this size in place of those that its driver has refused.
+fn reduced(refused: &[u64], to: u64) -> View {
+    let mut view = growing();
+    override_driver(&mut view, DriverProfileSpec { size_increment: Bytes::MIB, ..DriverProfileSpec::default() });
+    let claim = the_claim(&mut view);
+    claim.requested = mib(to);
+    let refused = refused.iter().copied().map(mib).collect();
+    claim.growth = Some(crate::GrowthRecord { to: mib(to), refused, ..record() });
+    view
 }
 
 fn low_with(change: impl FnOnce(&mut View)) -> View {
@@ -370,6 +423,7 @@ fn every_decision_says_why() {
         for action in actions {
             let name = match action {
                 Action::Grow { .. } => "Grow",
+                Action::TakeBack { .. } => "TakeBack",
                 Action::RecordUsable { .. } => "RecordUsable",
                 Action::SyncPod { .. } => "SyncPod",
             };
@@ -587,6 +641,46 @@ fn a_record_that_the_claim_contradicts_holds_up_nothing() {
         the_claim(&mut view).growth = Some(crate::GrowthRecord { from: mib(from), to: mib(to), ..record() });
         assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "{from} to {to}");
     }
+}
+
+#[test]
+fn a_growth_that_was_refused_is_halved_until_it_is_not_worth_a_modification() {
+    let mut view = reduced(&[], 640);
+    let mut asked = vec![];
+    for second in 1..20 {
+        the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
+        let (actions, decision) = decide_at(&view, second);
+        let [Action::TakeBack { previous, record, .. }] = &actions[..] else {
+            assert_eq!((actions, decision.reason), (vec![], Reason::GrowthFailed));
+            break;
+        };
+        assert_eq!((decision.reason, decision.outcome), (Reason::GrowthReduced, Outcome::Growing(record.to)));
+        assert_eq!((record.decided, record.crossed), (at(second), previous.crossed));
+        asked.push(record.to);
+        let claim = the_claim(&mut view);
+        (claim.requested, claim.growth) = (record.to, Some(record.clone()));
+        // Until the driver has looked at the new size, nothing else is asked for.
+        the_claim(&mut view).resize = Resize::Controller;
+        assert_eq!(decide_at(&view, second).0, vec![]);
+    }
+    assert_eq!(asked, [576, 544, 528, 520].map(mib));
+    assert_eq!(the_claim(&mut view).growth.as_ref().unwrap().refused, [640, 576, 544, 528].map(mib));
+}
+
+#[test]
+fn what_is_asked_for_in_place_of_a_growth_is_above_what_the_volume_has() {
+    let refused = |change: fn(&mut View)| {
+        let mut view = reduced(&[], 640);
+        the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
+        change(&mut view);
+        decide_at(&view, 5).0.iter().find_map(Action::requests)
+    };
+    assert_eq!(refused(|_| ()), Some(mib(576)));
+    assert_eq!(refused(|view| the_claim(view).volume_capacity = mib(600)), Some(mib(620)), "as its driver rounded it");
+    assert_eq!(refused(|view| the_claim(view).volume_capacity = mib(640)), None, "it is there already");
+    assert_eq!(refused(|view| view.drivers.values_mut().for_each(|it| it.size_increment = Bytes(100 << 20))), None);
+    assert_eq!(refused(|view| view.drivers.values_mut().for_each(|it| it.minimum_size = Some(mib(600)))), None);
+    assert_eq!(refused(|view| view.classes.clear()), None);
 }
 
 #[test]

@@ -172,6 +172,47 @@ fn no_growth_while_one_is_under_way() {
 }
 
 #[test]
+fn a_growth_is_taken_back_only_where_it_was_refused_and_to_more_than_there_is() {
+    let smaller = || GrowthRecord { to: mib(576), refused: vec![mib(640)], ..record() };
+    let take_back = |record: GrowthRecord| Action::TakeBack {
+        claim: id("data-0"),
+        uid: claim().uid,
+        previous: self::record(),
+        record,
+    };
+    let refused = |change: fn(&mut View), record: GrowthRecord| {
+        let mut view = growing();
+        the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
+        change(&mut view);
+        broken(&view, take_back(record))
+    };
+    let as_is: Change = |_| ();
+    assert_eq!(refused(as_is, smaller()), None);
+    let less = |to, present| Some(Rule::NotLarger { present: mib(present), to: mib(to) });
+    assert_eq!(refused(as_is, GrowthRecord { to: mib(512), ..smaller() }), less(512, 512));
+    assert_eq!(refused(as_is, GrowthRecord { to: mib(100), ..smaller() }), less(100, 512));
+    assert_eq!(refused(|view| the_claim(view).volume_capacity = mib(600), smaller()), less(576, 600));
+    assert_eq!(refused(as_is, GrowthRecord { to: mib(640), ..smaller() }), Some(Rule::NotRefused));
+    assert_eq!(refused(as_is, GrowthRecord { to: Bytes(mib(640).0 - 1), ..smaller() }), Some(Rule::NotRefused));
+    assert_eq!(refused(as_is, GrowthRecord { refused: vec![], ..smaller() }), Some(Rule::Record));
+    assert_eq!(refused(as_is, GrowthRecord { crossed: at(9), ..smaller() }), Some(Rule::Record));
+    let changes: [(Change, Rule); 9] = [
+        (|view| the_claim(view).resize = Resize::Idle, Rule::NotRefused),
+        (|view| the_claim(view).resize = Resize::NodeInfeasible(String::new()), Rule::NotRefused),
+        (|view| the_claim(view).volume_capacity = mib(640), Rule::NotRefused),
+        (|view| the_claim(view).requested = mib(700), Rule::Precondition),
+        (|view| the_claim(view).growth = None, Rule::Precondition),
+        (|view| the_claim(view).paused = Some("true".into()), Rule::Paused),
+        (|view| the_claim(view).bound = false, Rule::NotGoverned),
+        (|view| the_policy(view).mode = Mode::Recommend, Rule::NotGoverned),
+        (|view| view.classes.clear(), Rule::NotExpandable),
+    ];
+    for (change, rule) in changes {
+        assert_eq!(refused(change, smaller()), Some(rule));
+    }
+}
+
+#[test]
 fn a_record_may_only_be_completed() {
     let with = |change: fn(&mut GrowthRecord)| {
         let mut record = GrowthRecord { usable: Some(at(1)), ..record() };

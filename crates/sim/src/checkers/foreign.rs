@@ -29,12 +29,12 @@ impl Checker for Foreign {
         match action {
             None => restore(&mut rest, "/status"),
             Some(Action::SyncPod { .. }) => restore_annotation(&mut rest, before, SYNC_ANNOTATION),
-            Some(Action::Grow { claim, .. } | Action::RecordUsable { claim, .. }) => {
+            Some(Action::Grow { claim, .. } | Action::TakeBack { claim, .. } | Action::RecordUsable { claim, .. }) => {
                 restore_annotation(&mut rest, before, GROWTH_ANNOTATION);
-                if matches!(action, Some(Action::Grow { .. })) {
+                if !matches!(action, Some(Action::RecordUsable { .. })) {
                     restore(&mut rest, "/spec/resources/requests/storage");
                     if let Some(why) = not_governed(world, before) {
-                        return Some(format!("{claim} was grown, and {why}"));
+                        return Some(format!("another size was asked for {claim}, and {why}"));
                     }
                 }
             }
