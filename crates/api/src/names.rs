@@ -67,6 +67,8 @@ pub enum Reason {
     BelowMinFreeInodes,
     /// At the present rate the volume is full within `timeToFull`.
     FillsTooSoon,
+    /// Another claim of its group, by the policy's `groupBy`, requests more.
+    GroupGrowth,
     // A growth is under way.
     /// The driver or the kubelet has not yet carried out the growth that was asked for.
     Growing,
@@ -116,6 +118,7 @@ impl Reason {
             | Self::BelowMinFree
             | Self::BelowMinFreeInodes
             | Self::FillsTooSoon
+            | Self::GroupGrowth
             | Self::Growing
             | Self::GrowthReduced
             | Self::AwaitingMeasurement

@@ -3,7 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -123,6 +123,11 @@ pub struct CapacitySpec {
     /// Without it a growth is as large as the other fields ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_utilization: Option<Percent>,
+    /// The key of a label. Claims of one namespace that the policy governs and that have the same value of it are kept
+    /// equal: when one of them is grown, by whomever, the others are grown to the same size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "label_key")]
+    pub group_by: Option<String>,
     /// Never request more than this, after the driver's rounding. A volume cannot be made smaller again.
     pub maximum: Bytes,
 }
@@ -136,9 +141,22 @@ impl CapacitySpec {
             time_to_full: default_time_to_full(),
             increase: default_increase(),
             target_utilization: None,
+            group_by: None,
             maximum,
         }
     }
+}
+
+/// The key of a label, as the API server knows it: a name, which may have a prefix.
+fn label_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 317,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')",
+            "message": "is not the key of a label: write it as it stands on the claims, such as app.kubernetes.io/instance",
+        }],
+    })
 }
 
 fn default_min_free() -> Threshold<Bytes> {

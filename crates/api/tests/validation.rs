@@ -11,6 +11,8 @@ const NO_SIZE: &str = "is not a size: write a Kubernetes quantity above zero, su
 const NO_THRESHOLD: &str = "is not a threshold: write a value such as 10Gi or a percentage from 1% to 99%";
 const NO_COUNT: &str = "is not a threshold: write a value such as 10000 or a percentage from 1% to 99%";
 const NO_PERCENT: &str = "is not a percentage: write a whole number from 1% to 99%, such as 60%";
+const NO_LABEL: &str =
+    "is not the key of a label: write it as it stands on the claims, such as app.kubernetes.io/instance";
 const NO_PERIOD: &str = "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m";
 
 const NO_DECIMAL: &str = "is not a decimal number: write it in quotes with at most six digits before and after the \
@@ -57,7 +59,8 @@ fn a_policy_with_valid_values_is_accepted() {
         ("minFree", &["1%", "99%", "10Gi", "5"]),
         ("minFreeInodes", &["1%", "99%", "1", "999999999999999999"]),
         ("increase", &["25%", "1Gi"]),
-        ("targetUtilization", &["1%", "60%", "99%"]),
+        ("targetUtilization", &["1%", "60%", "79%"]),
+        ("groupBy", &["app", "app.kubernetes.io/instance", "A_b.c-d", "a/b"]),
         ("timeToFull", &["1s", "90s", "10m", "1h30m", "8760h"]),
     ] {
         for value in values {
@@ -75,6 +78,7 @@ fn an_invalid_value_is_refused_with_a_sentence_that_says_what_to_write() {
         ("minFreeInodes", &["0", "0%", "1k", "1Ki", "-1", "1000000000000000000"], NO_COUNT),
         ("increase", &["0", "100%", "a lot"], NO_THRESHOLD),
         ("targetUtilization", &["0%", "60", "05%", "5.%", "x%"], NO_PERCENT),
+        ("groupBy", &["", "-app", "a/b/c", "/a", "a/", "app name", "App.io/x"], NO_LABEL),
         ("timeToFull", &["", "0s", "5", "1d", "m", "1h 30m", "8761h", "1.5h", "-1s"], NO_PERIOD),
     ] {
         for value in values {

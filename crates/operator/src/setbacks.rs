@@ -78,7 +78,9 @@ impl Setbacks {
             let Some(refusal) = refusal else { continue };
             decision.message = match (decision.outcome, decision.reason) {
                 (Outcome::Grow(to), _) => format!("the API server refuses to let the claim grow to {to}: {refusal}"),
-                (_, Reason::GrowthReduced) => format!("{}, and the API server refuses that: {refusal}", decision.message),
+                (_, Reason::GrowthReduced) => {
+                    format!("{}, and the API server refuses that: {refusal}", decision.message)
+                }
                 _ => continue,
             };
             decision.outcome = Outcome::Wait;

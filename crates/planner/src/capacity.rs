@@ -1,7 +1,8 @@
 //! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
-//! [`growth`] is an earlier growth still under way, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is
+//! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is
 //! growth called for and to which size, [`slots`] may the driver be asked now.
 
+mod group;
 mod growth;
 mod measurement;
 mod refusal;
@@ -216,15 +217,18 @@ impl<'a> Case<'a> {
     /// to be?
     fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Verdict {
         let claim = self.claim;
-        let Some(need) = target::need(spec, usage) else {
+        let own = target::need(spec, usage);
+        let following = group::following(self, spec, abilities);
+        let Some(need) = own.or(following.as_ref().map(|_| Reason::GroupGrowth)) else {
             let message = format!("at least minFree {} is free", spec.min_free);
             return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
         };
         let slots = abilities.modifications.map(|rule| Slots::of(rule, claim, self.now));
         let next_after_this = slots.as_ref().and_then(Slots::next_after_this);
         let lasting = next_after_this.map_or(SignedDuration::ZERO, |at| at.duration_since(self.now));
-        let to = match target::size(spec, abilities, claim, usage, lasting) {
-            Ok(to) => to,
+        let for_itself = own.map_or(Ok(Bytes(0)), |_| target::size(spec, abilities, claim, usage, lasting));
+        let to = match for_itself {
+            Ok(to) => to.max(following.as_ref().map_or(Bytes(0), |leader| leader.size)),
             Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
         };
         if abilities.expansion == Expansion::Offline && !claim.pods.is_empty() {
@@ -238,7 +242,10 @@ impl<'a> Case<'a> {
         if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
             return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
         }
-        let why = target::sentence(need, spec, usage);
+        let why = match (own, &following) {
+            (None, Some(leader)) => leader.sentence(),
+            _ => target::sentence(need, spec, usage),
+        };
         let step = target::step(claim, to, next_after_this);
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
@@ -248,7 +255,8 @@ impl<'a> Case<'a> {
             from: claim.requested,
             to,
             filesystem: usage.total,
-            crossed: usage.crossed.unwrap_or(usage.at),
+            // Nothing was crossed by a claim that follows another.
+            crossed: own.map_or(self.now, |_| usage.crossed.unwrap_or(usage.at)),
             decided: self.now,
             reason: need,
             earlier: slots.map_or_else(Vec::new, Slots::into_taken),

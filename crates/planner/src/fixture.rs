@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{
-    Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER,
-};
+use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER};
 
 use crate::{
-    Action, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse, Policy,
-    PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+    Action, Capacity, Claim, ClaimId, Class, Decision, Groups, GrowthRecord, Labels, NamespaceName, PodId, PodUse,
+    Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -106,6 +104,7 @@ pub fn view() -> View {
         namespaces: BTreeMap::from([(NamespaceName("shop".into()), Labels::default())]),
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
         drivers: BTreeMap::new(),
+        groups: Groups::default(),
     }
 }
 
@@ -176,5 +175,31 @@ pub fn grown() -> View {
     let claim = the_claim(&mut view);
     claim.capacity = mib(640);
     claim.volume_capacity = mib(640);
+    view
+}
+
+pub fn override_driver(view: &mut View, profile: DriverProfileSpec) {
+    view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
+}
+
+/// The world with the claim asking for this size in place of those that its driver has refused.
+pub fn reduced(refused: &[u64], to: u64) -> View {
+    let mut view = growing();
+    override_driver(&mut view, DriverProfileSpec { size_increment: Bytes::MIB, ..DriverProfileSpec::default() });
+    let claim = the_claim(&mut view);
+    claim.requested = mib(to);
+    let refused = refused.iter().copied().map(mib).collect();
+    claim.growth = Some(GrowthRecord { to: mib(to), refused, ..record() });
+    view
+}
+
+/// The world with a second claim, which requests this much, and a policy that keeps the two equal.
+pub fn led(size: u64, change: impl FnOnce(&mut View)) -> View {
+    let mut view = view();
+    the_spec(&mut view).group_by = Some("app".to_owned());
+    let leader = Claim { requested: mib(size), ..claim() };
+    view.claims.insert(id("data-1"), leader);
+    change(&mut view);
+    view.regroup(&[id("data-0"), id("data-1")]);
     view
 }

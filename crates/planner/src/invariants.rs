@@ -81,6 +81,9 @@ pub enum Rule {
     /// Nothing is asked for while the claim's annotation says so.
     #[error("its annotation says that it is paused")]
     Paused,
+    /// No claim grows further for its group's sake than the largest of the group.
+    #[error("no claim of its group requests as much")]
+    NoLeader,
     /// Growing on what was measured before the last growth grows twice.
     #[error("an earlier growth of it is still under way")]
     InFlight,
@@ -129,6 +132,7 @@ fn check(view: &View, action: &Action) -> Result<(), Rule> {
             let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
             let abilities = expandable(view, claim)?;
             within_limits(&abilities, maximum, record.to)?;
+            follows(view, id, claim, record)?;
             within_slots(&abilities, claim, record)
         }
         Action::TakeBack { uid, previous, record, .. } => {
@@ -168,7 +172,11 @@ fn expected(previous: Option<&GrowthRecord>, record: &GrowthRecord, claim: &Clai
     let as_observed = previous == claim.growth.as_ref() && record.from == claim.requested;
     let as_measured = claim.usage.as_ref().is_some_and(|usage| record.filesystem == usage.total);
     let new = record.usable.is_none()
-        && matches!(record.reason, Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon);
+        && record.refused.is_empty()
+        && matches!(
+            record.reason,
+            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth
+        );
     if as_observed && as_measured && new { Ok(()) } else { Err(Rule::Precondition) }
 }
 
@@ -196,6 +204,23 @@ fn within_limits(abilities: &Abilities<'_>, policy_maximum: Bytes, to: Bytes) ->
     let maximum = abilities.maximum_size.map_or(policy_maximum, |size| size.min(policy_maximum));
     let to = to.round_up(abilities.size_increment);
     if to <= maximum { Ok(()) } else { Err(Rule::AboveMaximum { to, maximum }) }
+}
+
+/// Who grows for the group's sake alone becomes no larger than the claim that it follows: claims that follow each other
+/// would grow without end.
+fn follows(view: &View, id: &ClaimId, claim: &Claim, record: &GrowthRecord) -> Result<(), Rule> {
+    if record.reason != Reason::GroupGrowth {
+        return Ok(());
+    }
+    let governance = view.governance(id, claim);
+    let Governance::By(policy) = &governance else { return Err(Rule::NotGoverned) };
+    let key = view.policies.get(policy).and_then(|policy| policy.capacity.as_ref()?.group_by.as_ref());
+    let (leader, _) = view.leader(id, claim.requested).ok_or(Rule::NoLeader)?;
+    let other = view.claims.get(leader).ok_or(Rule::NoLeader)?;
+    let alike =
+        key.is_some_and(|key| claim.labels.get(key).is_some() && claim.labels.get(key) == other.labels.get(key));
+    let together = leader.namespace == id.namespace && view.governance(leader, other) == governance;
+    if alike && together && record.to <= other.requested { Ok(()) } else { Err(Rule::NoLeader) }
 }
 
 /// However the growth came about, at its time fewer slots may be taken than there are, and the record must keep them all.

@@ -35,6 +35,7 @@ fn spec(bits: u32) -> impl Strategy<Value = CapacitySpec> {
             time_to_full: Period::from_secs(time_to_full),
             increase,
             target_utilization,
+            group_by: None,
             maximum,
         },
     )
@@ -385,6 +386,40 @@ proptest! {
     }
 
     #[test]
+    fn claims_of_a_group_become_as_large_as_the_largest_and_then_rest(
+        sizes in prop::collection::vec(1_u64..100_000, 2..5),
+        increment in prop::sample::select(vec![0, 1, 1 << 20, 3_000_000_007]),
+        maximum in bytes(50),
+    ) {
+        let mut view = world();
+        view.claims = (0..).map(|number| id(&format!("data-{number}"))).zip(sizes.into_iter().map(|size| {
+            let size = Bytes(size << 20);
+            let usage = Usage { total: size, available: size, inodes: None, ..usage() };
+            Claim { requested: size, capacity: size, volume_capacity: size, usage: Some(usage), ..claim() }
+        })).collect();
+        let ids: Vec<_> = view.claims.keys().cloned().collect();
+        let spec = CapacitySpec { group_by: Some("app".to_owned()), ..CapacitySpec::up_to(maximum) };
+        view.policies.insert(namespaced("keep"), Policy { capacity: Some(spec), ..policy() });
+        let size_increment = Bytes(increment);
+        view.drivers.insert(LOCAL_DRIVER.to_owned(), DriverProfileSpec { size_increment, ..DriverProfileSpec::default() });
+        let largest = view.claims.values().map(|claim| claim.requested).max().unwrap();
+        let before: Vec<_> = view.claims.values().map(|claim| claim.requested).collect();
+        for second in [1, 2] {
+            view.regroup(&ids);
+            let (planned, _) = plan(&view, at(second));
+            prop_assert_eq!(invariants::retain_sound(&view, planned.clone()).1, vec![]);
+            apply(&mut view, &planned.actions);
+            view.claims.values_mut().for_each(|claim| carry_out(claim, second + 1));
+        }
+        view.regroup(&ids);
+        prop_assert_eq!(plan(&view, at(3)).0.actions, vec![], "one round is enough, and one to record it");
+        let goal = largest.min(maximum.round_down(size_increment));
+        for (claim, before) in view.claims.values().zip(before) {
+            prop_assert_eq!(claim.requested, before.max(goal));
+        }
+    }
+
+    #[test]
     fn no_window_holds_more_modifications_than_the_driver_allows(
         mut view in sensible(),
         rule in modifications(),
@@ -394,6 +429,7 @@ proptest! {
             min_free: Threshold::Percent(20),
             maximum: Bytes(1 << 62),
             increase: Threshold::Percent(1),
+            target_utilization: None,
             ..spec_of(&view).clone()
         };
         let growable = DriverProfileSpec {

@@ -28,7 +28,9 @@ impl fmt::Display for Trouble {
             Self::ResizerDown {} => f.write_str("no driver's controller runs"),
             Self::DriverFails {} => f.write_str("the drivers fail to expand volumes"),
             Self::DriverRefuses { above: None } => f.write_str("the drivers refuse to expand volumes"),
-            Self::DriverRefuses { above: Some(size) } => write!(f, "the drivers refuse to expand volumes beyond {size}"),
+            Self::DriverRefuses { above: Some(size) } => {
+                write!(f, "the drivers refuse to expand volumes beyond {size}")
+            }
             Self::DriverSlow { times } => write!(f, "the drivers take {times} times as long"),
             Self::KubeletDown { node } => write!(f, "the kubelet of node-{node} syncs no pod"),
             Self::CrashLoop { claim } => write!(f, "the pod of {claim} crashes again and again"),
@@ -99,6 +101,9 @@ impl fmt::Display for Policy {
         )?;
         if let Some(target) = capacity.target_utilization {
             write!(f, ", targetUtilization {target}")?;
+        }
+        if let Some(key) = &capacity.group_by {
+            write!(f, ", groupBy {key}")?;
         }
         labels.iter().try_for_each(|(key, value)| write!(f, ", for {key}={value}"))
     }

@@ -457,3 +457,30 @@ fn what_was_measured_when_a_claim_is_seen_to_have_grown_is_remembered_until_it_g
     observer.observe(grown(52, 3));
     assert_eq!(outgrown(&observer), None, "it has been measured since");
 }
+
+#[test]
+fn the_claims_of_a_group_are_decided_again_when_the_largest_of_them_changes() {
+    let mut observer = observer();
+    let labelled = |name: &str, version: u64, size: u64| ClaimFacts {
+        labels: Labels::from([("shard", "a")]),
+        requested: Bytes(size << 30),
+        ..claim(name, version)
+    };
+    let mut grouping = policy(Selector::default());
+    let spec = grouping.policy.as_mut().unwrap().capacity.as_mut().unwrap();
+    spec.group_by = Some("shard".into());
+    observer.observe(Observation::Policy(Change::Is(policy_id("app", "all"), grouping)));
+    for name in ["a", "b"] {
+        observer.observe(Observation::Claim(Change::Is(claim_id(name), labelled(name, 11, 1))));
+    }
+    observer.take_dirty(usize::MAX);
+    let largest = |observer: &Observer| observer.view.leader(&claim_id("b"), Bytes(0)).map(|(_, size)| size.0 >> 30);
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), labelled("a", 12, 2))));
+    assert_eq!((observer.dirty_claims(), largest(&observer)), (vec!["a".to_owned(), "b".to_owned()], Some(2)));
+    observer.measure(sampled("node-1", "pv-a", usage(Source::Agent, 1, 5)));
+    assert_eq!(observer.dirty_claims(), ["a"], "how full it is concerns nobody else");
+    observer.observe(Observation::Volume(Change::Gone("pv-a".into())));
+    assert_eq!((observer.dirty_claims(), largest(&observer)), (vec!["a".to_owned(), "b".to_owned()], Some(1)));
+    observer.observe(Observation::Policy(Change::Is(policy_id("app", "all"), policy(Selector::default()))));
+    assert_eq!(largest(&observer), None);
+}

@@ -73,7 +73,8 @@ fn in_flight(case: &Case<'_>) -> Verdict {
         let message = format!("the growth to {to} is not done after {}m, {stage}: {remedy}", OVERDUE_AFTER.as_mins());
         Verdict::new(Outcome::Growing(to), Reason::GrowthOverdue, message)
     } else {
-        let after = ours.map_or_else(String::new, |record| refusal::sizes(", after the driver refused ", &record.refused));
+        let after =
+            ours.map_or_else(String::new, |record| refusal::sizes(", after the driver refused ", &record.refused));
         let message = format!("growing from {} to {to}{after}: {stage}", claim.capacity);
         Verdict::new(Outcome::Growing(to), Reason::Growing, message).again_at(overdue_at)
     };
@@ -111,7 +112,9 @@ fn await_measurement(case: &Case<'_>, record: &GrowthRecord) -> Verdict {
         });
         return verdict;
     }
-    let overdue_at = later(record.decided, OVERDUE_AFTER);
+    // Somebody else may have made it larger still, long after our record of it.
+    let grown = claim.outgrown.as_ref().map_or(record.decided, |it| it.until.max(record.decided));
+    let overdue_at = later(grown, OVERDUE_AFTER);
     if case.now < overdue_at || claim.pods.is_empty() {
         let message = format!("the volume has grown to {to}, and the next measurement is to show it");
         let again_at = (case.now < overdue_at).then_some(overdue_at);

@@ -61,7 +61,7 @@ fn repeated(text: &str) -> String {
 /// Sizes in words after `before`; nothing where there are none.
 pub(super) fn sizes(before: &str, sizes: &[Bytes]) -> String {
     let sizes: Vec<_> = sizes.iter().map(ToString::to_string).collect();
-    if sizes.is_empty() { String::new() } else { format!("{before}{}", sizes.join(" and ")) }
+    if sizes.is_empty() { String::new() } else { format!("{before}{}", sizes.join(", ")) }
 }
 
 /// The record of the growth with half of its step; none where it is not for us to change, or no size is left to ask for.
@@ -83,4 +83,58 @@ fn smaller(case: &Case<'_>, record: &GrowthRecord) -> Option<GrowthRecord> {
         refused: [&record.refused[..], &[record.to]].concat(),
         ..record.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use orlop_api::{Bytes, names::Reason};
+
+    use crate::{
+        Action, Outcome, Resize, View,
+        fixture::{at, decide_at, mib, reduced, the_claim},
+    };
+
+    #[test]
+    fn a_growth_that_was_refused_is_halved_until_it_is_not_worth_a_modification() {
+        let mut view = reduced(&[], 640);
+        let mut asked = vec![];
+        for second in 1..20 {
+            the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
+            let (actions, decision) = decide_at(&view, second);
+            let [Action::TakeBack { previous, record, .. }] = &actions[..] else {
+                assert_eq!((actions, decision.reason), (vec![], Reason::GrowthFailed));
+                break;
+            };
+            assert_eq!((decision.reason, decision.outcome), (Reason::GrowthReduced, Outcome::Growing(record.to)));
+            assert_eq!((record.decided, record.crossed), (at(second), previous.crossed));
+            asked.push(record.to);
+            let claim = the_claim(&mut view);
+            (claim.requested, claim.growth) = (record.to, Some(record.clone()));
+            // Until the driver has looked at the new size, nothing else is asked for.
+            the_claim(&mut view).resize = Resize::Controller;
+            assert_eq!(decide_at(&view, second).0, vec![]);
+        }
+        assert_eq!(asked, [576, 544, 528, 520].map(mib));
+        assert_eq!(the_claim(&mut view).growth.as_ref().unwrap().refused, [640, 576, 544, 528].map(mib));
+    }
+
+    #[test]
+    fn what_is_asked_for_in_place_of_a_growth_is_above_what_the_volume_has() {
+        let refused = |change: fn(&mut View)| {
+            let mut view = reduced(&[], 640);
+            the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
+            change(&mut view);
+            decide_at(&view, 5).0.iter().find_map(Action::requests)
+        };
+        assert_eq!(refused(|_| ()), Some(mib(576)));
+        assert_eq!(
+            refused(|view| the_claim(view).volume_capacity = mib(600)),
+            Some(mib(620)),
+            "as its driver rounded it"
+        );
+        assert_eq!(refused(|view| the_claim(view).volume_capacity = mib(640)), None, "it is there already");
+        assert_eq!(refused(|view| view.drivers.values_mut().for_each(|it| it.size_increment = Bytes(100 << 20))), None);
+        assert_eq!(refused(|view| view.drivers.values_mut().for_each(|it| it.minimum_size = Some(mib(600)))), None);
+        assert_eq!(refused(|view| view.classes.clear()), None);
+    }
 }

@@ -8,8 +8,8 @@ use orlop_api::{
 use crate::{
     Action, Capacity, Outcome, Outgrown, Resize, Selector, Source, View, Watch,
     fixture::{
-        at, claim, cluster, decide_at, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim,
-        the_policy, the_spec, the_usage, view, with_slots,
+        at, claim, cluster, decide_at, growing, grown, grown_at, id, led, mib, namespaced, override_driver, pod,
+        policy, record, reduced, the_claim, the_policy, the_spec, the_usage, view, with_slots,
     },
 };
 
@@ -23,24 +23,15 @@ fn low() -> View {
     with(|view| the_usage(view).available = mib(80))
 }
 
-fn override_driver(view: &mut View, profile: DriverProfileSpec) {
-    view.drivers.insert(orlop_api::names::LOCAL_DRIVER.to_owned(), profile);
-}
-
 /// A world, what it is called, and the second at which it is decided about.
 type Situation = (&'static str, View, i64);
 
 /// Every decision that there is, in the order in which the questions are asked.
 fn situations() -> Vec<Situation> {
-    [of_set_up_and_growth(), of_measurement(), of_size(), of_driver()].concat()
+    [of_set_up_and_growth(), of_refusal(), of_measurement(), of_size(), of_pause_and_group(), of_driver()].concat()
 }
 
 fn of_set_up_and_growth() -> Vec<Situation> {
-    let growing_with = |change: fn(&mut View)| {
-        let mut view = growing();
-        change(&mut view);
-        view
-    };
     vec![
         ("no policy", with(|view| view.policies.clear()), 5),
         ("two policies", with(|view| drop(view.policies.insert(namespaced("also"), policy()))), 5),
@@ -49,10 +40,6 @@ fn of_set_up_and_growth() -> Vec<Situation> {
         ("not bound", with(|view| the_claim(view).bound = false), 5),
         ("raw block", with(|view| the_claim(view).raw_block = true), 5),
         ("growing, the controller's turn", growing(), 5),
-        ("paused, growing, the kubelet's turn", growing_with(|view| {
-            the_claim(view).volume_capacity = mib(640);
-            the_claim(view).paused = Some("true".into());
-        }), 5),
         ("growing, the kubelet's turn", growing_with(|view| the_claim(view).volume_capacity = mib(640)), 5),
         (
             "growing, used by no pod",
@@ -70,53 +57,6 @@ fn of_set_up_and_growth() -> Vec<Situation> {
         ),
         ("overdue at the controller", growing(), 600),
         ("overdue at the kubelet", growing_with(|view| the_claim(view).volume_capacity = mib(640)), 600),
-        (
-            "refused by the driver",
-            growing_with(|view| the_claim(view).resize = Resize::Infeasible("pool is full".to_owned())),
-            5,
-        ),
-        (
-            "refused by the driver, mode Recommend",
-            growing_with(|view| {
-                the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
-                the_policy(view).mode = Mode::Recommend;
-            }),
-            5,
-        ),
-        (
-            "refused by the driver, paused",
-            growing_with(|view| {
-                the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
-                the_claim(view).paused = Some("true".into());
-            }),
-            5,
-        ),
-        (
-            "refused by the driver, asked for by somebody else",
-            growing_with(|view| {
-                the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
-                the_claim(view).growth = None;
-            }),
-            5,
-        ),
-        (
-            "refused by the driver's node plugin",
-            growing_with(|view| {
-                the_claim(view).volume_capacity = mib(640);
-                the_claim(view).resize = Resize::NodeInfeasible("no tool to grow it".to_owned());
-            }),
-            5,
-        ),
-        ("a smaller growth in place of one that was refused", reduced(&[640], 576), 5),
-        (
-            "refused by the driver so often that nothing smaller is asked for",
-            {
-                let mut view = reduced(&[640, 576, 544, 528], 520);
-                the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
-                view
-            },
-            5,
-        ),
         ("grown, not yet measured", grown(), 5),
         ("grown, never measured", grown(), 600),
         (
@@ -155,15 +95,59 @@ fn of_set_up_and_growth() -> Vec<Situation> {
     ]
 }
 
-/// The world with the claim asking for this size in place of those that its driver has refused.
-fn reduced(refused: &[u64], to: u64) -> View {
+fn growing_with(change: impl FnOnce(&mut View)) -> View {
     let mut view = growing();
-    override_driver(&mut view, DriverProfileSpec { size_increment: Bytes::MIB, ..DriverProfileSpec::default() });
-    let claim = the_claim(&mut view);
-    claim.requested = mib(to);
-    let refused = refused.iter().copied().map(mib).collect();
-    claim.growth = Some(crate::GrowthRecord { to: mib(to), refused, ..record() });
+    change(&mut view);
     view
+}
+
+fn of_refusal() -> Vec<Situation> {
+    let refused = |view: &mut View| the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
+    vec![
+        ("refused by the driver", growing_with(refused), 5),
+        (
+            "refused by the driver, mode Recommend",
+            growing_with(|view| {
+                refused(view);
+                the_policy(view).mode = Mode::Recommend;
+            }),
+            5,
+        ),
+        (
+            "refused by the driver, paused",
+            growing_with(|view| {
+                refused(view);
+                the_claim(view).paused = Some("true".into());
+            }),
+            5,
+        ),
+        (
+            "refused by the driver, asked for by somebody else",
+            growing_with(|view| {
+                refused(view);
+                the_claim(view).growth = None;
+            }),
+            5,
+        ),
+        (
+            "refused by the driver's node plugin",
+            growing_with(|view| {
+                the_claim(view).volume_capacity = mib(640);
+                the_claim(view).resize = Resize::NodeInfeasible("no tool to grow it".to_owned());
+            }),
+            5,
+        ),
+        ("a smaller growth in place of one that was refused", reduced(&[640], 576), 5),
+        (
+            "refused by the driver so often that nothing smaller is asked for",
+            {
+                let mut view = reduced(&[640, 576, 544, 528], 520);
+                refused(&mut view);
+                view
+            },
+            5,
+        ),
+    ]
 }
 
 fn low_with(change: impl FnOnce(&mut View)) -> View {
@@ -242,24 +226,6 @@ fn of_size() -> Vec<Situation> {
             low_with(|view| the_spec(view).target_utilization = Some("60%".parse().unwrap())),
             5,
         ),
-        ("paused, enough room", with(|view| the_claim(view).paused = Some("true".into())), 5),
-        ("paused for a reason, below minFree", low_with(|view| the_claim(view).paused = Some("a restore".into())), 5),
-        (
-            "paused, mode Recommend, below minFree",
-            low_with(|view| {
-                the_claim(view).paused = Some("".into());
-                the_policy(view).mode = Mode::Recommend;
-            }),
-            5,
-        ),
-        (
-            "paused, at the maximum",
-            low_with(|view| {
-                the_claim(view).paused = Some("true".into());
-                the_spec(view).maximum = mib(512);
-            }),
-            5,
-        ),
         ("fills too soon", with(|view| the_usage(view).fill_bytes_per_second = 10 << 20), 5),
         ("below minFree, mode Recommend", low_with(|view| the_policy(view).mode = Mode::Recommend), 5),
         ("at the maximum", low_with(|view| the_spec(view).maximum = mib(512)), 5),
@@ -298,6 +264,39 @@ fn of_size() -> Vec<Situation> {
             },
             5,
         ),
+    ]
+}
+
+fn of_pause_and_group() -> Vec<Situation> {
+    vec![
+        (
+            "paused, growing, the kubelet's turn",
+            growing_with(|view| {
+                the_claim(view).volume_capacity = mib(640);
+                the_claim(view).paused = Some("true".into());
+            }),
+            5,
+        ),
+        ("paused, enough room", with(|view| the_claim(view).paused = Some("true".into())), 5),
+        ("paused for a reason, below minFree", low_with(|view| the_claim(view).paused = Some("a restore".into())), 5),
+        (
+            "paused, mode Recommend, below minFree",
+            low_with(|view| {
+                the_claim(view).paused = Some("".into());
+                the_policy(view).mode = Mode::Recommend;
+            }),
+            5,
+        ),
+        (
+            "paused, at the maximum",
+            low_with(|view| {
+                the_claim(view).paused = Some("true".into());
+                the_spec(view).maximum = mib(512);
+            }),
+            5,
+        ),
+        ("another claim of its group is larger", led(700, |_| ()), 5),
+        ("another claim of its group is beyond its maximum", led(9000, |_| ()), 5),
     ]
 }
 
@@ -600,6 +599,14 @@ fn no_measurement_from_before_a_growth_leads_to_another() {
     assert_eq!(decide_at(&view, 5).0, [], "nor does one that is not of this volume end the waiting");
 }
 
+#[test]
+fn a_measurement_is_overdue_when_the_claim_has_long_grown_and_not_when_it_was_long_asked_for() {
+    let mut view = grown();
+    the_claim(&mut view).outgrown = Some(Outgrown { total: mib(480), until: at(5000) });
+    assert_eq!(decide_at(&view, 5599).1.reason, Reason::AwaitingMeasurement);
+    assert_eq!(decide_at(&view, 5600).1.reason, Reason::GrowthOverdue);
+}
+
 /// Whoever asked for it.
 #[test]
 fn what_was_measured_before_a_growth_is_no_reason_for_another() {
@@ -641,46 +648,6 @@ fn a_record_that_the_claim_contradicts_holds_up_nothing() {
         the_claim(&mut view).growth = Some(crate::GrowthRecord { from: mib(from), to: mib(to), ..record() });
         assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "{from} to {to}");
     }
-}
-
-#[test]
-fn a_growth_that_was_refused_is_halved_until_it_is_not_worth_a_modification() {
-    let mut view = reduced(&[], 640);
-    let mut asked = vec![];
-    for second in 1..20 {
-        the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
-        let (actions, decision) = decide_at(&view, second);
-        let [Action::TakeBack { previous, record, .. }] = &actions[..] else {
-            assert_eq!((actions, decision.reason), (vec![], Reason::GrowthFailed));
-            break;
-        };
-        assert_eq!((decision.reason, decision.outcome), (Reason::GrowthReduced, Outcome::Growing(record.to)));
-        assert_eq!((record.decided, record.crossed), (at(second), previous.crossed));
-        asked.push(record.to);
-        let claim = the_claim(&mut view);
-        (claim.requested, claim.growth) = (record.to, Some(record.clone()));
-        // Until the driver has looked at the new size, nothing else is asked for.
-        the_claim(&mut view).resize = Resize::Controller;
-        assert_eq!(decide_at(&view, second).0, vec![]);
-    }
-    assert_eq!(asked, [576, 544, 528, 520].map(mib));
-    assert_eq!(the_claim(&mut view).growth.as_ref().unwrap().refused, [640, 576, 544, 528].map(mib));
-}
-
-#[test]
-fn what_is_asked_for_in_place_of_a_growth_is_above_what_the_volume_has() {
-    let refused = |change: fn(&mut View)| {
-        let mut view = reduced(&[], 640);
-        the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
-        change(&mut view);
-        decide_at(&view, 5).0.iter().find_map(Action::requests)
-    };
-    assert_eq!(refused(|_| ()), Some(mib(576)));
-    assert_eq!(refused(|view| the_claim(view).volume_capacity = mib(600)), Some(mib(620)), "as its driver rounded it");
-    assert_eq!(refused(|view| the_claim(view).volume_capacity = mib(640)), None, "it is there already");
-    assert_eq!(refused(|view| view.drivers.values_mut().for_each(|it| it.size_increment = Bytes(100 << 20))), None);
-    assert_eq!(refused(|view| view.drivers.values_mut().for_each(|it| it.minimum_size = Some(mib(600)))), None);
-    assert_eq!(refused(|view| view.classes.clear()), None);
 }
 
 #[test]

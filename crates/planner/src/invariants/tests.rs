@@ -153,6 +153,26 @@ fn a_growth_is_refused_when_no_slot_is_free_or_the_record_forgets_one() {
 }
 
 #[test]
+fn a_growth_for_the_groups_sake_is_refused_beyond_the_claim_that_it_follows() {
+    let for_group = GrowthRecord { reason: Reason::GroupGrowth, ..record() };
+    let grow = Action::Grow { claim: id("data-0"), uid: claim().uid, previous: None, record: for_group };
+    let with_leader = |size: u64, app: &str| {
+        let mut view = view();
+        the_spec(&mut view).group_by = Some("app".to_owned());
+        let labels = crate::Labels::from([("app", app)]);
+        view.claims.insert(id("data-1"), Claim { requested: mib(size), labels, ..claim() });
+        view.regroup(&[id("data-0"), id("data-1")]);
+        view
+    };
+    assert_eq!(broken(&with_leader(640, "db"), grow.clone()), None);
+    assert_eq!(broken(&with_leader(639, "db"), grow.clone()), Some(Rule::NoLeader));
+    assert_eq!(broken(&with_leader(640, "web"), grow.clone()), Some(Rule::NoLeader));
+    let mut left_behind = with_leader(640, "db");
+    left_behind.claims.get_mut(&id("data-1")).unwrap().labels = crate::Labels::default();
+    assert_eq!(broken(&left_behind, grow), Some(Rule::NoLeader), "whatever the index says");
+}
+
+#[test]
 fn no_growth_while_one_is_under_way() {
     let next = |previous: Option<GrowthRecord>| Action::Grow {
         claim: id("data-0"),

@@ -61,7 +61,9 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
         Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => {
             Some("its agent runs and reports what is so")
         }
-        Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => (!grows).then_some("it is not growing"),
+        Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => {
+            (!grows).then_some("it is not growing")
+        }
         Reason::GrowthOverdue => (!grows).then_some("nothing is overdue"),
         Reason::NotExpandable => class.expandable.then_some("its class allows expansion"),
         Reason::DriverCannotExpand => {
