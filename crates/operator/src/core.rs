@@ -355,6 +355,10 @@ impl Core {
                 let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
                 self.effects.notices.push(notice);
             }
+            Action::TakeBack { claim, uid, record, .. } => {
+                let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
+                self.effects.notices.push(notice);
+            }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
             Action::SyncPod { .. } => {}
         }
@@ -427,6 +431,7 @@ mod tests {
             requested: Bytes::GIB,
             capacity: Some(Bytes::GIB),
             resize: Resize::Idle,
+            paused: None,
             growth: None,
             spelling: Spelling::default(),
         };

@@ -68,6 +68,8 @@ pub enum Urgency {
     Kept,
     /// The policy has nothing to promise: the claim is unbound, unused, raw, or not yet measured.
     Idle,
+    /// Somebody has paused the claim.
+    Paused,
     /// The policy is Off.
     Off,
 }
@@ -84,15 +86,18 @@ impl Urgency {
             | Reason::NoModificationSlot => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
-            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon => match decision.outcome {
-                Outcome::Recommend(_) => Self::Recommended,
-                _ => Self::Growing,
-            },
+            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
+                match decision.outcome {
+                    Outcome::Recommend(_) => Self::Recommended,
+                    _ => Self::Growing,
+                }
+            }
             Reason::AwaitingMeasurement if matches!(decision.outcome, Outcome::Wait) => Self::Idle,
-            Reason::Growing | Reason::AwaitingMeasurement => Self::Growing,
+            Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => Self::Growing,
             Reason::EnoughRoom => Self::Kept,
             Reason::NotBound | Reason::RawBlock | Reason::NotInUse => Self::Idle,
             Reason::Off => Self::Off,
+            Reason::Paused => Self::Paused,
         }
     }
 }

@@ -165,6 +165,12 @@ impl Observer {
         Dirty { claims, ..std::mem::replace(&mut self.dirty, Dirty { claims: rest, ..Dirty::default() }) }
     }
 
+    /// Brings the groups of these claims up to date, and has those decided again that are to follow another.
+    fn regroup<'a>(&mut self, claims: impl IntoIterator<Item = &'a ClaimId>) {
+        let concerned = self.view.regroup(claims);
+        self.dirty.claims.extend(concerned);
+    }
+
     /// Has nothing decided again that has changed until now.
     pub fn forget_dirty(&mut self) {
         self.dirty = Dirty::default();
