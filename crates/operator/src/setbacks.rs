@@ -108,6 +108,7 @@ impl Setbacks {
 const fn in_words(action: &Action) -> &'static str {
     match action {
         Action::Grow { .. } => "request the larger size",
+        Action::TakeBack { .. } => "request a smaller size in place of the one that was refused",
         Action::RecordUsable { .. } => "record that the growth is usable",
         Action::SyncPod { .. } => "touch the pod, so that its kubelet notices the growth",
     }
