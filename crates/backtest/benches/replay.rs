@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orlop_api::{Bytes, CapacitySpec, Mode, Period, Threshold};
+use orlop_api::{Bytes, CapacitySpec, Mode, Period};
 use orlop_backtest::{
     Replay, Report, Sample, Terms, World,
     generate::{Recipe, history},
