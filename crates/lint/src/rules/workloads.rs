@@ -106,7 +106,7 @@ fn rolling(workload: &Workload<'_>, claim: &Claim<'_>, found: &mut Findings) {
     let is_rolling = object.node.text("spec.strategy.type").is_none_or(|strategy| strategy == "RollingUpdate");
     // Without a surge the old pod goes first.
     let surge = object.node.get("spec.strategy.rollingUpdate.maxSurge").and_then(Node::scalar);
-    let has_surge = !surge.is_some_and(|surge| surge.trim_end_matches('%') == "0");
+    let has_surge = surge.is_none_or(|surge| surge.trim_end_matches('%') != "0");
     if object.is("apps", "Deployment") && replicas == 1 && is_rolling && has_surge {
         let message = format!(
             "an update of {} starts the new pod while the old one still has {}: on another node it waits for the volume \
