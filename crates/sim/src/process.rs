@@ -165,8 +165,8 @@ impl Process {
     }
 
     /// A time of a node's clock by this process's own.
-    pub(crate) fn ours(&self, node: usize, at: Timestamp) -> Option<Timestamp> {
-        self.clocks.get(&node).map_or(Some(at), |clock| clock.ours(at))
+    pub(crate) fn ours(&mut self, node: usize, at: Timestamp, now: Moment) -> Option<Timestamp> {
+        self.clocks.get_mut(&node).map_or(Some(at), |clock| clock.ours(at, now))
     }
 
     /// A heartbeat says what the node's clock says.

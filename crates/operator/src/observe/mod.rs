@@ -123,6 +123,9 @@ impl Observer {
     /// The clock by which measurements are dated was set forward by so much, or back.
     pub fn date_anew(&mut self, set_by: SignedDuration) {
         self.measured.date_anew(set_by);
+        for outgrown in self.view.claims.values_mut().filter_map(|claim| claim.outgrown.as_mut()) {
+            outgrown.until = outgrown.until.saturating_add(set_by).unwrap_or(outgrown.until);
+        }
         let volumes: Vec<String> = self.volumes.keys().cloned().collect();
         for volume in volumes {
             self.measured_anew(&volume);

@@ -457,6 +457,8 @@ fn what_was_measured_when_a_claim_is_seen_to_have_grown_is_remembered_until_it_g
     assert_eq!((first.total, first.until), (usage(Source::Agent, 0, 0).total, Timestamp::from_second(1_010).unwrap()));
     observer.observe(grown(51, 2));
     assert_eq!(outgrown(&observer), Some(first));
+    observer.date_anew(SignedDuration::from_secs(-20));
+    assert_eq!(outgrown(&observer).unwrap().until, Timestamp::from_second(990).unwrap(), "the clock was set back");
     let larger = Usage { total: Bytes(3 << 30), ..usage(Source::Agent, 2_000, 5) };
     observer.measure(sampled("n1", "pv-a", larger));
     observer.observe(grown(52, 3));

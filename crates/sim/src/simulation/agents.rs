@@ -222,13 +222,13 @@ impl Simulation {
             let process = &mut self.processes[operator];
             match &mut measurement {
                 Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } => {
-                    let Some(at) = process.ours(node, usage.at) else { continue };
+                    let Some(at) = process.ours(node, usage.at, now) else { continue };
                     usage.at = at;
-                    usage.crossed = usage.crossed.and_then(|crossed| process.ours(node, crossed));
+                    usage.crossed = usage.crossed.and_then(|crossed| process.ours(node, crossed, now));
                 }
                 Measurement::Confirmed { at, .. } => {
                     process.heard(node, sent, now);
-                    let Some(ours) = process.ours(node, *at) else { continue };
+                    let Some(ours) = process.ours(node, *at, now) else { continue };
                     *at = ours;
                 }
                 Measurement::Gone { .. } => {}
