@@ -19,6 +19,7 @@ pub mod notice;
 pub mod objects;
 pub mod observe;
 mod pace;
+mod record;
 pub mod request;
 mod setbacks;
 mod status;

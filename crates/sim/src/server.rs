@@ -207,7 +207,7 @@ impl Server {
             let details = json!({ "name": name, "causes": [{ "field": "metadata.uid" }] });
             return Err(status(422, "Invalid", "field is immutable", details));
         }
-        if kind == Kind::Claim && requested(&after) < capacity(&after).min(requested(&before)) {
+        if kind == Kind::Claim && !may_request(&before, requested(&after)) {
             let details = json!({ "name": name, "causes": [{ "field": "spec.resources.requests.storage" }] });
             return Err(status(422, "Invalid", "field can not be less than status.capacity", details));
         }
@@ -276,6 +276,11 @@ pub(crate) fn asks(request: &Request) -> Option<Bytes> {
         }
         _ => None,
     })
+}
+
+/// May so many bytes be requested for a claim? A request can be lowered again, but not to what there is or less.
+pub(crate) fn may_request(claim: &Value, bytes: u64) -> bool {
+    bytes >= requested(claim) || bytes > capacity(claim)
 }
 
 /// A claim's requested size in bytes.

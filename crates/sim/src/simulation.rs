@@ -357,8 +357,7 @@ impl Simulation {
         match change.what {
             Deed::Request { claim, size } => {
                 self.server.update(Kind::Claim, &claim, |object| {
-                    // The API server takes no less than there is.
-                    if size.0 >= server::capacity(object) {
+                    if server::may_request(object, size.0) {
                         object["spec"]["resources"]["requests"]["storage"] = json!(size);
                     }
                 });
