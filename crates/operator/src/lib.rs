@@ -23,6 +23,7 @@ mod record;
 pub mod request;
 mod setbacks;
 mod status;
+mod vigil;
 
 pub use self::{
     backoff::Backoff,

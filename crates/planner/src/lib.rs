@@ -20,7 +20,7 @@ mod report;
 mod selector;
 mod view;
 
-pub use capacity::{stale_at, watch};
+pub use capacity::{is_current, silent_at, stale_at, still_enough, watch};
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger};
 pub use plan::{Action, Plan};

@@ -61,7 +61,9 @@ impl Observer {
             outgrown,
         };
         let is_news = before != Some(&claim);
-        let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling });
+        // What was decided holds as long as what it was decided from.
+        let rest = self.claims.get(&id).filter(|_| !is_news).and_then(|known| known.rest);
+        let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling, rest });
         self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
@@ -203,10 +205,14 @@ impl Observer {
         let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
         let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
         let usage = self.measured.best(volume);
-        if claim.usage != usage {
-            claim.usage = usage;
+        if claim.usage == usage {
+            return;
+        }
+        let rest = self.claims.get(id).and_then(|known| known.rest);
+        if !rest.is_some_and(|rest| rest.goes_on(claim.usage.as_ref(), usage.as_ref())) {
             self.dirty.claims.insert(id.clone());
         }
+        claim.usage = usage;
     }
 
     /// Brings what the view says of the claim's fill up to date: a confirmation alone does not.

@@ -30,7 +30,10 @@ impl Measured {
     /// A volume was measured.
     pub(super) fn sampled(&mut self, node: &str, volume: &str, usage: Usage) {
         let node = self.confirmed.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
-        let samples = self.volumes.entry(volume.to_owned()).or_default();
+        let samples = match self.volumes.get_mut(volume) {
+            Some(samples) => samples,
+            None => self.volumes.entry(volume.to_owned()).or_default(),
+        };
         if let Some(known) = samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
             // One that was overtaken on its way tells of what was. Much older it is by a clock that was set back.
             let behind = known.usage.at.duration_since(usage.at);
@@ -96,6 +99,18 @@ impl Measured {
             (Some(agent), Some(kubelet)) if kubelet.at.duration_since(agent.at) > AGENT_SILENT_AFTER => Some(kubelet),
             (agent, kubelet) => agent.or(kubelet),
         }
+    }
+
+    /// The node whose agent is the only one that has measured the volume; none where none or several have.
+    pub(super) fn only_agent(&self, volume: &str) -> Option<&Arc<str>> {
+        let samples = self.volumes.get(volume)?;
+        let mut nodes = samples.iter().filter(|it| it.usage.source == Source::Agent).map(|it| &it.node);
+        nodes.next().filter(|_| nodes.next().is_none())
+    }
+
+    /// When the agent of the node last said that what it has measured still holds.
+    pub(super) fn last_confirmed(&self, node: &str) -> Option<Timestamp> {
+        self.confirmed.get(node).copied()
     }
 
     fn as_confirmed(&self, sample: &Sample) -> Usage {

@@ -7,6 +7,7 @@ mod cluster;
 mod facts;
 mod measured;
 mod policies;
+mod rest;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +15,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::PolicyStatus;
-use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, Usage, View};
+use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, View};
 
 pub use facts::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
-use self::{census::Census, measured::Measured};
+use self::{census::Census, measured::Measured, rest::Rest};
 use super::measure::Measurement;
 
 /// What is known of the cluster.
@@ -54,6 +55,8 @@ struct KnownClaim {
     version: Version,
     volume: Option<String>,
     spelling: Spelling,
+    /// Is what was last decided about it to be decided again only by what is measured, and by what of that?
+    rest: Option<Rest>,
 }
 
 /// A policy beside what the planner needs of it.
@@ -197,11 +200,6 @@ impl Observer {
     /// The volume that the claim is bound to.
     pub fn volume_of(&self, claim: &ClaimId) -> Option<&str> {
         self.claims.get(claim)?.volume.as_deref()
-    }
-
-    /// The latest measurement of a claim's volume, as it was last confirmed.
-    pub fn latest(&self, claim: &ClaimId) -> Option<Usage> {
-        self.measured.best(self.volume_that_names(claim)?)
     }
 
     /// What is known of a policy, also of one that cannot be read.
