@@ -398,7 +398,7 @@ mod tests {
 
     use jiff::SignedDuration;
     use orlop_api::Bytes;
-    use orlop_planner::{Labels, NamespaceName, Resize, Source, Uid};
+    use orlop_planner::{Labels, NamespaceName, Resize, Source, Uid, Usage};
 
     use super::*;
     use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};

@@ -29,6 +29,8 @@ pub(crate) type Answer = Result<Option<Observation>, Failure>;
 pub(crate) enum Message {
     /// What a watch tells.
     Observed { kind: Kind, stream: u64, observations: Vec<Observation> },
+    /// An agent begins a stream.
+    Hello { node: usize, sent: Timestamp },
     /// What an agent tells.
     Measured { node: usize, sent: Timestamp, measurements: Vec<Measurement> },
     /// What became of a request.
@@ -169,6 +171,12 @@ impl Process {
         self.clocks.get_mut(&node).map_or(Some(at), |clock| clock.ours(at, now))
     }
 
+    /// An agent that begins a stream says what the node's clock says.
+    pub(crate) fn greeted(&mut self, node: usize, sent: Timestamp, now: Moment) {
+        self.clocks.insert(node, NodeClock::default());
+        self.heard(node, sent, now);
+    }
+
     /// A heartbeat says what the node's clock says.
     pub(crate) fn heard(&mut self, node: usize, sent: Timestamp, now: Moment) {
         self.clocks.entry(node).or_default().heard(sent, now);
@@ -189,5 +197,5 @@ fn campaign(number: usize) -> Campaign {
 
 /// A time so much later, also where there is no such time.
 pub(crate) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
+    if by.is_zero() { time } else { time.checked_add(by).unwrap_or(Timestamp::MAX) }
 }

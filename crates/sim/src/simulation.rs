@@ -7,7 +7,7 @@ mod operators;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     time::{Duration, Instant},
 };
 
@@ -37,6 +37,8 @@ pub struct Simulation {
     /// What it goes by.
     pub scenario: Scenario,
     pub(crate) now: Duration,
+    /// The true time.
+    time: Timestamp,
     beginning: Timestamp,
     /// Where the clock that only runs is counted from. Nothing depends on when that was.
     origin: Instant,
@@ -45,6 +47,10 @@ pub struct Simulation {
     sequence: u64,
     pub(crate) server: Server,
     pub(crate) volumes: BTreeMap<String, Volume>,
+    /// The claims whose volumes' next reports are planned for a time, by the node.
+    reports: BTreeMap<(Duration, usize), Vec<String>>,
+    /// The nodes whose agents have reported all their volumes, so that a heartbeat confirms them.
+    confirming: BTreeSet<usize>,
     pub(crate) processes: Vec<Process>,
     pub(crate) faults: Faults,
     calls: u64,
@@ -84,7 +90,7 @@ enum Event {
     Deed(usize),
     Stretch { claim: String, epoch: u64 },
     Fills { claim: String, epoch: u64 },
-    Report { claim: String, planned: u64 },
+    Report { node: usize },
     Heartbeat { node: usize },
     AgentsDial,
     Deliver { operator: usize, life: u64, message: Box<Message> },
@@ -139,15 +145,19 @@ impl Simulation {
     /// A world at its beginning.
     pub fn new(scenario: Scenario) -> Self {
         let origin = Instant::now();
+        let beginning = BEGINNING.parse().unwrap_or(Timestamp::UNIX_EPOCH);
         let mut world = Self {
             now: Duration::ZERO,
-            beginning: BEGINNING.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            time: beginning,
+            beginning,
             origin,
             rng: Rng::with_seed(scenario.seed),
             queue: BinaryHeap::new(),
             sequence: 0,
             server: Server::default(),
             volumes: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            confirming: BTreeSet::new(),
             processes: (0..scenario.operators).map(|number| Process::new(number, origin)).collect(),
             faults: Faults::default(),
             calls: 0,
@@ -172,7 +182,10 @@ impl Simulation {
             self.now = end;
             return false;
         };
-        self.now = next.at;
+        if self.now != next.at {
+            self.now = next.at;
+            self.time = later(self.beginning, SignedDuration::try_from(self.now).unwrap_or(SignedDuration::MAX));
+        }
         self.events += 1;
         self.happen(next.event);
         self.spread_events();
@@ -261,7 +274,7 @@ impl Simulation {
             }
             Event::Stretch { claim, epoch } => self.stretch(&claim, epoch),
             Event::Fills { claim, epoch } => self.fills(&claim, epoch),
-            Event::Report { claim, planned } => self.report(&claim, planned),
+            Event::Report { node } => self.report(node),
             Event::Heartbeat { node } => self.heartbeat(node),
             Event::AgentsDial => self.agents_dial(),
             Event::Deliver { operator, life, message } => self.deliver(operator, life, *message),
@@ -278,8 +291,8 @@ impl Simulation {
     }
 
     /// The true time.
-    pub(crate) fn time(&self) -> Timestamp {
-        later(self.beginning, SignedDuration::try_from(self.now).unwrap_or(SignedDuration::MAX))
+    pub(crate) const fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// Does an operator think that it may act?

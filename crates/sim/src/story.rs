@@ -197,8 +197,9 @@ impl Witness for Story {
     }
 
     fn look(&mut self, world: &Simulation) {
+        let policies: Vec<_> = world.current_policies().filter(|policy| policy.mode == Mode::Auto).collect();
         for (claim, volume) in world.volumes() {
-            if !needs_growth(world, volume) {
+            if !needs_growth(&policies, volume, world.now()) {
                 self.low.remove(claim);
             } else if !self.low.contains_key(claim) {
                 self.low.insert(claim.clone(), world.now());
@@ -207,17 +208,16 @@ impl Witness for Story {
     }
 }
 
-/// Does a policy in mode Auto call for growth of a volume that is in use, by the truth?
-fn needs_growth(world: &Simulation, volume: &Volume) -> bool {
-    let available = u128::from(volume.available(world.now()).0);
-    let calls = |policy: &Policy| {
-        let Policy { mode, labels, capacity } = policy;
+/// Does one of the policies, all in mode Auto, call for growth of a volume that is in use, by the truth?
+fn needs_growth(policies: &[&Policy], volume: &Volume, now: Duration) -> bool {
+    let available = u128::from(volume.available(now).0);
+    let calls = |policy: &&Policy| {
+        let Policy { labels, capacity, .. } = policy;
         let soon = u128::from(volume.rate().0) * u128::from(capacity.time_to_full.as_secs());
-        *mode == Mode::Auto
-            && labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
+        labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
             && (available < u128::from(capacity.min_free.of(volume.filesystem.0)) || available < soon)
     };
-    volume.node.is_some() && world.current_policies().any(calls)
+    volume.node.is_some() && policies.iter().any(calls)
 }
 
 /// A time of the story, such as `00:14:23.7`.

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Modifications};
-use orlop_planner::{Watch, forecast::FillHistory};
+use orlop_planner::{
+    Watch,
+    forecast::{FillHistory, Sample},
+};
 
 use crate::scenario;
 
@@ -70,8 +73,7 @@ pub(crate) struct AgentView {
     pub(crate) sampled: Option<Duration>,
     pub(crate) reported: Option<Reported>,
     pub(crate) crossed: Option<Timestamp>,
-    /// Counts reports that are planned: only the last counts.
-    pub(crate) planned: u64,
+    /// When the next report is planned for.
     pub(crate) planned_at: Option<Duration>,
 }
 
@@ -138,11 +140,6 @@ impl Volume {
         self.size
     }
 
-    /// When the present stretch of writing began.
-    pub(crate) const fn since(&self) -> Duration {
-        self.since
-    }
-
     /// How fast is written now, bytes a second.
     pub const fn rate(&self) -> Bytes {
         self.rate
@@ -183,6 +180,17 @@ impl Volume {
         }
         let millis = (u128::from(available - left.0) * 1000).checked_div(u128::from(self.rate.0))?;
         u64::try_from(millis).ok().map(|millis| Duration::from_millis(millis + 1))
+    }
+
+    /// The agent has taken a sample at this time, since which or since the last sample nothing has changed. `at` is that time
+    /// as a true one: that a clock is set does not count here, since the agent begins anew then.
+    pub(crate) fn sample(&mut self, when: Duration, at: Timestamp) {
+        if when < self.since || self.agent.sampled.is_some_and(|sampled| when <= sampled) {
+            return;
+        }
+        self.agent.sampled = Some(when);
+        let sample = Sample { at, total: self.filesystem, available: self.available(when) };
+        self.agent.history.push(sample);
     }
 
     /// When the agent has something to report, if nothing changes until then: how long from now.

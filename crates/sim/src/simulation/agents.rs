@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::Bytes;
 use orlop_operator::Measurement;
-use orlop_planner::{Source, Usage, forecast::Sample};
+use orlop_planner::{Source, Usage};
 
 use super::{Event, Simulation, node_name};
 use crate::{
     process::{Message, State, later},
     scenario::{MeasurementFate, Trouble},
-    volume::Reported,
+    volume::{AgentView, Reported},
 };
 
 /// How often an agent says that it is there. The real one does every five seconds; a measurement is stale after thirty.
@@ -48,6 +48,12 @@ impl Simulation {
     pub(super) fn agents_dial(&mut self) {
         self.agents_lose_their_operator();
         self.drop_what_is_not_reported();
+        if let Some(operator) = self.served_by() {
+            for node in (0..self.scenario.nodes).filter(|node| !self.agent_is_down(*node)).collect::<Vec<_>>() {
+                let sent = self.node_time(node);
+                self.send_to(operator, Duration::ZERO, Message::Hello { node, sent });
+            }
+        }
         let claims: Vec<_> = self.volumes.keys().cloned().collect();
         for claim in claims {
             self.plan_report(&claim);
@@ -56,6 +62,7 @@ impl Simulation {
 
     /// What agents have told another operator, this one does not know.
     pub(super) fn agents_lose_their_operator(&mut self) {
+        self.confirming.clear();
         for volume in self.volumes.values_mut() {
             volume.agent.reported = None;
         }
@@ -74,9 +81,9 @@ impl Simulation {
     }
 
     pub(super) fn agent_ends(&mut self, node: usize) {
-        let of_node = self.volumes.iter_mut().filter(|(_, volume)| volume.node == Some(node));
-        for (_, volume) in of_node {
-            volume.agent = crate::volume::AgentView { planned: volume.agent.planned + 1, ..Default::default() };
+        self.confirming.remove(&node);
+        for volume in self.volumes.values_mut().filter(|volume| volume.node == Some(node)) {
+            volume.agent = AgentView::default();
         }
     }
 
@@ -87,10 +94,13 @@ impl Simulation {
         }
         let Some(operator) = self.served_by() else { return };
         let at = self.node_time(node);
-        // What has not been reported is not confirmed.
-        let mounted = || self.volumes.values().filter(|volume| volume.node == Some(node));
-        if mounted().next().is_none() || mounted().any(|volume| volume.agent.reported.is_none()) {
-            return;
+        if !self.confirming.contains(&node) {
+            // What has not been reported is not confirmed.
+            let mounted = || self.volumes.values().filter(|volume| volume.node == Some(node));
+            if mounted().next().is_none() || mounted().any(|volume| volume.agent.reported.is_none()) {
+                return;
+            }
+            self.confirming.insert(node);
         }
         self.tell_operator(operator, node, vec![Measurement::Confirmed { node: node_name(node), at }]);
     }
@@ -98,7 +108,9 @@ impl Simulation {
     /// Plans the next report of a volume.
     pub(super) fn plan_report(&mut self, claim: &str) {
         let Some(operator) = self.served_by() else { return };
-        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
+        let Some((node, volume)) = self.volumes.get_mut(claim).and_then(|volume| Some((volume.node?, volume))) else {
+            return;
+        };
         let watch = self.processes[operator].wanted.get(claim);
         let wait = volume.until_report(watch, self.now);
         // It looks once a second.
@@ -107,45 +119,52 @@ impl Simulation {
         if volume.agent.planned_at.is_some_and(|planned| planned <= at) {
             return;
         }
-        volume.agent.planned += 1;
         volume.agent.planned_at = Some(at);
-        let planned = volume.agent.planned;
-        self.schedule_at(at, Event::Report { claim: claim.to_owned(), planned });
+        let planned = self.reports.entry((at, node)).or_default();
+        planned.push(claim.to_owned());
+        if planned.len() == 1 {
+            self.schedule_at(at, Event::Report { node });
+        }
     }
 
-    pub(super) fn report(&mut self, claim: &str, planned: u64) {
+    /// The agent of a node reports what it has to report of its volumes, in one message.
+    pub(super) fn report(&mut self, node: usize) {
         let now = self.now;
-        let Some((node, volume)) = self.volumes.get(claim).and_then(|it| Some((it.node?, it))) else { return };
-        if volume.agent.planned != planned {
-            return;
-        }
+        let mut planned = self.reports.remove(&(now, node)).unwrap_or_default();
+        // A report may have been planned anew since, or its volume be gone.
+        planned.retain(|claim| {
+            let volume = self.volumes.get_mut(claim).filter(|volume| volume.node == Some(node));
+            volume.is_some_and(|volume| volume.agent.planned_at.take_if(|at| *at == now).is_some())
+        });
         let down = self.agent_is_down(node);
-        let Some(volume) = self.volumes.get_mut(claim) else { return };
-        volume.agent.planned_at = None;
         let Some(operator) = self.served_by().filter(|_| !down) else { return };
-        let watch = self.processes[operator].wanted.get(claim).copied();
-        if self.volumes.get(claim).is_none_or(|volume| volume.until_report(watch.as_ref(), now) > Duration::ZERO) {
-            return self.plan_report(claim);
+        let sampled: Vec<_> = planned.iter().filter_map(|claim| self.measure(claim, node, operator)).collect();
+        if !sampled.is_empty() {
+            self.tell_operator(operator, node, sampled);
         }
-        let at = self.node_time(node);
+        for claim in planned {
+            self.plan_report(&claim);
+        }
+    }
+
+    /// What an agent has to report of a volume; none where it has nothing yet.
+    fn measure(&mut self, claim: &str, node: usize, operator: usize) -> Option<Measurement> {
+        let (now, true_time, at) = (self.now, self.time(), self.node_time(node));
+        let watch = self.processes[operator].wanted.get(claim);
+        let volume = self.volumes.get_mut(claim)?;
+        if volume.until_report(watch, now) > Duration::ZERO {
+            return None;
+        }
         // It has taken a sample a second, of which those at the beginnings of its windows count.
         for before in [60, 5, 0] {
-            self.sample(claim, now.saturating_sub(Duration::from_secs(before)));
+            let when = now.saturating_sub(Duration::from_secs(before));
+            volume.sample(when, earlier(true_time, now - when));
         }
-        let true_time = self.time();
-        let Some(volume) = self.volumes.get_mut(claim) else { return };
         let (total, available) = (volume.filesystem, volume.available(now));
         let rate = volume.agent.history.rate(true_time);
         if volume.agent.reported.is_some_and(|reported| reported.total != total) {
             volume.agent.crossed = None;
         }
-        let beyond = watch.is_some_and(|watch| {
-            available < watch.available_below
-                || u128::from(available.0) < u128::from(rate) * u128::from(watch.seconds_to_full_below)
-        });
-        volume.agent.crossed = if beyond { volume.agent.crossed.or(Some(at)) } else { None };
-        volume.seen_on.insert(node);
-        volume.agent.reported = Some(Reported { at: now, available, total });
         let usage = Usage {
             at,
             source: Source::Agent,
@@ -153,32 +172,28 @@ impl Simulation {
             available,
             inodes: None,
             fill_bytes_per_second: rate,
-            crossed: volume.agent.crossed,
+            crossed: None,
         };
-        let sampled = Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage };
-        self.tell_operator(operator, node, vec![sampled]);
-        self.plan_report(claim);
+        let beyond = watch.is_some_and(|watch| watch.is_crossed_by(&usage));
+        volume.agent.crossed = if beyond { volume.agent.crossed.or(Some(at)) } else { None };
+        volume.seen_on.insert(node);
+        volume.agent.reported = Some(Reported { at: now, available, total });
+        let usage = Usage { crossed: volume.agent.crossed, ..usage };
+        Some(Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage })
     }
 
-    /// The agent has taken a sample at this time, since which or since the last sample nothing has changed. Its clock being
-    /// set does not count here: it begins anew then.
-    pub(super) fn sample(&mut self, claim: &str, when: Duration) {
-        let at = later(
-            self.time(),
-            SignedDuration::try_from(self.now.saturating_sub(when)).map_or(SignedDuration::ZERO, |ago| -ago),
-        );
-        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
-        if when < volume.since() || volume.agent.sampled.is_some_and(|sampled| when <= sampled) {
-            return;
+    /// The agent has taken a sample of a volume just before something changes.
+    pub(super) fn sample(&mut self, claim: &str) {
+        let (now, at) = (self.now, self.time());
+        if let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) {
+            volume.sample(now, at);
         }
-        volume.agent.sampled = Some(when);
-        let sample = Sample { at, total: volume.filesystem, available: volume.available(when) };
-        volume.agent.history.push(sample);
     }
 
     pub(super) fn unmounted(&mut self, claim: &str, node: usize) {
+        self.confirming.remove(&node);
         if let Some(volume) = self.volumes.get_mut(claim) {
-            volume.agent = crate::volume::AgentView { planned: volume.agent.planned + 1, ..Default::default() };
+            volume.agent = AgentView::default();
         }
         if self.agent_is_down(node) {
             return;
@@ -236,4 +251,9 @@ impl Simulation {
             process.core.measure(measurement, now);
         }
     }
+}
+
+/// The time so much earlier.
+fn earlier(time: Timestamp, by: Duration) -> Timestamp {
+    later(time, SignedDuration::try_from(by).map_or(SignedDuration::ZERO, |by| -by))
 }

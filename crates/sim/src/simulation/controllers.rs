@@ -69,6 +69,7 @@ impl Simulation {
         }
         volume.node = Some(node);
         volume.pods += 1;
+        self.confirming.remove(&node);
         let name = pod_name(claim);
         let object =
             json!({ "spec": { "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }] } });
@@ -93,7 +94,7 @@ impl Simulation {
     /// The claim's workload writes nothing until it is begun anew.
     pub(super) fn suspend(&mut self, claim: &str) {
         let now = self.now;
-        self.sample(claim, now);
+        self.sample(claim);
         if let Some(volume) = self.volumes.get_mut(claim) {
             volume.write(Bytes(0), Bytes(0), now);
             volume.epoch += 1;
@@ -108,7 +109,7 @@ impl Simulation {
         volume.stretch = stretch;
         let epoch = volume.epoch;
         let next = volume.spec.workload.stretch(stretch, now, rng);
-        self.sample(claim, now);
+        self.sample(claim);
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.write(next.rate, next.freed, now);
         if let Some(lasting) = next.lasting {
@@ -285,7 +286,7 @@ impl Simulation {
     /// The filesystem takes the volume's size, and the claim says so.
     fn finish_growth(&mut self, claim: &str) {
         let now = self.now;
-        self.sample(claim, now);
+        self.sample(claim);
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.grow_filesystem(now);
         let size = volume.size;

@@ -161,6 +161,7 @@ impl Simulation {
                     }
                 }
             }
+            Message::Hello { node, sent } => return process.greeted(node, sent, now),
             Message::Measured { node, sent, measurements } => self.measured(operator, node, sent, measurements),
             Message::Answered { call, answer } => match process.calls.remove(&call) {
                 Some(Call::Errand(errand)) => match errand.answered(*answer) {
