@@ -41,6 +41,11 @@ impl Observer {
         let usage = bound_to.and_then(|(name, _)| self.measured.best(name));
         let same = before.filter(|before| before.uid == uid);
         let outgrown = same.and_then(|before| outgrown(before, capacity, usage.as_ref()));
+        if let Some((name, _)) =
+            bound_to.filter(|_| outgrown.is_some() && outgrown != same.and_then(|it| it.outgrown.clone()))
+        {
+            self.measured.outgrown(name);
+        }
         let claim = Claim {
             uid,
             labels,

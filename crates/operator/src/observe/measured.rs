@@ -24,6 +24,9 @@ pub(super) struct Measured {
 struct Sample {
     node: Arc<str>,
     usage: Usage,
+    /// Has the volume grown since? What an agent confirms then is what it has measured of the larger one, and that may have
+    /// been lost on its way.
+    outgrown: bool,
 }
 
 impl Measured {
@@ -39,11 +42,13 @@ impl Measured {
             let behind = known.usage.at.duration_since(usage.at);
             if behind <= SignedDuration::ZERO || behind > OVERTAKEN_BY {
                 known.usage = usage;
+                // The same once more shows nothing new.
+                known.outgrown &= behind.is_zero();
             }
         } else {
             // Nearly every volume is mounted on one node, and there are many volumes.
             samples.reserve_exact(1);
-            samples.push(Sample { node, usage });
+            samples.push(Sample { node, usage, outgrown: false });
         }
     }
 
@@ -64,6 +69,13 @@ impl Measured {
         for sample in self.volumes.values_mut().flatten() {
             anew(&mut sample.usage.at);
             sample.usage.crossed.as_mut().map(anew);
+        }
+    }
+
+    /// The volume has grown: no confirmation makes newer what was measured before.
+    pub(super) fn outgrown(&mut self, volume: &str) {
+        for sample in self.volumes.get_mut(volume).into_iter().flatten() {
+            sample.outgrown = true;
         }
     }
 
@@ -101,11 +113,10 @@ impl Measured {
         }
     }
 
-    /// The node whose agent is the only one that has measured the volume; none where none or several have.
+    /// The node whose agent renews the measurement of the volume by confirming it; none where none or several do.
     pub(super) fn only_agent(&self, volume: &str) -> Option<&Arc<str>> {
-        let samples = self.volumes.get(volume)?;
-        let mut nodes = samples.iter().filter(|it| it.usage.source == Source::Agent).map(|it| &it.node);
-        nodes.next().filter(|_| nodes.next().is_none())
+        let mut renewed = self.volumes.get(volume)?.iter().filter(|sample| sample.is_renewed());
+        renewed.next().filter(|_| renewed.next().is_none()).map(|sample| &sample.node)
     }
 
     /// When the agent of the node last said that what it has measured still holds.
@@ -114,8 +125,15 @@ impl Measured {
     }
 
     fn as_confirmed(&self, sample: &Sample) -> Usage {
-        let confirmed = self.confirmed.get(&sample.node).filter(|_| sample.usage.source == Source::Agent);
+        let confirmed = self.confirmed.get(&sample.node).filter(|_| sample.is_renewed());
         Usage { at: confirmed.map_or(sample.usage.at, |at| sample.usage.at.max(*at)), ..sample.usage.clone() }
+    }
+}
+
+impl Sample {
+    /// Does its agent renew it by confirming what it has measured?
+    fn is_renewed(&self) -> bool {
+        self.usage.source == Source::Agent && !self.outgrown
     }
 }
 
