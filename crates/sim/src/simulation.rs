@@ -356,7 +356,9 @@ impl Simulation {
                 self.schedule(Duration::from_secs(1), Event::Start { operator, life });
             }
             Trouble::Pause { operator } => self.resume(operator),
-            Trouble::AgentDown { .. } | Trouble::AgentsDown {} => self.schedule(Duration::from_secs(2), Event::AgentsDial),
+            Trouble::AgentDown { .. } | Trouble::AgentsDown {} => {
+                self.schedule(Duration::from_secs(2), Event::AgentsDial);
+            }
             Trouble::CrashLoop { claim } => self.write(&claim, 0),
             _ => {}
         }
