@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_steps_of_an_axis_are_round_and_few() {
         let steps = [40_000, 300_000, 1_800_000, 7_500_000, 26_000_000, 1_234_000_000].map(|most| tick(step(most)));
-        assert_eq!(steps, ["0.01", "0.10", "0.50", "2", "10", "500"]);
+        assert_eq!(steps, ["0.01", "0.10", "0.50", "2", "5", "500"]);
     }
 
     #[test]
