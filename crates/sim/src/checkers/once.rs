@@ -20,6 +20,15 @@ use crate::{
 /// little delay.
 const LAG: Duration = Duration::from_secs(90);
 
+/// The same where kubelets measure: what one said may be three minutes old, and is asked for at most every half minute.
+const LAG_WITH_KUBELETS: Duration = Duration::from_mins(4);
+
+/// A window over the latest reports of an agent shows what was written in this time…
+const RATE_SEEN_FOR: Duration = Duration::from_mins(2);
+
+/// …and one over what a kubelet said, which may be asked again after ten minutes only, in this.
+const RATE_SEEN_FOR_WITH_KUBELETS: Duration = Duration::from_mins(15);
+
 #[derive(Default)]
 pub(super) struct Once {
     /// When each volume last needed growth by any of the policies that there are.
@@ -43,8 +52,9 @@ impl Checker for Once {
                     let (then, now) = (record.filesystem, volume.filesystem);
                     return Some(format!("{name} is asked to grow by a measurement of {then}, and has {now}"));
                 }
+                let lag = if world.scenario.kubelet_interval.is_some() { LAG_WITH_KUBELETS } else { LAG };
                 let needed =
-                    needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= LAG);
+                    needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= lag);
                 (!needed).then(|| format!("{name} is asked to grow to {} and has room enough", record.to))
             }
             _ => None,
@@ -68,11 +78,13 @@ impl Checker for Once {
 
 /// Does the volume need growth, by the truth and any policy that is or was there?
 fn needs(world: &Simulation, volume: &Volume) -> bool {
+    let (total, available, inodes) = (volume.filesystem, volume.available(world.now()), volume.inodes(world.now()));
+    let kubelets_serve = world.scenario.kubelet_interval.is_some();
+    // What one burst shows as a rate for a minute is a need too, though it is over.
+    let peak = volume.peak(if kubelets_serve { RATE_SEEN_FOR_WITH_KUBELETS } else { RATE_SEEN_FOR }, world.now());
     specs(world).any(|spec| {
-        let (total, available) = (volume.filesystem, volume.available(world.now()));
-        // What one burst shows as a rate for a minute is a need too, though it is over.
-        let peak = volume.peak(world.now());
         available.0 < spec.min_free.of(total.0)
+            || inodes.is_some_and(|it| it.free.0 < spec.min_free_inodes.of(it.total.0))
             || u128::from(available.0) < u128::from(peak.0) * u128::from(spec.time_to_full.as_secs())
     })
 }
