@@ -231,7 +231,9 @@ impl Core {
             Some(at) if at_rest => self.look_again(claim, at, now),
             again_at => {
                 self.vigil.leave(claim);
-                again_at.into_iter().for_each(|at| self.agenda.schedule(claim, at));
+                if let Some(at) = again_at {
+                    self.agenda.schedule(claim, at);
+                }
             }
         }
     }

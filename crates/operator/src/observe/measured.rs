@@ -24,9 +24,9 @@ pub(super) struct Measured {
 struct Sample {
     node: Arc<str>,
     usage: Usage,
-    /// Has the volume grown since? What an agent confirms then is what it has measured of the larger one, and that may have
-    /// been lost on its way.
-    outgrown: bool,
+    /// When it was last confirmed before the volume grew, where that has grown since. What an agent confirms then is what it
+    /// has measured of the larger one, and that may have been lost on its way.
+    outgrown: Option<Timestamp>,
 }
 
 impl Measured {
@@ -43,12 +43,12 @@ impl Measured {
             if behind <= SignedDuration::ZERO || behind > OVERTAKEN_BY {
                 known.usage = usage;
                 // The same once more shows nothing new.
-                known.outgrown &= behind.is_zero();
+                known.outgrown = known.outgrown.filter(|_| behind.is_zero());
             }
         } else {
             // Nearly every volume is mounted on one node, and there are many volumes.
             samples.reserve_exact(1);
-            samples.push(Sample { node, usage, outgrown: false });
+            samples.push(Sample { node, usage, outgrown: None });
         }
     }
 
@@ -69,13 +69,14 @@ impl Measured {
         for sample in self.volumes.values_mut().flatten() {
             anew(&mut sample.usage.at);
             sample.usage.crossed.as_mut().map(anew);
+            sample.outgrown.as_mut().map(anew);
         }
     }
 
     /// The volume has grown: no confirmation makes newer what was measured before.
     pub(super) fn outgrown(&mut self, volume: &str) {
         for sample in self.volumes.get_mut(volume).into_iter().flatten() {
-            sample.outgrown = true;
+            sample.outgrown = sample.outgrown.or(Some(sample.confirmed(&self.confirmed)));
         }
     }
 
@@ -126,15 +127,20 @@ impl Measured {
     }
 
     fn as_confirmed(&self, sample: &Sample) -> Usage {
-        let confirmed = self.confirmed.get(&sample.node).filter(|_| sample.is_renewed());
-        Usage { at: confirmed.map_or(sample.usage.at, |at| sample.usage.at.max(*at)), ..sample.usage.clone() }
+        Usage { at: sample.confirmed(&self.confirmed), ..sample.usage.clone() }
     }
 }
 
 impl Sample {
     /// Does its agent renew it by confirming what it has measured?
     fn is_renewed(&self) -> bool {
-        self.usage.source == Source::Agent && !self.outgrown
+        self.usage.source == Source::Agent && self.outgrown.is_none()
+    }
+
+    /// When it was last confirmed, these being the times at which each node's agent last confirmed anything.
+    fn confirmed(&self, agents: &HashMap<Arc<str>, Timestamp>) -> Timestamp {
+        let last = if self.is_renewed() { agents.get(&self.node).copied() } else { self.outgrown };
+        last.map_or(self.usage.at, |at| at.max(self.usage.at))
     }
 }
 
