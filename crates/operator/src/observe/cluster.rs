@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::Bytes;
-use orlop_planner::{Claim, ClaimId, Outgrown, PodId, PodUse, Uid, Usage};
+use orlop_planner::{Claim, ClaimId, GrowthRecord, Outgrown, PodId, PodUse, Uid, Usage};
 
 use super::{Change, ClaimFacts, KnownClaim, Observer, PodFacts, Version, VolumeFacts};
 
@@ -41,9 +41,12 @@ impl Observer {
         let usage = bound_to.and_then(|(name, _)| self.measured.best(name));
         let same = before.filter(|before| before.uid == uid);
         let outgrown = same.and_then(|before| outgrown(before, capacity, usage.as_ref()));
-        if let Some((name, _)) =
-            bound_to.filter(|_| outgrown.is_some() && outgrown != same.and_then(|it| it.outgrown.clone()))
-        {
+        // Of a growth of ours its record says what no longer is a measurement from before.
+        let is_shown = growth.as_ref().zip(usage.as_ref()).is_some_and(|(record, usage): (&GrowthRecord, &Usage)| {
+            record.to == requested && usage.total > record.filesystem
+        });
+        let has_grown = outgrown.is_some() && outgrown != same.and_then(|before| before.outgrown.clone());
+        if let Some((name, _)) = bound_to.filter(|_| has_grown && !is_shown) {
             self.measured.outgrown(name);
         }
         let claim = Claim {
