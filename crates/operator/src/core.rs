@@ -164,6 +164,7 @@ impl Core {
     pub fn turn(&mut self, leads: bool, now: Moment) -> Effects {
         self.metrics.leads(leads);
         self.follow_the_clock(now);
+        self.observer.date_growths(now.time);
         if self.observer.is_synced() {
             if leads {
                 self.lead(now);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use orlop_api::Bytes;
 use orlop_planner::{Claim, ClaimId, GrowthRecord, Outgrown, PodId, PodUse, Uid, Usage};
 
@@ -48,6 +48,9 @@ impl Observer {
         let has_grown = outgrown.is_some() && outgrown != same.and_then(|before| before.outgrown.clone());
         if let Some((name, _)) = bound_to.filter(|_| has_grown && !is_shown) {
             self.measured.outgrown(name);
+        }
+        if has_grown {
+            self.grown.insert(id.clone());
         }
         let claim = Claim {
             uid,
@@ -232,6 +235,18 @@ impl Observer {
     }
 }
 
+impl Observer {
+    /// It is now: claims that were seen to grow since this was last said had grown by now, and what is measured later shows it.
+    pub fn date_growths(&mut self, now: Timestamp) {
+        let until = now.checked_add(ON_ITS_WAY).unwrap_or(now);
+        for id in std::mem::take(&mut self.grown) {
+            if let Some(outgrown) = self.view.claims.get_mut(&id).and_then(|claim| claim.outgrown.as_mut()) {
+                outgrown.until = outgrown.until.max(until);
+            }
+        }
+    }
+}
+
 /// The volume that a claim is bound to: only where both name each other, because a claim alone can name any volume.
 fn bound_to<'a>(
     volumes: &'a HashMap<String, VolumeFacts>,
@@ -259,8 +274,8 @@ const fn is_older(version: Version, known: Version) -> bool {
     matches!((version, known), (Some(version), Some(known)) if version < known)
 }
 
-/// After the last measurement that was known when a claim was seen to have grown, how long one more may have been on its way
-/// that was made before.
+/// After a claim was seen to have grown, and after the last measurement that was known then, how far the clocks may differ by
+/// which one is dated that was made before.
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// What the claim's volume was when its capacity grew, now or before. A filesystem that is larger than the capacity was has

@@ -62,11 +62,12 @@ impl Measured {
         }
     }
 
-    /// The clock that dates them was set forward by so much, or back.
+    /// The clock that dates what agents measure was set forward by so much, or back. Kubelets date by their own.
     pub(super) fn date_anew(&mut self, set_by: SignedDuration) {
         let anew = |at: &mut Timestamp| *at = at.saturating_add(set_by).unwrap_or(*at);
         self.confirmed.values_mut().for_each(anew);
-        for sample in self.volumes.values_mut().flatten() {
+        let by_ours = |sample: &&mut Sample| sample.usage.source == Source::Agent;
+        for sample in self.volumes.values_mut().flatten().filter(by_ours) {
             anew(&mut sample.usage.at);
             sample.usage.crossed.as_mut().map(anew);
             sample.outgrown.as_mut().map(anew);

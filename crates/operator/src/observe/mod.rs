@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::PolicyStatus;
-use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, View};
+use orlop_planner::{Claim, ClaimId, NamespaceName, PodId, PolicyId, Source, Uid, View};
 
 pub use facts::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
@@ -34,6 +34,8 @@ pub struct Observer {
     policies: HashMap<PolicyId, KnownPolicy>,
     nodes: BTreeSet<String>,
     measured: Measured,
+    /// The claims that were seen to grow, and it is not known yet when.
+    grown: BTreeSet<ClaimId>,
     lists: Lists,
     dirty: Dirty,
 }
@@ -126,7 +128,9 @@ impl Observer {
     /// The clock by which measurements are dated was set forward by so much, or back.
     pub fn date_anew(&mut self, set_by: SignedDuration) {
         self.measured.date_anew(set_by);
-        for outgrown in self.view.claims.values_mut().filter_map(|claim| claim.outgrown.as_mut()) {
+        // What a kubelet measures is dated by its own clock.
+        let by_ours = |claim: &&mut Claim| claim.usage.as_ref().is_none_or(|usage| usage.source == Source::Agent);
+        for outgrown in self.view.claims.values_mut().filter(by_ours).filter_map(|claim| claim.outgrown.as_mut()) {
             outgrown.until = outgrown.until.saturating_add(set_by).unwrap_or(outgrown.until);
         }
         let volumes: Vec<String> = self.volumes.keys().cloned().collect();

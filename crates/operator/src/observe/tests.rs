@@ -478,7 +478,10 @@ fn what_was_measured_when_a_claim_is_seen_to_have_grown_is_remembered_until_it_g
     assert_eq!((first.total, first.until), (usage(Source::Agent, 0, 0).total, Timestamp::from_second(1_010).unwrap()));
     observer.observe(grown(51, 2));
     assert_eq!(outgrown(&observer), Some(first));
-    observer.date_anew(SignedDuration::from_secs(-20));
+    observer.date_growths(Timestamp::from_second(1_005).unwrap());
+    observer.date_growths(Timestamp::from_second(2_000).unwrap());
+    assert_eq!(outgrown(&observer).unwrap().until, Timestamp::from_second(1_015).unwrap(), "it is dated once");
+    observer.date_anew(SignedDuration::from_secs(-25));
     assert_eq!(outgrown(&observer).unwrap().until, Timestamp::from_second(990).unwrap(), "the clock was set back");
     let larger = Usage { total: Bytes(3 << 30), ..usage(Source::Agent, 2_000, 5) };
     observer.measure(sampled("n1", "pv-a", larger));
