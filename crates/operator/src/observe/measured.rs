@@ -37,6 +37,11 @@ impl Measured {
             Some(samples) => samples,
             None => self.volumes.entry(volume.to_owned()).or_default(),
         };
+        if usage.source == Source::Agent {
+            // An agent that is back knows better. What a kubelet said meanwhile may be dated into the future, by its clock or
+            // because ours was behind, and would hide what the agent measures for as long.
+            samples.retain(|sample| sample.usage.source == Source::Agent);
+        }
         if let Some(known) = samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
             // One that was overtaken on its way tells of what was. Much older it is by a clock that was set back.
             let behind = known.usage.at.duration_since(usage.at);
@@ -189,6 +194,14 @@ mod tests {
         measured.sampled("node-1", "v", usage(Source::Kubelet, 1_040));
         measured.gone("node-1", "v");
         assert_eq!(measured.best("v"), Some(usage(Source::Kubelet, 1_040)));
+    }
+
+    #[test]
+    fn an_agent_that_is_back_is_believed_also_after_a_kubelet_from_the_future() {
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(Source::Kubelet, 8_200));
+        measured.sampled("node-1", "v", usage(Source::Agent, 1_000));
+        assert_eq!(measured.best("v"), Some(usage(Source::Agent, 1_000)));
     }
 
     #[test]

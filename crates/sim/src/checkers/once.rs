@@ -9,7 +9,7 @@ use orlop_planner::Action;
 use super::Checker;
 use crate::{
     fact::{Entry, Fact},
-    scenario::Deed,
+    scenario::{Deed, Fault, Trouble},
     server,
     simulation::Simulation,
     volume::Volume,
@@ -53,8 +53,9 @@ impl Checker for Once {
                     return Some(format!("{name} is asked to grow by a measurement of {then}, and has {now}"));
                 }
                 let lag = if world.scenario.kubelet_interval.is_some() { LAG_WITH_KUBELETS } else { LAG };
-                let needed =
-                    needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= lag);
+                let needed = a_kubelets_clock_was_set(world)
+                    || needs(world, volume)
+                    || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= lag);
                 (!needed).then(|| format!("{name} is asked to grow to {} and has room enough", record.to))
             }
             _ => None,
@@ -74,6 +75,17 @@ impl Checker for Once {
         }
         None
     }
+}
+
+/// Was the clock of a node set while a kubelet's measurements may have been compared that were made before and after? The rate
+/// that comes of it is too high or too low, and nobody can know.
+fn a_kubelets_clock_was_set(world: &Simulation) -> bool {
+    let is_recent = |fault: &Fault| {
+        let (from, to) = (Duration::from(fault.at), Duration::from(fault.at) + Duration::from(fault.lasting));
+        from <= world.now() && world.now() <= to + RATE_SEEN_FOR_WITH_KUBELETS
+    };
+    let is_clock = |fault: &&Fault| matches!(fault.what, Trouble::NodeClock { .. });
+    world.scenario.kubelet_interval.is_some() && world.scenario.faults.iter().filter(is_clock).any(is_recent)
 }
 
 /// Does the volume need growth, by the truth and any policy that is or was there?

@@ -34,7 +34,8 @@ impl Plot {
                 }
                 svg viewBox=(format!("0 0 {WIDTH} {}", scale.height())) role="img" aria-label="the monthly cost of the volumes, over time" {
                     @for (_, band) in &self.troubles { (self.band(band, "shade", TOP, BOTTOM - TOP)) }
-                    (scale.axes(step(scale.most), |value| format!("{} {currency}", tick(value))))
+                    @let step = step(scale.most);
+                    (scale.axes(step, |value| format!("{} {currency}", tick(value, step))))
                     path.cost-area d=(under_steps(&scale, costs)) {}
                     path.cost d=(scale.steps(costs)) {}
                     @for change in &self.changes { (line_at(&scale, change, "change")) }
@@ -62,9 +63,9 @@ fn amount(millionths: u64) -> String {
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-/// A round number: without what is after the point where nothing is.
-fn tick(millionths: u64) -> String {
-    if millionths.is_multiple_of(UNIT) { (millionths / UNIT).to_string() } else { amount(millionths) }
+/// A multiple of a round step: without what is after the point where no multiple has anything there.
+fn tick(millionths: u64, step: u64) -> String {
+    if step.is_multiple_of(UNIT) { (millionths / UNIT).to_string() } else { amount(millionths) }
 }
 
 /// A round step of which two to five are within `most`: 1, 2 or 5 with as many zeros as it takes, and no less than a
@@ -81,7 +82,8 @@ mod tests {
 
     #[test]
     fn the_steps_of_an_axis_are_round_and_few() {
-        let steps = [40_000, 300_000, 1_800_000, 7_500_000, 26_000_000, 1_234_000_000].map(|most| tick(step(most)));
+        let steps =
+            [40_000, 300_000, 1_800_000, 7_500_000, 26_000_000, 1_234_000_000].map(|most| tick(step(most), step(most)));
         assert_eq!(steps, ["0.01", "0.10", "0.50", "2", "5", "500"]);
     }
 

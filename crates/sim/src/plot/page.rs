@@ -120,7 +120,7 @@ impl Plot {
                 @for (_, band) in &self.troubles { (self.band(band, "shade", TOP, BOTTOM - TOP)) }
                 (scale.axes(step(scale.most), |size| Bytes(size).to_string()))
                 path.used d=(scale.area(&bytes(&track.used))) {}
-                path.inodes d=(scale.line(&bytes(&track.inodes))) {}
+                @if !track.inodes.is_empty() { path.inodes d=(scale.line(&bytes(&track.inodes))) {} }
                 path.filesystem d=(scale.steps(&bytes(&track.filesystem))) {}
                 path.requested d=(scale.steps(&bytes(&track.requested))) {}
                 @for band in &track.full { (self.band(band, "full", TOP, BOTTOM - TOP)) }
