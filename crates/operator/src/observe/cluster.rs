@@ -226,16 +226,6 @@ impl Observer {
         claim.usage = usage;
     }
 
-    /// Brings what the view says of the claim's fill up to date: a confirmation alone does not.
-    pub(super) fn refresh(&mut self, id: &ClaimId) {
-        let volume = self.claims.get(id).and_then(|known| known.volume.as_deref());
-        if let Some((claim, volume)) = self.view.claims.get_mut(id).filter(|claim| claim.bound).zip(volume) {
-            claim.usage = self.measured.best(volume);
-        }
-    }
-}
-
-impl Observer {
     /// It is now: claims that were seen to grow since this was last said had grown by now, and what is measured later shows it.
     pub fn date_growths(&mut self, now: Timestamp) {
         let until = now.checked_add(ON_ITS_WAY).unwrap_or(now);
@@ -243,6 +233,14 @@ impl Observer {
             if let Some(outgrown) = self.view.claims.get_mut(&id).and_then(|claim| claim.outgrown.as_mut()) {
                 outgrown.until = outgrown.until.max(until);
             }
+        }
+    }
+
+    /// Brings what the view says of the claim's fill up to date: a confirmation alone does not.
+    pub(super) fn refresh(&mut self, id: &ClaimId) {
+        let volume = self.claims.get(id).and_then(|known| known.volume.as_deref());
+        if let Some((claim, volume)) = self.view.claims.get_mut(id).filter(|claim| claim.bound).zip(volume) {
+            claim.usage = self.measured.best(volume);
         }
     }
 }
