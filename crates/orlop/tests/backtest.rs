@@ -163,7 +163,10 @@ fn what_is_wrong_with_a_history_is_said_with_its_file_and_line() {
 /// A server that answers range queries from the example, only with this token, and only for times from then on.
 fn server(token: &'static str, knows_from: i64) -> Router {
     let (_, answers) = other_formats();
-    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).expect("the question and the answers are whole")).collect();
+    let answers: Vec<Value> = answers
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("the question and the answers are whole"))
+        .collect();
     let answer = move |answers: &[Value], question: Option<String>, headers: &HeaderMap| {
         if headers.get("authorization").is_none_or(|given| *given != format!("Bearer {token}")) {
             return (StatusCode::UNAUTHORIZED, String::new());
