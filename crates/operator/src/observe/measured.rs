@@ -31,6 +31,11 @@ impl Measured {
     pub(super) fn sampled(&mut self, node: &str, volume: &str, usage: Usage) {
         let node = self.confirmed.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
         let samples = self.volumes.entry(volume.to_owned()).or_default();
+        if usage.source == Source::Agent {
+            // An agent that is back knows better. What a kubelet said meanwhile may be dated into the future, by its clock or
+            // because ours was behind, and would hide what the agent measures for as long.
+            samples.retain(|sample| sample.usage.source == Source::Agent);
+        }
         if let Some(known) = samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
             // One that was overtaken on its way tells of what was. Much older it is by a clock that was set back.
             let behind = known.usage.at.duration_since(usage.at);
@@ -64,10 +69,11 @@ impl Measured {
         }
     }
 
-    /// The volume is no longer mounted on the node.
+    /// The agent of the node no longer measures the volume: it is not mounted, or the agent is gone. That says nothing about
+    /// what the node's kubelet has measured, which may be all that there is then.
     pub(super) fn gone(&mut self, node: &str, volume: &str) {
         if let Some(samples) = self.volumes.get_mut(volume) {
-            samples.retain(|sample| *sample.node != *node);
+            samples.retain(|sample| *sample.node != *node || sample.usage.source == Source::Kubelet);
             if samples.is_empty() {
                 self.volumes.remove(volume);
             }
@@ -129,18 +135,39 @@ mod tests {
         assert_eq!(measured.best("v").unwrap().available, Bytes(3), "its clock was set back");
     }
 
-    #[test]
-    fn nothing_is_kept_of_a_volume_that_is_deleted() {
-        let at = Timestamp::from_second(1_000).unwrap();
-        let usage = |source| Usage {
-            at,
+    fn usage(source: Source, second: i64) -> Usage {
+        Usage {
+            at: Timestamp::from_second(second).unwrap(),
             source,
             total: Bytes::GIB,
             available: Bytes::MIB,
             inodes: None,
             fill_bytes_per_second: 0,
             crossed: None,
-        };
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_given_up_takes_nothing_with_it_that_a_kubelet_has_measured() {
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(Source::Agent, 1_000));
+        measured.sampled("node-1", "v", usage(Source::Kubelet, 1_040));
+        measured.gone("node-1", "v");
+        assert_eq!(measured.best("v"), Some(usage(Source::Kubelet, 1_040)));
+    }
+
+    #[test]
+    fn an_agent_that_is_back_is_believed_also_after_a_kubelet_from_the_future() {
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(Source::Kubelet, 8_200));
+        measured.sampled("node-1", "v", usage(Source::Agent, 1_000));
+        assert_eq!(measured.best("v"), Some(usage(Source::Agent, 1_000)));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_volume_that_is_deleted() {
+        let at = Timestamp::from_second(1_000).unwrap();
+        let usage = |source| usage(source, 1_000);
         let mut measured = Measured::default();
         measured.sampled("node-1", "v", usage(Source::Agent));
         measured.sampled("node-2", "v", usage(Source::Kubelet));
