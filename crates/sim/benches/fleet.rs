@@ -61,6 +61,7 @@ claims: {}
             labels: std::collections::BTreeMap::new(),
             node: index % nodes,
             used: Bytes(size.0 / 100 * (index as u64 % 80)),
+            inodes: None,
             workload: Workload::Steady { rate },
         };
         scenario.claims.insert(format!("data-{index}"), claim);

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::names::Reason;
 use orlop_operator::{
     Core, Errand, Failure, Measurement, Metrics, Moment, NodeClock, StatusWrite,
+    kubelets::{Measured, Schedule},
     lease::{Campaign, Candidate},
     observe::Observation,
     request::Request,
@@ -31,6 +32,12 @@ pub(crate) enum Message {
     Observed { kind: Kind, stream: u64, observations: Vec<Observation> },
     /// What an agent tells.
     Measured { node: usize, sent: Timestamp, measurements: Vec<Measurement> },
+    /// The stream of a node's agent, of this number, has ended a while ago.
+    AgentLost { node: usize, stream: u64 },
+    /// It is time to ask kubelets.
+    KubeletsDue { planned: u64 },
+    /// What a kubelet says of its volumes.
+    Summary { node: usize, answer: Result<Vec<Measured>, Silence> },
     /// What became of a request.
     Answered { call: u64, answer: Box<Answer> },
     /// It is time to try for the lease.
@@ -43,6 +50,32 @@ pub(crate) enum Message {
     LeaseTimedOut { attempt: u64 },
     /// It has something to do.
     Turn { number: u64 },
+}
+
+/// Why a kubelet's summary does not come.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum Silence {
+    #[error("the API server does not bring the kubelet's summary")]
+    Refused,
+    #[error("the kubelet does not answer")]
+    Silent,
+}
+
+/// An agent's stream to a process, as the process sees it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AgentStream {
+    /// Counts the streams of the node.
+    pub(crate) number: u64,
+    pub(crate) open: bool,
+}
+
+/// The asking of kubelets.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) schedule: Schedule,
+    /// Which of the times that were planned counts.
+    pub(crate) planned: u64,
+    pub(crate) planned_at: Option<Duration>,
 }
 
 /// What a process has asked for and not been answered.
@@ -104,6 +137,9 @@ pub(crate) struct Process {
     pub(crate) turn_at: Option<Duration>,
     pub(crate) wanted: BTreeMap<String, Watch>,
     pub(crate) clocks: HashMap<usize, NodeClock>,
+    pub(crate) agents: BTreeMap<usize, AgentStream>,
+    /// None while it does not lead, or is to ask none.
+    pub(crate) asking: Option<Asking>,
     pub(crate) reasons: HashMap<String, Reason>,
 }
 
@@ -130,6 +166,8 @@ impl Process {
             turn_at: None,
             wanted: BTreeMap::new(),
             clocks: HashMap::new(),
+            agents: BTreeMap::new(),
+            asking: None,
             reasons: HashMap::new(),
         }
     }

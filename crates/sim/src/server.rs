@@ -12,7 +12,7 @@ use orlop_operator::{
     observe::{Change, Observation},
     request::{Request, Target},
 };
-use orlop_planner::PolicyKind;
+use orlop_planner::{ClaimId, NamespaceName, PolicyKind};
 use serde_json::{Value, json};
 
 /// Where a claim has its requested size.
@@ -253,6 +253,11 @@ fn is_absent(operation: &json_patch::PatchOperation, object: &Value) -> bool {
         json_patch::PatchOperation::Test(test) => test.value.is_null() && object.pointer(test.path.as_str()).is_none(),
         _ => false,
     }
+}
+
+/// The claim of this name.
+pub(crate) fn claim_id(name: &str) -> ClaimId {
+    ClaimId { namespace: NamespaceName(NAMESPACE.into()), name: name.into() }
 }
 
 /// What a request is for.

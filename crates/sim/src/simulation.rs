@@ -3,6 +3,7 @@
 
 mod agents;
 mod controllers;
+mod kubelets;
 mod operators;
 
 use std::{
@@ -60,7 +61,7 @@ pub trait Tamper {
         Some(request)
     }
 
-    /// Changes what an agent's report is to the operator.
+    /// Changes what an agent's report or a kubelet's summary is to the operator.
     fn measurement(&mut self, measurement: Measurement) -> Measurement {
         measurement
     }
@@ -87,6 +88,8 @@ enum Event {
     Report { claim: String, planned: u64 },
     Heartbeat { node: usize },
     AgentsDial,
+    KubeletMeasures { node: usize },
+    KubeletAsked { operator: usize, life: u64, node: usize },
     Deliver { operator: usize, life: u64, message: Box<Message> },
     Arrive(Box<Arrival>),
     LeaseArrives { operator: usize, life: u64, attempt: u64, write: Option<Box<(LeaseSpec, u64)>> },
@@ -224,6 +227,10 @@ impl Simulation {
             self.server.create(Kind::Node, &node_name(node), json!({}), now);
             let first = Duration::from_millis(self.rng.u64(0..agents::HEARTBEAT_MS));
             self.schedule(first, Event::Heartbeat { node });
+            if self.scenario.kubelet_interval.is_some() {
+                let first = Duration::from_millis(self.rng.u64(0..kubelets::MEASURES_EVERY_MS));
+                self.schedule(first, Event::KubeletMeasures { node });
+            }
         }
         for (name, class) in self.scenario.classes.clone() {
             let driver = driver_name(&name);
@@ -264,6 +271,8 @@ impl Simulation {
             Event::Report { claim, planned } => self.report(&claim, planned),
             Event::Heartbeat { node } => self.heartbeat(node),
             Event::AgentsDial => self.agents_dial(),
+            Event::KubeletMeasures { node } => self.kubelet_measures(node),
+            Event::KubeletAsked { operator, life, node } => self.kubelet_asked(operator, life, node),
             Event::Deliver { operator, life, message } => self.deliver(operator, life, *message),
             Event::Arrive(arrival) => self.arrive(*arrival),
             Event::LeaseArrives { operator, life, attempt, write } => {
@@ -331,6 +340,7 @@ impl Simulation {
             }
             Trouble::ServerDown {} => self.break_watches(),
             Trouble::AgentDown { node } => self.agent_ends(node),
+            Trouble::AgentsDown {} => (0..self.scenario.nodes).for_each(|node| self.agent_ends(node)),
             Trouble::CrashLoop { claim } => self.suspend(&claim),
             _ => {}
         }
@@ -346,7 +356,9 @@ impl Simulation {
                 self.schedule(Duration::from_secs(1), Event::Start { operator, life });
             }
             Trouble::Pause { operator } => self.resume(operator),
-            Trouble::AgentDown { .. } => self.schedule(Duration::from_secs(2), Event::AgentsDial),
+            Trouble::AgentDown { .. } | Trouble::AgentsDown {} => {
+                self.schedule(Duration::from_secs(2), Event::AgentsDial);
+            }
             Trouble::CrashLoop { claim } => self.write(&claim, 0),
             _ => {}
         }
@@ -396,6 +408,11 @@ impl PopBefore for BinaryHeap<Reverse<Scheduled>> {
 
 pub(crate) fn node_name(node: usize) -> String {
     format!("node-{node}")
+}
+
+/// Of a name that [`node_name`] has made.
+fn node_number(name: &str) -> Option<usize> {
+    name.strip_prefix("node-")?.parse().ok()
 }
 
 fn driver_name(class: &str) -> String {

@@ -165,7 +165,7 @@ impl Story {
                     }
                 }
             }
-            Fact::Full { claim } => {
+            Fact::Full { claim, .. } => {
                 self.full_since.insert(claim.clone(), entry.at);
             }
             Fact::Room { claim } => {
@@ -210,12 +210,14 @@ impl Witness for Story {
 /// Does a policy in mode Auto call for growth of a volume that is in use, by the truth?
 fn needs_growth(world: &Simulation, volume: &Volume) -> bool {
     let available = u128::from(volume.available(world.now()).0);
+    let inodes = volume.inodes(world.now());
     let calls = |policy: &Policy| {
         let Policy { mode, labels, capacity } = policy;
         let soon = u128::from(volume.rate().0) * u128::from(capacity.time_to_full.as_secs());
+        let few_inodes = inodes.is_some_and(|it| it.free.0 < capacity.min_free_inodes.of(it.total.0));
         *mode == Mode::Auto
             && labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
-            && (available < u128::from(capacity.min_free.of(volume.filesystem.0)) || available < soon)
+            && (available < u128::from(capacity.min_free.of(volume.filesystem.0)) || available < soon || few_inodes)
     };
     volume.node.is_some() && world.current_policies().any(calls)
 }
@@ -253,6 +255,7 @@ pub(crate) fn span(long: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fact::Resource;
 
     const SCENARIO: &str = "
         story: A claim without any luck.
@@ -273,7 +276,7 @@ mod tests {
     }
 
     fn full(second: u64) -> (u64, Fact) {
-        (second, Fact::Full { claim: "data".to_owned() })
+        (second, Fact::Full { claim: "data".to_owned(), lacks: Resource::Bytes })
     }
 
     #[test]

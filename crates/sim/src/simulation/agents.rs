@@ -17,12 +17,29 @@ use crate::{
 /// How often an agent says that it is there. The real one does every five seconds; a measurement is stale after thirty.
 pub(super) const HEARTBEAT_MS: u64 = 10_000;
 
+/// An agent that restarts is back within this time. If it is not, the operator gives up what it had reported.
+const GRACE: Duration = Duration::from_mins(1);
+
 /// How much later a late report is.
 const LATE: Duration = Duration::from_secs(20);
 
 impl Simulation {
     fn agent_is_down(&self, node: usize) -> bool {
-        self.faults.is_on(|trouble| matches!(trouble, Trouble::AgentDown { node: of } if *of == node))
+        self.scenario.agentless.contains(&node)
+            || self.faults.is_on(|trouble| match trouble {
+                Trouble::AgentDown { node: of } => *of == node,
+                Trouble::AgentsDown {} => true,
+                _ => false,
+            })
+    }
+
+    /// Does somebody measure the volumes of a node, and is it the agent?
+    pub(crate) fn measured_by(&self, node: usize) -> Option<Source> {
+        if self.agent_is_down(node) {
+            self.scenario.kubelet_interval.map(|_| Source::Kubelet)
+        } else {
+            Some(Source::Agent)
+        }
     }
 
     /// The operator that agents find: the first that leads.
@@ -36,7 +53,7 @@ impl Simulation {
         (0..self.processes.len()).find(leads)
     }
 
-    fn node_time(&self, node: usize) -> Timestamp {
+    pub(super) fn node_time(&self, node: usize) -> Timestamp {
         let ahead = self.faults.sum(|trouble| match trouble {
             Trouble::NodeClock { node: of, ahead } if *of == node => Some(*ahead),
             _ => None,
@@ -48,6 +65,17 @@ impl Simulation {
     pub(super) fn agents_dial(&mut self) {
         self.agents_lose_their_operator();
         self.drop_what_is_not_reported();
+        if let Some(operator) = self.served_by() {
+            for node in 0..self.scenario.nodes {
+                if self.agent_is_down(node) {
+                    continue;
+                }
+                let stream = self.processes[operator].agents.entry(node).or_default();
+                stream.number += 1;
+                stream.open = true;
+            }
+            self.set_kubelets(operator);
+        }
         let claims: Vec<_> = self.volumes.keys().cloned().collect();
         for claim in claims {
             self.plan_report(&claim);
@@ -77,6 +105,29 @@ impl Simulation {
         let of_node = self.volumes.iter_mut().filter(|(_, volume)| volume.node == Some(node));
         for (_, volume) in of_node {
             volume.agent = crate::volume::AgentView { planned: volume.agent.planned + 1, ..Default::default() };
+        }
+        for operator in 0..self.processes.len() {
+            let Some(stream) = self.processes[operator].agents.get_mut(&node).filter(|stream| stream.open) else {
+                continue;
+            };
+            stream.open = false;
+            let stream = stream.number;
+            self.send_to(operator, GRACE, Message::AgentLost { node, stream });
+            self.set_kubelets(operator);
+        }
+    }
+
+    /// The agent of a node has been gone for long: what it had reported is given up, unless it is back.
+    pub(super) fn agent_lost(&mut self, operator: usize, node: usize, stream: u64) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        if process.agents.get(&node).is_none_or(|known| known.open || known.number != stream) {
+            return;
+        }
+        for (claim, volume) in &mut self.volumes {
+            if volume.seen_on.remove(&node) {
+                process.core.measure(Measurement::Gone { node: node_name(node), volume: claim.clone() }, now);
+            }
         }
     }
 
@@ -134,24 +185,25 @@ impl Simulation {
         }
         let true_time = self.time();
         let Some(volume) = self.volumes.get_mut(claim) else { return };
-        let (total, available) = (volume.filesystem, volume.available(now));
+        let (total, available, inodes) = (volume.filesystem, volume.available(now), volume.inodes(now));
         let rate = volume.agent.history.rate(true_time);
         if volume.agent.reported.is_some_and(|reported| reported.total != total) {
             volume.agent.crossed = None;
         }
         let beyond = watch.is_some_and(|watch| {
             available < watch.available_below
+                || inodes.is_some_and(|inodes| inodes.free < watch.free_inodes_below)
                 || u128::from(available.0) < u128::from(rate) * u128::from(watch.seconds_to_full_below)
         });
         volume.agent.crossed = if beyond { volume.agent.crossed.or(Some(at)) } else { None };
         volume.seen_on.insert(node);
-        volume.agent.reported = Some(Reported { at: now, available, total });
+        volume.agent.reported = Some(Reported { at: now, available, total, free_inodes: inodes.map(|it| it.free) });
         let usage = Usage {
             at,
             source: Source::Agent,
             total,
             available,
-            inodes: None,
+            inodes,
             fill_bytes_per_second: rate,
             crossed: volume.agent.crossed,
         };
@@ -221,7 +273,7 @@ impl Simulation {
             }
             let process = &mut self.processes[operator];
             match &mut measurement {
-                Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } => {
+                Measurement::Sampled { usage, .. } => {
                     let Some(at) = process.ours(node, usage.at) else { continue };
                     usage.at = at;
                     usage.crossed = usage.crossed.and_then(|crossed| process.ours(node, crossed));
@@ -231,7 +283,7 @@ impl Simulation {
                     let Some(ours) = process.ours(node, *at) else { continue };
                     *at = ours;
                 }
-                Measurement::Gone { .. } => {}
+                Measurement::SampledClaim { .. } | Measurement::Gone { .. } => {}
             }
             process.core.measure(measurement, now);
         }

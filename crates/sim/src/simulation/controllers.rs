@@ -86,6 +86,7 @@ impl Simulation {
         let Some(node) = volume.node.take() else { return };
         volume.write(Bytes(0), Bytes(0), now);
         volume.epoch += 1;
+        volume.summary = None;
         self.server.delete(Kind::Pod, &pod_name(claim));
         self.unmounted(claim, node);
     }
@@ -129,12 +130,12 @@ impl Simulation {
     fn watch_fill(&mut self, claim: &str) {
         let now = self.now;
         let Some(volume) = self.volumes.get_mut(claim) else { return };
-        if volume.full && volume.available(now) > Bytes(0) {
+        if volume.full && volume.lacks(now).is_none() {
             volume.full = false;
             self.tell(Fact::Room { claim: claim.to_owned() });
         }
         let Some(volume) = self.volumes.get(claim) else { return };
-        if let Some(wait) = volume.until_available(Bytes(0), now).filter(|_| !volume.full && volume.rate() > Bytes(0)) {
+        if let Some(wait) = volume.until_full(now).filter(|_| !volume.full && volume.rate() > Bytes(0)) {
             let epoch = volume.epoch;
             self.schedule(wait, Event::Fills { claim: claim.to_owned(), epoch });
         }
@@ -143,9 +144,12 @@ impl Simulation {
     pub(super) fn fills(&mut self, claim: &str, epoch: u64) {
         let now = self.now;
         let Some(volume) = self.volumes.get_mut(claim) else { return };
-        if volume.epoch == epoch && !volume.full && volume.available(now) == Bytes(0) {
+        if volume.epoch != epoch || volume.full {
+            return;
+        }
+        if let Some(lacks) = volume.lacks(now) {
             volume.full = true;
-            self.tell(Fact::Full { claim: claim.to_owned() });
+            self.tell(Fact::Full { claim: claim.to_owned(), lacks });
         }
     }
 
