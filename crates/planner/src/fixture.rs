@@ -9,7 +9,7 @@ use orlop_api::{
 };
 
 use crate::{
-    Action, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse, Policy,
+    Action, Budgets, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse, Policy,
     PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
 };
 
@@ -110,6 +110,7 @@ pub fn view() -> View {
         namespaces: BTreeMap::from([(NamespaceName("shop".into()), Labels::default())]),
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
         drivers: BTreeMap::new(),
+        budgets: Budgets::default(),
     }
 }
 

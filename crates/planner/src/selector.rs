@@ -33,7 +33,7 @@ impl View {
         match sole(namespaced) {
             Governance::None => sole(
                 self.policies_of(PolicyKind::Cluster)
-                    .filter(|(_, policy)| policy.claims.matches(&claim.labels) && self.is_for_namespace_of(policy, id)),
+                    .filter(|(_, policy)| policy.claims.matches(&claim.labels) && self.is_in_namespace(&policy.namespaces, id)),
             ),
             governance => governance,
         }
@@ -44,12 +44,10 @@ impl View {
         self.policies.range(first..).take_while(move |(id, _)| id.kind == kind)
     }
 
-    /// A namespace whose labels are not known is picked only by a selector that picks all: it would be a guess to
-    /// hold that a label is not there.
-    fn is_for_namespace_of(&self, policy: &Policy, id: &ClaimId) -> bool {
-        self.namespaces
-            .get(&id.namespace)
-            .map_or(policy.namespaces.0.is_empty(), |labels| policy.namespaces.matches(labels))
+    /// Is the claim in a namespace that the selector picks? One whose labels are not known is picked only by a selector
+    /// that picks all: it would be a guess to hold that a label is not there.
+    pub(crate) fn is_in_namespace(&self, selector: &Selector, id: &ClaimId) -> bool {
+        self.namespaces.get(&id.namespace).map_or(selector.0.is_empty(), |labels| selector.matches(labels))
     }
 }
 

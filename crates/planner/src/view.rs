@@ -10,7 +10,7 @@ use orlop_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::labels::Labels;
+use crate::{budget::Budgets, labels::Labels};
 
 /// Everything that a decision may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub struct View {
     pub classes: BTreeMap<String, Class>,
     /// Profiles that override the built-in ones, by their names.
     pub drivers: BTreeMap<String, DriverProfileSpec>,
+    /// The budgets, with what their claims have.
+    pub budgets: Budgets,
 }
 
 impl View {

@@ -6,7 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Abilities, Bytes, CapacitySpec, Price, Threshold, names::Reason, units::Unit};
 
 use super::slots::to_the_second;
-use crate::view::{Claim, Usage};
+use crate::{
+    budget::Fit,
+    view::{Claim, Usage},
+};
 
 /// Why growth is called for, if it is.
 pub(super) fn need(spec: &CapacitySpec, usage: &Usage) -> Option<Reason> {
@@ -49,11 +52,12 @@ pub(super) fn sentence(need: Reason, spec: &CapacitySpec, usage: &Usage) -> Stri
 }
 
 /// What is done, in words. The last modification for some time says so, for it may be a large one.
-pub(super) fn step(claim: &Claim, to: Bytes, next_after_this: Option<Timestamp>) -> String {
+pub(super) fn step(claim: &Claim, fit: &Fit<'_>, next_after_this: Option<Timestamp>) -> String {
+    let ends = fit.ends_with.map_or_else(String::new, |name| format!(", as far as StorageBudget {name} allows"));
     let last = next_after_this.map_or_else(String::new, |at| {
         format!(", the last modification that the driver allows until {}", to_the_second(at))
     });
-    format!("grow from {} to {to}{last}", claim.requested)
+    format!("grow from {} to {}{ends}{last}", claim.requested, fit.to)
 }
 
 /// What the step costs, in words; none where the price is not known.
@@ -94,6 +98,22 @@ pub(super) fn size(
         _ if most < least => Limit::Minimum { least, maximum: spec.maximum },
         _ => Limit::Policy { present, maximum: spec.maximum, increment },
     })
+}
+
+/// The size without the step of `increase`, and without what is to last until the driver allows the next growth: the least
+/// with which the claim will again have all three for now; no more than `size`, in the driver's increments.
+pub(super) fn least(
+    spec: &CapacitySpec,
+    abilities: &Abilities<'_>,
+    claim: &Claim,
+    usage: &Usage,
+    size: Bytes,
+) -> Bytes {
+    let Abilities { size_increment: increment, minimum_size, .. } = *abilities;
+    // A size that the claim has already would be no growth.
+    let least = missing(spec, claim, usage, SignedDuration::ZERO).max(1).saturating_add(present(claim).0.into());
+    let least = Bytes(u64::try_from(least).unwrap_or(u64::MAX)).round_up(increment);
+    least.max(minimum_size.unwrap_or(Bytes(0)).round_up(increment)).min(size)
 }
 
 /// What keeps a claim from growing.
