@@ -6,6 +6,7 @@
 //! carried out, [`objects`] reads what the API server has, and [`lease`] says which of several operators acts.
 
 mod agenda;
+mod asked;
 mod backoff;
 mod core;
 mod errand;

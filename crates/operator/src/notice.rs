@@ -4,14 +4,16 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
-    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta},
 };
 use kube::Resource as _;
-use orlop_api::{ClusterStoragePolicy, StoragePolicy, names::FIELD_MANAGER};
+use orlop_api::{ClusterStoragePolicy, StorageBudget, StorageBudgetStatus, StoragePolicy, names::FIELD_MANAGER};
 use orlop_planner::{
     Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
 };
 use sha2::{Digest as _, Sha256};
+
+use crate::request::StatusId;
 
 /// The API server keeps an Event for an hour by default. What is older than this is not said again after a restart.
 const NEWS_FOR: SignedDuration = SignedDuration::from_mins(10);
@@ -34,7 +36,8 @@ pub struct Notice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum About {
     Claim(ClaimId),
-    Policy(PolicyId),
+    /// A policy or a budget.
+    Status(StatusId),
     /// A PersistentVolume, by its name.
     Volume(String),
     /// A VolumeGroupSnapshot, by its namespace and name.
@@ -109,15 +112,30 @@ fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> N
     }
 }
 
-/// A policy is not in force.
-pub fn not_ready(id: &PolicyId, uid: &Uid, generation: Option<i64>, reason: &str, message: &str) -> Notice {
+/// A policy or a budget is not in force, as its condition says.
+pub fn not_ready(id: &StatusId, uid: &Uid, generation: Option<i64>, condition: &Condition) -> Notice {
+    let Condition { reason, message, .. } = condition;
     Notice {
-        about: About::Policy(id.clone()),
+        about: About::Status(id.clone()),
         uid: uid.clone(),
         severity: Severity::Warning,
-        reason: reason.to_owned(),
-        note: message.to_owned(),
+        reason: reason.clone(),
+        note: message.clone(),
         occasion: format!("{reason} of generation {}", generation.unwrap_or_default()),
+    }
+}
+
+/// A budget stands otherwise than before, as its condition says.
+pub fn of_budget(id: &StatusId, uid: &Uid, status: &StorageBudgetStatus, condition: &Condition) -> Notice {
+    let Condition { reason, message, .. } = condition;
+    let generation = status.observed_generation.unwrap_or_default();
+    Notice {
+        about: About::Status(id.clone()),
+        uid: uid.clone(),
+        severity: if condition.status == "False" { Severity::Warning } else { Severity::Normal },
+        reason: reason.clone(),
+        note: message.clone(),
+        occasion: format!("{reason} of generation {generation} with {}", status.used.bytes),
     }
 }
 
@@ -201,9 +219,9 @@ impl Notice {
     pub fn namespace(&self) -> &str {
         match &self.about {
             About::Claim(id) => &id.namespace.0,
-            About::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. })
+            About::Status(StatusId::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. }))
             | About::GroupSnapshot(namespace, _) => &namespace.0,
-            About::Policy(_) | About::Volume(_) => "default",
+            About::Status(_) | About::Volume(_) => "default",
         }
     }
 
@@ -214,13 +232,19 @@ impl Notice {
             About::GroupSnapshot(_, name) => {
                 ("groupsnapshot.storage.k8s.io/v1".to_owned(), "VolumeGroupSnapshot".to_owned(), name.as_str(), true)
             }
-            About::Policy(PolicyId { kind: PolicyKind::Cluster, name }) => (
+            About::Status(StatusId::Budget(name)) => (
+                StorageBudget::api_version(&()).into_owned(),
+                StorageBudget::kind(&()).into_owned(),
+                &*name.0,
+                false,
+            ),
+            About::Status(StatusId::Policy(PolicyId { kind: PolicyKind::Cluster, name })) => (
                 ClusterStoragePolicy::api_version(&()).into_owned(),
                 ClusterStoragePolicy::kind(&()).into_owned(),
                 &**name,
                 false,
             ),
-            About::Policy(PolicyId { name, .. }) => {
+            About::Status(StatusId::Policy(PolicyId { name, .. })) => {
                 (StoragePolicy::api_version(&()).into_owned(), StoragePolicy::kind(&()).into_owned(), &**name, true)
             }
         };
@@ -292,6 +316,7 @@ mod tests {
             reason,
             message: "because".into(),
             again_at: None,
+            over_budget: None,
         }
     }
 

@@ -69,10 +69,10 @@ pub struct OverBudget {
 
 /// The claims that are to be decided in one pass, in the order in which they are: where there are budgets, the most urgent
 /// first.
-pub(crate) fn in_order<'a>(
-    view: &'a View,
-    claims: impl IntoIterator<Item = &'a ClaimId>,
-) -> Vec<(&'a ClaimId, &'a Claim)> {
+pub(crate) fn in_order<'v, 'c>(
+    view: &'v View,
+    claims: impl IntoIterator<Item = &'c ClaimId>,
+) -> Vec<(&'c ClaimId, &'v Claim)> {
     let mut claims: Vec<_> = claims.into_iter().filter_map(|id| Some((id, view.claims.get(id)?))).collect();
     if !view.budgets.is_empty() {
         claims.sort_by_cached_key(|(id, claim)| (Urgency::of(claim.usage.as_ref()), *id));

@@ -65,6 +65,7 @@ impl Observer {
         self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
+            self.charge(&id);
             self.dirty.claims.insert(id);
         }
     }
@@ -83,6 +84,7 @@ impl Observer {
             if !claim.pods.is_empty() {
                 self.waiting.insert(id.clone(), claim.pods.into_iter().map(|pod| pod.id).collect());
             }
+            self.charge(&id);
             self.dirty.claims.insert(id);
         }
     }
@@ -116,6 +118,7 @@ impl Observer {
         claim.driver = bound_to.and_then(|(_, facts)| facts.driver.clone());
         claim.volume_capacity = bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity);
         claim.usage = bound_to.and_then(|(name, _)| self.measured.best(name));
+        self.charge(id);
         self.dirty.claims.insert(id.clone());
     }
 

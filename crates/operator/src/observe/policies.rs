@@ -68,7 +68,8 @@ impl Observer {
             };
             if before != labels {
                 let inside = PolicyKind::Namespaced(name);
-                self.dirty.claims.extend(in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()));
+                let claims = in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()).collect();
+                self.concerns(claims);
             }
         }
     }
@@ -81,7 +82,8 @@ impl Observer {
             };
             if before != class {
                 let of_class = self.view.claims.iter().filter(|(_, claim)| claim.class.as_ref() == Some(&name));
-                self.dirty.claims.extend(of_class.map(|(id, _)| id.clone()));
+                let claims = of_class.map(|(id, _)| id.clone()).collect();
+                self.concerns(claims);
             }
         }
     }
@@ -102,8 +104,17 @@ impl Observer {
                 (None, Some(class)) => classes.get(class).is_some_and(|class| profile_name(&class.provisioner) == name),
                 (None, None) => false,
             });
-            self.dirty.claims.extend(of_driver.map(|(id, _)| id.clone()));
+            let claims = of_driver.map(|(id, _)| id.clone()).collect();
+            self.concerns(claims);
         }
+    }
+
+    /// Something has changed on which the budgets or the price of these claims may depend.
+    fn concerns(&mut self, claims: Vec<ClaimId>) {
+        for id in &claims {
+            self.charge(id);
+        }
+        self.dirty.claims.extend(claims);
     }
 }
 

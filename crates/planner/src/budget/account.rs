@@ -171,6 +171,11 @@ impl Budgets {
         self.asked.get(claim).copied()
     }
 
+    /// The budgets that cover a claim, in the order of their names.
+    pub fn covering(&self, claim: &ClaimId) -> &[BudgetName] {
+        self.charges.get(claim).map_or(&[], |charge| &charge.budgets)
+    }
+
     pub(super) fn charge(&self, claim: &ClaimId) -> Option<&Charge> {
         self.charges.get(claim)
     }

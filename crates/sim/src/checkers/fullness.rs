@@ -1,11 +1,11 @@
-//! No volume fills while it could have grown: where its policy and its driver allow a larger size, and for long enough
+//! No volume fills while it could have grown: where its policy, its driver and its budgets allow it, and for long enough
 //! before nothing stood in the operator's way.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use orlop_api::{Bytes, Expansion as Expands, Mode};
 
-use super::{Checker, once, slots};
+use super::{Checker, budgets, once, slots};
 use crate::{
     fact::{Entry, Fact},
     simulation::Simulation,
@@ -86,7 +86,7 @@ fn governing<'a>(world: &'a Simulation, volume: &'a Volume) -> impl Iterator<Ite
     world.scenario.policies.values().filter(selects)
 }
 
-/// Would the claim's policy and driver allow a larger size?
+/// Would the claim's policy, driver and budgets allow a larger size?
 pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
     let Some(class) = world.scenario.classes.get(&volume.spec.class) else { return false };
     let increment = class.driver.size_increment;
@@ -99,6 +99,7 @@ pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
         && class.driver.expansion == Expands::Online
         && most > volume.size()
         && slots::has_free(world, volume, class.driver.modifications.as_ref())
+        && budgets::leave_room(world, volume)
 }
 
 /// Has no trouble been on for so long?
