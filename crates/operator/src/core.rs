@@ -1,6 +1,8 @@
 //! The operator's mind: takes in what is observed, has the claims concerned decided, and says what is to be carried out
 //! and told.
 
+#[cfg(test)]
+mod budgets;
 mod statuses;
 
 use std::{
@@ -9,7 +11,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use orlop_api::names::Reason;
+use orlop_api::{Bytes, names::Reason};
 use orlop_planner::{
     Action, Changes, ClaimId, Governance, Ledger, Plan, Report, Usage, Watch, invariants, plan_claims, stale_at,
 };
@@ -140,6 +142,13 @@ impl Core {
             self.setbacks.failed(&claim, &action, failure, now);
         }
         self.observer.mark(claim);
+    }
+
+    fn ask(&mut self, claim: &ClaimId, to: Bytes) {
+        self.unanswered.forget(claim);
+        // Of two that were asked for, either may be the one that is carried out.
+        let before = self.observer.view().budgets.asked(claim);
+        self.observer.ask(claim, Some(before.map_or(to, |before| before.max(to))));
     }
 
     /// A growth counts in the budgets from when it is asked for until it is known what came of it.
@@ -314,12 +323,13 @@ impl Core {
     fn begin(&mut self, plan: Plan) {
         for action in &plan.actions {
             info!("{action}");
-            if let Some(to) = action.requests() {
-                self.unanswered.forget(action.claim());
-                self.observer.ask(action.claim(), Some(to));
-            }
         }
         let errands = Errand::of_plan(plan, &self.observer);
+        for errand in &errands {
+            if let Some(to) = errand.action().requests() {
+                self.ask(errand.claim(), to);
+            }
+        }
         self.busy.extend(errands.iter().map(|errand| errand.claim().clone()));
         self.effects.errands.extend(errands);
     }
@@ -396,17 +406,16 @@ mod tests {
     use std::collections::BTreeMap;
 
     use jiff::SignedDuration;
-    use orlop_api::Bytes;
     use orlop_planner::{Labels, NamespaceName, Resize, Source, Uid};
 
     use super::*;
     use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};
 
-    fn id() -> ClaimId {
+    pub(super) fn id() -> ClaimId {
         ClaimId { namespace: NamespaceName("app".into()), name: "data".into() }
     }
 
-    fn policy() -> (PolicyId, PolicyFacts) {
+    fn policy() -> (orlop_planner::PolicyId, PolicyFacts) {
         let object = serde_json::json!({
             "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
             "metadata": { "name": "all", "namespace": "app", "uid": "p" },
@@ -417,7 +426,7 @@ mod tests {
     }
 
     /// An operator that knows of a claim, which a policy governs, and of its volume.
-    fn core() -> Core {
+    pub(super) fn core() -> Core {
         let mut core = Core::default();
         let policy = policy();
         let claim = ClaimFacts {

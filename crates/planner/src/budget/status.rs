@@ -87,10 +87,11 @@ impl Health {
             );
             (BudgetReason::Exhausted, message)
         } else if exceeds(account.used, caps) {
-            let message = format!("{uses}: nothing grows until a limit is raised or claims are deleted");
+            let message = format!("{uses}: growth has to wait until a limit is raised or claims are deleted");
             (BudgetReason::Exceeded, message)
         } else if share(ordinary, account.used).is_some_and(|percent| percent >= NEARLY_USED_UP_PERCENT) {
-            let beside = if ordinary == caps { "" } else { ", a part of which is for claims that are about to be full" };
+            let reserve = budget.reserve.filter(|_| ordinary != caps);
+            let beside = reserve.map_or_else(String::new, |it| format!(" beside an emergency reserve of {it}"));
             let message = format!("{uses}{beside}: raise a limit or delete claims before growth has to wait");
             (BudgetReason::NearlyUsedUp, message)
         } else if caps.cost.is_some() && account.unpriced > 0 {
