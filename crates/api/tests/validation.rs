@@ -3,7 +3,9 @@
 
 use kube::CustomResourceExt;
 use kube_cel::{CompiledSchema, Validator, compile_schema};
-use orlop_api::{Bytes, ClusterStoragePolicy, Count, Decimal, DriverProfile, Period, StorageBudget, StoragePolicy, Threshold};
+use orlop_api::{
+    Bytes, ClusterStoragePolicy, Count, Decimal, DriverProfile, Period, StorageBudget, StoragePolicy, Threshold,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

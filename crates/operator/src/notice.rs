@@ -232,12 +232,9 @@ impl Notice {
             About::GroupSnapshot(_, name) => {
                 ("groupsnapshot.storage.k8s.io/v1".to_owned(), "VolumeGroupSnapshot".to_owned(), name.as_str(), true)
             }
-            About::Status(StatusId::Budget(name)) => (
-                StorageBudget::api_version(&()).into_owned(),
-                StorageBudget::kind(&()).into_owned(),
-                &*name.0,
-                false,
-            ),
+            About::Status(StatusId::Budget(name)) => {
+                (StorageBudget::api_version(&()).into_owned(), StorageBudget::kind(&()).into_owned(), &*name.0, false)
+            }
             About::Status(StatusId::Policy(PolicyId { kind: PolicyKind::Cluster, name })) => (
                 ClusterStoragePolicy::api_version(&()).into_owned(),
                 ClusterStoragePolicy::kind(&()).into_owned(),

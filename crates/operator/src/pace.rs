@@ -40,10 +40,7 @@ impl Pace {
     /// The statuses that are due.
     pub(crate) fn take_due(&mut self, now: Instant) -> Vec<StatusId> {
         let writing = &self.writing;
-        self.due
-            .extract_if(.., |id, at| *at <= now && !writing.contains(id))
-            .map(|(id, _)| id)
-            .collect()
+        self.due.extract_if(.., |id, at| *at <= now && !writing.contains(id)).map(|(id, _)| id).collect()
     }
 
     /// The status is being written.

@@ -13,7 +13,13 @@ pub(crate) fn is_news<S: Serialize>(before: Option<&S>, after: &S) -> bool {
 
 /// The conditions of a policy or a budget of this generation that cannot be read, and so is not in force. `previous` are
 /// those that it has now.
-pub(crate) fn of_invalid(what: &str, generation: Option<i64>, previous: &[Condition], why: &str, now: Timestamp) -> Vec<Condition> {
+pub(crate) fn of_invalid(
+    what: &str,
+    generation: Option<i64>,
+    previous: &[Condition],
+    why: &str,
+    now: Timestamp,
+) -> Vec<Condition> {
     let condition = |kind: &str, status: &str| {
         let unchanged = previous.iter().find(|it| it.type_ == kind && it.status == status);
         Condition {

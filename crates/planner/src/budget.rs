@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 use orlop_api::{Bytes, budget::CURRENCY};
 
-use self::account::{Amount, Charge};
 pub use self::account::{Account, Budget, BudgetName, Budgets};
+use self::account::{Amount, Charge};
 pub(crate) use self::{queue::Queue, status::status};
 use crate::view::{Claim, ClaimId, Usage, View};
 
@@ -118,9 +118,8 @@ impl Bookings {
             });
             Some(LeftBy { name, budget, bytes, cost })
         };
-        let budgets = charge.map_or_else(Vec::new, |charge| {
-            charge.budgets.iter().filter_map(|name| left_by(name, charge)).collect()
-        });
+        let budgets = charge
+            .map_or_else(Vec::new, |charge| charge.budgets.iter().filter_map(|name| left_by(name, charge)).collect());
         Room { budgets, urgency }
     }
 }

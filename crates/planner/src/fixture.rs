@@ -9,8 +9,8 @@ use orlop_api::{
 };
 
 use crate::{
-    Action, Budgets, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse, Policy,
-    PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+    Action, Budgets, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse,
+    Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
 };
 
 pub const MIB: u64 = 1 << 20;

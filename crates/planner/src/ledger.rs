@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use orlop_api::{
-    PolicyStatus, StorageBudgetStatus, budget::WaitingClaim, names::Reason, policy::ClaimStatus,
-};
+use orlop_api::{PolicyStatus, StorageBudgetStatus, budget::WaitingClaim, names::Reason, policy::ClaimStatus};
 
 use crate::{
     budget::{self, Account, Budget, BudgetName, Queue},

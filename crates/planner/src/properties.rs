@@ -11,8 +11,8 @@ use orlop_api::{
 use proptest::{option, prelude::*};
 
 use crate::{
-    Account, Action, Budget, BudgetName, Capacity, Claim, GrowthRecord, Outcome, Policy, Resize, Selector, Source, Usage,
-    View,
+    Account, Action, Budget, BudgetName, Capacity, Claim, GrowthRecord, Outcome, Policy, Resize, Selector, Source,
+    Usage, View,
     fixture::{at, claim, cluster, id, namespaced, pod, policy, record, usage, view},
     invariants, plan, plan_claims,
 };

@@ -31,10 +31,9 @@ impl View {
             .policies_of(PolicyKind::Namespaced(id.namespace.clone()))
             .filter(|(_, policy)| policy.claims.matches(&claim.labels));
         match sole(namespaced) {
-            Governance::None => sole(
-                self.policies_of(PolicyKind::Cluster)
-                    .filter(|(_, policy)| policy.claims.matches(&claim.labels) && self.is_in_namespace(&policy.namespaces, id)),
-            ),
+            Governance::None => sole(self.policies_of(PolicyKind::Cluster).filter(|(_, policy)| {
+                policy.claims.matches(&claim.labels) && self.is_in_namespace(&policy.namespaces, id)
+            })),
             governance => governance,
         }
     }

@@ -7,7 +7,9 @@ use fastrand::Rng;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Mode, Modifications, Period, Threshold};
 
 use crate::{
-    scenario::{Budget, Change, Claim, Class, Deed, Fault, MeasurementFate, Policy, RequestFate, Scenario, Trouble, WatchFate},
+    scenario::{
+        Budget, Change, Claim, Class, Deed, Fault, MeasurementFate, Policy, RequestFate, Scenario, Trouble, WatchFate,
+    },
     workload::Workload,
 };
 

@@ -354,7 +354,16 @@ impl Scenario {
     pub fn to_yaml(&self) -> String {
         // In the order of a story, and not of the alphabet.
         const SECTIONS: [&str; 11] = [
-            "story", "seed", "lasts", "operators", "nodes", "classes", "policies", "budgets", "claims", "faults",
+            "story",
+            "seed",
+            "lasts",
+            "operators",
+            "nodes",
+            "classes",
+            "policies",
+            "budgets",
+            "claims",
+            "faults",
             "changes",
         ];
         let scenario = serde_json::json!(self);

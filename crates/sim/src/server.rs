@@ -79,9 +79,11 @@ impl Kind {
                 object,
                 |it: DeserializeGuard<_>| Some(objects::cluster_policy(it.0)),
             )),
-            Self::Budget => Observation::Budget(change(objects::budget_name(meta), object, |it: DeserializeGuard<_>| {
-                Some(objects::budget(it.0))
-            })),
+            Self::Budget => {
+                Observation::Budget(change(objects::budget_name(meta), object, |it: DeserializeGuard<_>| {
+                    Some(objects::budget(it.0))
+                }))
+            }
             Self::Driver => {
                 Observation::Driver(change(name.to_owned(), object, |it: orlop_api::DriverProfile| Some(it.spec)))
             }

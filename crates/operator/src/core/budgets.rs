@@ -149,7 +149,11 @@ fn a_budget_is_reported_in_its_status_in_metrics_and_in_events_when_it_stands_ot
     let status = written(&world.turn_after(1)).unwrap();
     assert_eq!((&status["share"], &status["conditions"][1]["reason"]), (&"100%".into(), &"NearlyUsedUp".into()));
     let text = metrics.encode();
-    for line in ["used_bytes{budget=\"team\"} 1073741824", "limit_bytes{budget=\"team\"} 1073741824", "claims{budget=\"team\"} 1"] {
+    for line in [
+        "used_bytes{budget=\"team\"} 1073741824",
+        "limit_bytes{budget=\"team\"} 1073741824",
+        "claims{budget=\"team\"} 1",
+    ] {
         assert!(text.contains(&format!("orlop_budget_{line}")), "{line} is in {text}");
     }
     world.core.written(&StatusId::Budget(team()), Ok(None), world.now().instant);
@@ -159,7 +163,10 @@ fn a_budget_is_reported_in_its_status_in_metrics_and_in_events_when_it_stands_ot
     world.measure(Bytes(100 << 20));
     let effects = world.turn_after(2);
     let status = written(&effects).unwrap();
-    assert_eq!((&status["waiting"][0]["name"], &status["conditions"][1]["reason"]), (&"data".into(), &"Exhausted".into()));
+    assert_eq!(
+        (&status["waiting"][0]["name"], &status["conditions"][1]["reason"]),
+        (&"data".into(), &"Exhausted".into())
+    );
     let events: Vec<_> = effects.notices.iter().map(|notice| notice.event("a", world.now().time)).collect();
     let of_budget = |event: &&k8s_openapi::api::events::v1::Event| {
         event.regarding.as_ref().is_some_and(|object| object.kind.as_deref() == Some("StorageBudget"))

@@ -56,13 +56,8 @@ impl Core {
         let before = known.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let budget = self.observer.view().budgets.get(name).filter(|_| known.invalid.is_none());
         let status = if let Some((budget, account)) = budget {
-            let status = self.ledger.budget_status(
-                name,
-                (budget, account),
-                known.generation,
-                known.status.as_ref(),
-                now.time,
-            );
+            let status =
+                self.ledger.budget_status(name, (budget, account), known.generation, known.status.as_ref(), now.time);
             self.metrics.budget(name, budget, account, self.ledger.waiting(name).len());
             status
         } else {

@@ -23,7 +23,8 @@ use orlop_api::{
     names::{GROWTH_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{
-    Budget, BudgetName, ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
+    Budget, BudgetName, ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize,
+    Selector, Uid,
 };
 
 pub use self::pod::PodObject;

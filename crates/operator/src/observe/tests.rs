@@ -1,8 +1,8 @@
 use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode, Period, Threshold};
 use orlop_planner::{
-    Budget, BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source,
-    Uid, Usage,
+    Budget, BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement,
+    Resize, Selector, Source, Uid, Usage,
 };
 
 use super::*;
@@ -482,9 +482,8 @@ fn account(observer: &Observer) -> (usize, u128) {
 #[test]
 fn an_account_follows_claims_volumes_namespaces_and_the_budget_itself() {
     let mut observer = observer();
-    let namespace = |team: &str| {
-        Observation::Namespace(Change::Is(NamespaceName("app".into()), Labels::from([("team", team)])))
-    };
+    let namespace =
+        |team: &str| Observation::Namespace(Change::Is(NamespaceName("app".into()), Labels::from([("team", team)])));
     observer.observe(Observation::Budget(Change::Is(team(), budget(Selector::default()))));
     assert_eq!(account(&observer), (0, 0), "what labels the namespace has is not known");
     let news: Vec<(&str, Observation, (usize, u128))> = vec![
@@ -542,10 +541,7 @@ fn a_budget_that_cannot_be_read_limits_nothing_and_is_known_all_the_same() {
 #[test]
 fn what_was_asked_for_is_in_the_account_until_it_is_answered() {
     let mut observer = observer();
-    observer.observe(Observation::Namespace(Change::Is(
-        NamespaceName("app".into()),
-        Labels::from([("team", "red")]),
-    )));
+    observer.observe(Observation::Namespace(Change::Is(NamespaceName("app".into()), Labels::from([("team", "red")]))));
     observer.observe(Observation::Budget(Change::Is(team(), budget(Selector::default()))));
     observer.ask(&claim_id("a"), Some(Bytes(4 << 30)));
     assert_eq!(account(&observer), (2, 5));

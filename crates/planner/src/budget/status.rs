@@ -9,8 +9,9 @@ use orlop_api::{
 };
 
 use super::{
-    Account, Budget, in_hundredths,
+    Account, Budget,
     account::{Amount, Caps},
+    in_hundredths,
 };
 
 /// From this share on, in percent of what claims may use that are not about to be full, a budget is nearly used up: with
@@ -133,10 +134,7 @@ fn share(caps: Caps, used: Amount) -> Option<u128> {
 fn used(account: &Account) -> BudgetUse {
     let is_priced = account.claims > account.unpriced;
     let cost = u64::try_from(to_hundredths(account.used.cost)).unwrap_or(u64::MAX);
-    BudgetUse {
-        bytes: size(account.used.bytes),
-        monthly_cost: is_priced.then_some(Decimal::from_millionths(cost)),
-    }
+    BudgetUse { bytes: size(account.used.bytes), monthly_cost: is_priced.then_some(Decimal::from_millionths(cost)) }
 }
 
 /// No more than the largest quantity of the API server.

@@ -59,8 +59,7 @@ fn with_price(mut view: View, per_gib_month: &str, currency: &str) -> View {
         source: "a list".to_owned(),
         as_of: "2026-01-31".to_owned(),
     };
-    let profile =
-        DriverProfileSpec { size_increment: Bytes::MIB, price: Some(price), ..DriverProfileSpec::default() };
+    let profile = DriverProfileSpec { size_increment: Bytes::MIB, price: Some(price), ..DriverProfileSpec::default() };
     view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
     view.charge_all();
     view
@@ -94,10 +93,7 @@ const LOW: (&str, u64, u64) = ("a", 80, 0);
 #[test]
 fn a_growth_within_its_budget_is_as_without_one() {
     assert_eq!(decided(&world([LOW], of_bytes(mib(640)))), [to("a", Some(640))]);
-    let elsewhere = Budget {
-        claims: Selector(vec![Requirement::Exists("other".to_owned())]),
-        ..of_bytes(mib(1))
-    };
+    let elsewhere = Budget { claims: Selector(vec![Requirement::Exists("other".to_owned())]), ..of_bytes(mib(1)) };
     assert_eq!(decided(&world([LOW], elsewhere)), [to("a", Some(640))], "one that does not cover it is none of its");
 }
 
@@ -220,10 +216,7 @@ fn a_limit_of_money_goes_by_what_the_driver_costs() {
 
 #[test]
 fn a_price_that_is_not_known_holds_nothing_up_and_is_counted() {
-    for view in [
-        world([LOW], of_cost("0.01")),
-        with_price(world([LOW], of_cost("0.01")), "2", "EUR"),
-    ] {
+    for view in [world([LOW], of_cost("0.01")), with_price(world([LOW], of_cost("0.01")), "2", "EUR")] {
         assert_eq!(decided(&view), [to("a", Some(640))]);
         let (_, account) = view.budgets.get(&shop()).unwrap();
         assert_eq!((account.used.cost, account.unpriced), (0, 1));
@@ -264,7 +257,10 @@ fn a_size_that_was_asked_for_counts_until_it_is_known_what_came_of_it() {
 #[test]
 fn what_is_used_beyond_a_budget_is_kept_and_does_not_grow() {
     assert_eq!(decided(&world([LOW], of_bytes(mib(100)))), [to("a", None)]);
-    assert_eq!(plan(&world([("a", 200, 0)], of_bytes(mib(100))), at(1)).1.decisions[&id("a")].reason, Reason::EnoughRoom);
+    assert_eq!(
+        plan(&world([("a", 200, 0)], of_bytes(mib(100))), at(1)).1.decisions[&id("a")].reason,
+        Reason::EnoughRoom
+    );
 }
 
 #[test]
@@ -306,7 +302,10 @@ fn a_status_says_what_is_used_and_who_waits() {
     let mut two_of_three = world([("a", 80, 0), ("b", 80, 1), ("c", 300, 0)], of_bytes(mib(1500)));
     two_of_three.set_budget(
         &shop(),
-        Some(Budget { limits: BudgetLimits { monthly_cost: Some("9".parse().unwrap()), ..of_bytes(mib(1500)).limits }, ..of_bytes(mib(1500)) }),
+        Some(Budget {
+            limits: BudgetLimits { monthly_cost: Some("9".parse().unwrap()), ..of_bytes(mib(1500)).limits },
+            ..of_bytes(mib(1500))
+        }),
     );
     let worlds = [
         ("no claims", world([], of_bytes(mib(4096)))),
@@ -327,12 +326,23 @@ fn a_status_says_what_is_used_and_who_waits() {
     for (name, view) in worlds {
         let status = status(&view);
         let _ = writeln!(text, "{name}: {} claims, {} unpriced", status.claim_count, status.unpriced_count);
-        let _ = writeln!(text, "  used {} {:?} {:?}", status.used.bytes, status.used.monthly_cost.map(|it| it.to_string()), status.share);
+        let _ = writeln!(
+            text,
+            "  used {} {:?} {:?}",
+            status.used.bytes,
+            status.used.monthly_cost.map(|it| it.to_string()),
+            status.share
+        );
         for condition in &status.conditions {
-            let _ = writeln!(text, "  {}={} {}: {}", condition.type_, condition.status, condition.reason, condition.message);
+            let _ = writeln!(
+                text,
+                "  {}={} {}: {}",
+                condition.type_, condition.status, condition.reason, condition.message
+            );
         }
         for claim in &status.waiting {
-            let _ = writeln!(text, "  {}/{} of {} waits since {}", claim.namespace, claim.name, claim.size, claim.since.0);
+            let _ =
+                writeln!(text, "  {}/{} of {} waits since {}", claim.namespace, claim.name, claim.size, claim.since.0);
         }
         assert_eq!(status.waiting.len(), usize::try_from(status.waiting_count).unwrap());
     }

@@ -44,7 +44,8 @@ impl Sums {
             return Ok(());
         }
         let cost = |size: Bytes| {
-            let price = price.filter(|price| price.currency == CURRENCY).map_or(0, |price| price.per_gib_month.millionths());
+            let price =
+                price.filter(|price| price.currency == CURRENCY).map_or(0, |price| price.per_gib_month.millionths());
             (u128::from(size.0) * u128::from(price)).div_ceil(1 << 30)
         };
         let growth = Taken { bytes: u128::from(to.0 - counted.0), cost: cost(to) - cost(counted) };

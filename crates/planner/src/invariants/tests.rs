@@ -2,10 +2,13 @@ use jiff::SignedDuration;
 use orlop_api::{BudgetLimits, DriverProfileSpec, Expansion, Price, Threshold, names::LOCAL_DRIVER};
 
 use super::*;
-use crate::{Budget, fixture::{
-    at, claim, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec,
-    view, with_slots,
-}};
+use crate::{
+    Budget,
+    fixture::{
+        at, claim, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec,
+        view, with_slots,
+    },
+};
 
 /// What makes a world one in which its claim must not grow.
 type Change = fn(&mut View);

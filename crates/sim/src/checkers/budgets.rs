@@ -47,7 +47,8 @@ impl Checker for Budgets {
                     let is_over = limits.bytes.is_some_and(|limit| bytes > limit.0.into())
                         || price(world, volume).is_some()
                             && limits.monthly_cost.is_some_and(|limit| cost > limit.millionths().into());
-                    is_over.then(|| format!("{} is grown, and the claims of budget {name} have {bytes} bytes", claim.name))
+                    is_over
+                        .then(|| format!("{} is grown, and the claims of budget {name} have {bytes} bytes", claim.name))
                 })
             }
             _ => None,
