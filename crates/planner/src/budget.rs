@@ -175,6 +175,11 @@ impl LeftBy<'_> {
 }
 
 impl Room<'_> {
+    /// Is the claim about to be full? Then all that is left helps it, however little that is.
+    pub(crate) const fn is_emergency(&self) -> bool {
+        self.urgency.is_emergency()
+    }
+
     /// The size to grow to: `wanted`, or as much of it as the budgets allow where that is at least `least`. All three are
     /// whole multiples of `increment`. With it the budget that allows no more, or why the growth has to wait.
     pub(crate) fn fit(&self, least: Bytes, wanted: Bytes, increment: Bytes) -> Result<Fit<'_>, Short> {

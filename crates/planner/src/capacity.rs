@@ -223,7 +223,11 @@ impl<'a> Case<'a> {
             return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
         }
         let room = self.bookings.room(self.view, self.id, claim);
-        let least = target::least(spec, abilities, claim, usage, to);
+        let least = if room.is_emergency() {
+            target::smallest(abilities, claim, to)
+        } else {
+            target::least(spec, abilities, claim, usage, to)
+        };
         let fit = match room.fit(least, to, abilities.size_increment) {
             Ok(fit) => fit,
             Err(short) => {

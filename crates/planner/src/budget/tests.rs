@@ -145,8 +145,16 @@ fn the_most_urgent_gets_what_is_left() {
 
 #[test]
 fn what_is_no_use_to_the_most_urgent_keeps_nobody_else_from_growing() {
-    let claims = [("a", 80, 0), ("b", 1, 5)];
+    let claims = [("a", 80, 0), ("b", 60, 0)];
     assert_eq!(decided(&world(claims, of_bytes(mib(2 * 512 + 30)))), [to("a", Some(542)), to("b", None)]);
+}
+
+#[test]
+fn a_claim_that_is_about_to_be_full_takes_what_is_left_however_little() {
+    let claims = [("a", 80, 0), ("b", 80, 5)];
+    assert_eq!(decided(&world(claims, of_bytes(mib(2 * 512 + 30)))), [to("a", None), to("b", Some(542))]);
+    assert_eq!(decided(&world(claims, of_bytes(mib(2 * 512 + 1)))), [to("a", None), to("b", Some(513))]);
+    assert_eq!(decided(&world(claims, of_bytes(mib(2 * 512)))), [to("a", None), to("b", None)]);
 }
 
 #[test]

@@ -109,11 +109,20 @@ pub(super) fn least(
     usage: &Usage,
     size: Bytes,
 ) -> Bytes {
+    larger_by(missing(spec, claim, usage, SignedDuration::ZERO), abilities, claim).min(size)
+}
+
+/// The smallest size that is a growth at all; no more than `size`, in the driver's increments.
+pub(super) fn smallest(abilities: &Abilities<'_>, claim: &Claim, size: Bytes) -> Bytes {
+    larger_by(1, abilities, claim).min(size)
+}
+
+/// The smallest size that the driver makes and that is larger than now by so many bytes, or by one.
+fn larger_by(bytes: u128, abilities: &Abilities<'_>, claim: &Claim) -> Bytes {
     let Abilities { size_increment: increment, minimum_size, .. } = *abilities;
-    // A size that the claim has already would be no growth.
-    let least = missing(spec, claim, usage, SignedDuration::ZERO).max(1).saturating_add(present(claim).0.into());
-    let least = Bytes(u64::try_from(least).unwrap_or(u64::MAX)).round_up(increment);
-    least.max(minimum_size.unwrap_or(Bytes(0)).round_up(increment)).min(size)
+    let size = bytes.max(1).saturating_add(present(claim).0.into());
+    let size = Bytes(u64::try_from(size).unwrap_or(u64::MAX)).round_up(increment);
+    size.max(minimum_size.unwrap_or(Bytes(0)).round_up(increment))
 }
 
 /// What keeps a claim from growing.
