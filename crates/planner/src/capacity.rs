@@ -96,7 +96,7 @@ struct Verdict {
     reason: Reason,
     message: String,
     again_at: Option<Timestamp>,
-    over_budget: Option<OverBudget>,
+    over_budget: Option<Box<OverBudget>>,
 }
 
 impl Verdict {
@@ -233,7 +233,7 @@ impl<'a> Case<'a> {
             Err(short) => {
                 let message = format!("the volume needs more room than {}, and {}", claim.requested, short.sentence);
                 let verdict = Verdict::wait(Reason::OverBudget, message);
-                return Verdict { over_budget: Some(short.over), ..verdict };
+                return Verdict { over_budget: Some(Box::new(short.over)), ..verdict };
             }
         };
         let to = fit.to;

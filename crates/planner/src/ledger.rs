@@ -124,7 +124,7 @@ impl Ledger {
     pub fn record(&mut self, report: Report, now: Timestamp) -> Changes {
         let mut changes = Changes::default();
         for (id, decision) in report.decisions {
-            self.queue.note(&id, decision.over_budget.as_ref(), &mut changes.budgets);
+            self.queue.note(&id, decision.over_budget.as_deref(), &mut changes.budgets);
             if decision.governance == Governance::None {
                 self.forget(&id, &mut changes);
             } else {

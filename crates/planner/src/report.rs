@@ -41,7 +41,7 @@ pub struct Decision {
     pub again_at: Option<Timestamp>,
     /// The budgets that hold up a growth, where the reason is `OverBudget`: when one of them or its account changes, the
     /// claim is to be decided again.
-    pub over_budget: Option<OverBudget>,
+    pub over_budget: Option<Box<OverBudget>>,
 }
 
 /// What is done about a claim.
