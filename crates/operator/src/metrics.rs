@@ -1,10 +1,14 @@
 //! What the operator counts, in the `OpenMetrics` text format.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use orlop_api::names::Reason;
-use orlop_planner::{GrowthRecord, Source};
+use orlop_planner::{Account, Budget, BudgetName, GrowthRecord, Source};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -37,6 +41,24 @@ struct Inner {
     sampled_at: Family<SourceLabel, Gauge>,
     requests: Family<RequestLabels, Counter>,
     local_lost: Gauge,
+    budgets: Budgets,
+}
+
+/// What is known of each budget.
+#[derive(Default)]
+struct Budgets {
+    used: Family<BudgetLabel, Gauge>,
+    limit: Family<BudgetLabel, Gauge>,
+    cost: Family<BudgetLabel, Gauge<f64, AtomicU64>>,
+    cost_limit: Family<BudgetLabel, Gauge<f64, AtomicU64>>,
+    claims: Family<BudgetLabel, Gauge>,
+    unpriced: Family<BudgetLabel, Gauge>,
+    waiting: Family<BudgetLabel, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabel {
+    budget: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -90,6 +112,7 @@ impl Default for Metrics {
             sampled_at: Family::default(),
             requests: Family::default(),
             local_lost: Gauge::default(),
+            budgets: Budgets::default(),
         };
         let to = &mut it.registry;
         to.register("leader", "Does this operator hold the lease", it.leader.clone());
@@ -117,6 +140,7 @@ impl Default for Metrics {
         );
         to.register("api_requests", "Requests to the API server, by verb and code", it.requests.clone());
         to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", it.local_lost.clone());
+        it.budgets.register(to);
         Self(Arc::new(it))
     }
 }
@@ -193,6 +217,37 @@ impl Metrics {
         self.0.sampled_at.get_or_create(&label).set(at.as_second());
     }
 
+    /// A budget, what its claims have, and how many wait for it.
+    pub(crate) fn budget(&self, name: &BudgetName, budget: &Budget, account: &Account, waiting: usize) {
+        let label = BudgetLabel { budget: name.to_string() };
+        let Budgets { used, limit, cost, cost_limit, claims, unpriced, waiting: waits } = &self.0.budgets;
+        used.get_or_create(&label).set(i64::try_from(account.used.bytes).unwrap_or(i64::MAX));
+        cost.get_or_create(&label).set(in_dollars(account.used.cost));
+        for (family, number) in [(claims, account.claims), (unpriced, account.unpriced), (waits, waiting)] {
+            family.get_or_create(&label).set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        match budget.limits.bytes {
+            Some(bytes) => drop(limit.get_or_create(&label).set(i64::try_from(bytes.0).unwrap_or(i64::MAX))),
+            None => drop(limit.remove(&label)),
+        }
+        match budget.limits.monthly_cost {
+            Some(amount) => drop(cost_limit.get_or_create(&label).set(in_dollars(amount.millionths().into()))),
+            None => drop(cost_limit.remove(&label)),
+        }
+    }
+
+    /// A budget is no more, or not in force.
+    pub(crate) fn budget_gone(&self, name: &BudgetName) {
+        let label = BudgetLabel { budget: name.to_string() };
+        let Budgets { used, limit, cost, cost_limit, claims, unpriced, waiting } = &self.0.budgets;
+        for family in [used, limit, claims, unpriced, waiting] {
+            family.remove(&label);
+        }
+        for family in [cost, cost_limit] {
+            family.remove(&label);
+        }
+    }
+
     /// So many volumes of the local driver are on nodes that are gone.
     pub fn local_volumes_lost(&self, count: usize) {
         self.0.local_lost.set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -204,4 +259,23 @@ impl Metrics {
             RequestLabels { verb: verb.as_str().to_owned(), code: code.map_or(0, |code| code.as_u16().into()) };
         self.0.requests.get_or_create(&labels).inc();
     }
+}
+
+impl Budgets {
+    fn register(&self, to: &mut Registry) {
+        let bytes = "The sizes of the claims that a budget covers";
+        to.register_with_unit("budget_used", bytes, Unit::Bytes, self.used.clone());
+        to.register_with_unit("budget_limit", "What they may be together", Unit::Bytes, self.limit.clone());
+        let cost = "What the claims that a budget covers cost a month whose price is known, in US dollars";
+        to.register("budget_monthly_cost", cost, self.cost.clone());
+        to.register("budget_monthly_cost_limit", "What they may cost a month, in US dollars", self.cost_limit.clone());
+        to.register("budget_claims", "The claims that a budget covers", self.claims.clone());
+        to.register("budget_unpriced_claims", "Those of them whose price is not known", self.unpriced.clone());
+        to.register("budget_waiting_claims", "Claims that wait for room in a budget", self.waiting.clone());
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric has the precision of a float")]
+fn in_dollars(millionths: u128) -> f64 {
+    millionths as f64 / 1e6
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orlop_api::{Expansion, Mode, names::Reason};
 use orlop_planner::Source;
 
-use super::{Checker, foreign, fullness, slots};
+use super::{Checker, budgets, foreign, fullness, slots};
 use crate::{server, server::Kind, simulation::Simulation, volume::Volume};
 
 pub(super) struct Reasons;
@@ -80,6 +80,7 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
         Reason::NoModificationSlot => {
             slots::has_free(world, volume, class.driver.modifications.as_ref()).then_some("a slot is free")
         }
+        Reason::OverBudget => budgets::leave_room(world, volume).then_some("its budgets have room"),
         _ => None,
     };
     // A growth may just have been asked for, or have ended.
