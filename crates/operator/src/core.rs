@@ -148,7 +148,9 @@ impl Core {
             self.done(&action);
             // One that cannot be read will be by the watch.
             let is_seen = observation.is_some();
-            observation.into_iter().for_each(|observation| self.observer.observe(observation));
+            if let Some(observation) = observation {
+                self.observer.observe(observation);
+            }
             if action.requests().is_some() {
                 self.answered(&claim, is_seen, now);
             }

@@ -108,9 +108,10 @@ mod tests {
     fn another_reason_is_told_and_the_first_is_not() {
         let [ready, _] = &invalid(&[], "no such operator", 10)[..] else { panic!("two conditions") };
         let other = Condition { reason: "Other".to_owned(), ..ready.clone() };
-        let newly = |before: &[Condition], after: &Condition| newly("Ready", before, &[after.clone()]).cloned();
+        let newly =
+            |before: &[Condition], after: &Condition| newly("Ready", before, std::slice::from_ref(after)).cloned();
         assert_eq!(newly(&[], ready), None);
-        assert_eq!(newly(&[ready.clone()], ready), None);
-        assert_eq!(newly(&[ready.clone()], &other), Some(other.clone()));
+        assert_eq!(newly(std::slice::from_ref(ready), ready), None);
+        assert_eq!(newly(std::slice::from_ref(ready), &other), Some(other.clone()));
     }
 }

@@ -108,13 +108,13 @@ impl Bookings {
             let bytes = caps.bytes.map(|cap| {
                 let left = cap.saturating_sub(used.bytes);
                 let most = u64::try_from(left.saturating_add(charge.size.0.into())).unwrap_or(u64::MAX);
-                Left { left, most: Bytes(most), beside_reserve: caps.bytes < whole.bytes }
+                Left { amount: left, most: Bytes(most), beside_reserve: caps.bytes < whole.bytes }
             });
             let cost = caps.cost.zip(price).map(|(cap, price)| {
                 let left = cap.saturating_sub(used.cost);
                 // What the claim has costs it nothing more.
                 let most = price.affordable(charge.amount().cost.saturating_add(left)).max(charge.size);
-                Left { left, most, beside_reserve: caps.cost < whole.cost }
+                Left { amount: left, most, beside_reserve: caps.cost < whole.cost }
             });
             Some(LeftBy { name, budget, bytes, cost })
         };
@@ -143,7 +143,7 @@ struct LeftBy<'a> {
 #[derive(Clone, Copy)]
 struct Left {
     /// Bytes, or millionths of a US dollar a month.
-    left: u128,
+    amount: u128,
     /// The largest size of the claim that it allows.
     most: Bytes,
     /// Is there an emergency reserve beside it, which this claim may not use?
@@ -164,11 +164,11 @@ impl LeftBy<'_> {
             format!("StorageBudget {name} has {amount} left of {limit}{beside}")
         };
         let bytes = short(self.bytes).zip(budget.limits.bytes).map(|(left, limit)| {
-            let amount = Bytes(u64::try_from(left.left).unwrap_or(u64::MAX)).human();
+            let amount = Bytes(u64::try_from(left.amount).unwrap_or(u64::MAX)).human();
             (words(left, amount, limit.to_string()), "limits.bytes")
         });
         let cost = short(self.cost).zip(budget.limits.monthly_cost).map(|(left, limit)| {
-            (words(left, in_hundredths(left.left), format!("{limit} {CURRENCY} a month")), "limits.monthlyCost")
+            (words(left, in_hundredths(left.amount), format!("{limit} {CURRENCY} a month")), "limits.monthlyCost")
         });
         [bytes, cost].into_iter().flatten().collect()
     }

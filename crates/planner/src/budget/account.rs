@@ -143,7 +143,7 @@ impl Charge {
 /// [`View::charge`], [`View::set_budget`] or [`View::charge_all`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Budgets {
-    budgets: BTreeMap<BudgetName, (Budget, Account)>,
+    accounts: BTreeMap<BudgetName, (Budget, Account)>,
     /// The claims that a budget covers.
     charges: BTreeMap<ClaimId, Charge>,
     /// The sizes that were asked for and do not show in the view yet.
@@ -153,17 +153,17 @@ pub struct Budgets {
 impl Budgets {
     /// Is there none?
     pub fn is_empty(&self) -> bool {
-        self.budgets.is_empty()
+        self.accounts.is_empty()
     }
 
     /// Each budget, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&BudgetName, &Budget, &Account)> {
-        self.budgets.iter().map(|(name, (budget, account))| (name, budget, account))
+        self.accounts.iter().map(|(name, (budget, account))| (name, budget, account))
     }
 
     /// A budget and what its claims have.
     pub fn get(&self, name: &BudgetName) -> Option<(&Budget, &Account)> {
-        self.budgets.get(name).map(|(budget, account)| (budget, account))
+        self.accounts.get(name).map(|(budget, account)| (budget, account))
     }
 
     /// The size that was asked for a claim and does not show in the view yet.
@@ -211,7 +211,7 @@ impl Budgets {
 
     fn count(&mut self, charge: &Charge, change: impl Fn(&mut Account, Amount, usize)) {
         for name in &charge.budgets {
-            if let Some((_, account)) = self.budgets.get_mut(name) {
+            if let Some((_, account)) = self.accounts.get_mut(name) {
                 change(account, charge.amount(), charge.cost.is_none().into());
             }
         }
@@ -259,9 +259,9 @@ impl View {
         match budget {
             Some(budget) => {
                 let account = self.budgets.get(name).map_or_else(Account::default, |(_, account)| *account);
-                self.budgets.budgets.insert(name.clone(), (budget, account));
+                self.budgets.accounts.insert(name.clone(), (budget, account));
             }
-            None => drop(self.budgets.budgets.remove(name)),
+            None => drop(self.budgets.accounts.remove(name)),
         }
         let mut changed: BTreeSet<_> = claims.iter().flat_map(|id| self.charge(id)).collect();
         changed.insert(name.clone());

@@ -233,15 +233,15 @@ fn a_price_that_is_not_known_holds_nothing_up_and_is_counted() {
 
 #[test]
 fn a_claim_counts_with_the_largest_of_its_sizes_whether_it_is_bound_or_governed_or_not() {
+    fn the(view: &mut View) -> &mut Claim {
+        view.claims.get_mut(&id("a")).unwrap()
+    }
     let used = |change: fn(&mut View)| {
         let mut view = world([LOW], of_bytes(mib(4000)));
         change(&mut view);
         view.charge_all();
         view.budgets.get(&shop()).unwrap().1.used.bytes
     };
-    fn the(view: &mut View) -> &mut Claim {
-        view.claims.get_mut(&id("a")).unwrap()
-    }
     assert_eq!(used(|_| {}), mib(512).0.into());
     assert_eq!(used(|view| the(view).requested = mib(700)), mib(700).0.into());
     assert_eq!(used(|view| the(view).capacity = mib(701)), mib(701).0.into());
