@@ -10,7 +10,7 @@ pub mod units;
 
 pub use driver::{
     Abilities, DriverProfile, DriverProfileSpec, Expansion, Modifications, ParameterMatch, Performance, Price,
-    VolumeType,
+    VolumeType, amount,
 };
 pub use manifest::to_yaml;
 pub use policy::{

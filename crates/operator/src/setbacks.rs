@@ -26,13 +26,17 @@ pub(crate) struct Setbacks(HashMap<ClaimId, HashMap<Kind, Setback>>);
 
 type Kind = Discriminant<Action>;
 
+/// An action that failed a short while ago.
 #[derive(Debug)]
-struct Setback {
-    failures: u32,
+pub(crate) struct Setback {
+    /// What was to be done, in words.
+    pub(crate) action: &'static str,
+    /// How often in a row it has failed.
+    pub(crate) failures: u32,
     /// Until when no action of the kind is tried. The wall clock may be set meanwhile.
-    until: Instant,
+    pub(crate) until: Instant,
     /// What the API server said, where it refused a growth.
-    refusal: Option<String>,
+    pub(crate) refusal: Option<String>,
 }
 
 impl Setbacks {
@@ -44,7 +48,15 @@ impl Setbacks {
             Failure::Refused(why) => (REFUSED.after(failures), action.requests().map(|_| why)),
             Failure::Overtaken | Failure::Unanswered(_) => (UNKNOWN.after(failures), None),
         };
-        setbacks.insert(discriminant(action), Setback { failures: failures + 1, until: now + wait, refusal });
+        let setback = Setback { action: in_words(action), failures: failures + 1, until: now + wait, refusal };
+        setbacks.insert(discriminant(action), setback);
+    }
+
+    /// The setbacks of a claim, in the order of what was to be done.
+    pub(crate) fn of(&self, claim: &ClaimId) -> Vec<&Setback> {
+        let mut setbacks: Vec<_> = self.0.get(claim).into_iter().flat_map(HashMap::values).collect();
+        setbacks.sort_unstable_by_key(|setback| setback.action);
+        setbacks
     }
 
     /// The action was carried out.
@@ -90,6 +102,15 @@ impl Setbacks {
             let setback = self.0.get(action.claim()).and_then(|setbacks| setbacks.get(&discriminant(action)));
             setback.is_none_or(|setback| setback.until <= now.instant)
         });
+    }
+}
+
+const fn in_words(action: &Action) -> &'static str {
+    match action {
+        Action::Grow { .. } => "request the larger size",
+        Action::TakeBack { .. } => "request a smaller size in place of the one that was refused",
+        Action::RecordUsable { .. } => "record that the growth is usable",
+        Action::SyncPod { .. } => "touch the pod, so that its kubelet notices the growth",
     }
 }
 

@@ -12,6 +12,7 @@ mod target;
 mod tests;
 
 pub use measurement::stale_at;
+pub use slots::{SlotUse, slot_use};
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{

@@ -51,7 +51,7 @@ struct Tally {
 
 /// How much a claim needs somebody's attention, the most urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
+pub enum Urgency {
     /// The policy is not applied to the claim at all.
     Conflict,
     /// The claim runs full, and nothing is done about it.
@@ -75,7 +75,8 @@ enum Urgency {
 }
 
 impl Urgency {
-    const fn of(decision: &Decision) -> Self {
+    /// How much the claim needs attention of which this was decided.
+    pub const fn of(decision: &Decision) -> Self {
         match decision.reason {
             Reason::PolicyConflict => Self::Conflict,
             Reason::GrowthFailed
@@ -144,6 +145,11 @@ impl Ledger {
     /// governs the claim.
     pub fn decision(&self, id: &ClaimId) -> Option<&Decision> {
         self.claims.get(id).map(|entry| &entry.decision)
+    }
+
+    /// Since when the reason of the latest decision about a claim has been this one.
+    pub fn since(&self, id: &ClaimId) -> Option<Timestamp> {
+        self.claims.get(id).map(|entry| entry.since)
     }
 
     /// What the status of a policy of this generation is to say, also where it governs nothing. `previous` is what

@@ -21,10 +21,10 @@ mod report;
 mod selector;
 mod view;
 
-pub use capacity::{stale_at, watch};
+pub use capacity::{SlotUse, slot_use, stale_at, watch};
 pub use groups::Groups;
 pub use labels::Labels;
-pub use ledger::{Changes, Ledger};
+pub use ledger::{Changes, Ledger, Urgency};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use view::{

@@ -246,8 +246,9 @@ fn policy_facts(meta: &ObjectMeta, policy: Result<Policy, Unreadable>, status: O
     PolicyFacts { uid: uid(meta), generation: meta.generation, policy: policy.map_err(|why| why.0), status }
 }
 
-/// A label selector. The API server takes any text for an operator in a custom resource, so it is checked here.
-fn selector(field: &str, selector: LabelSelector) -> Result<Selector, Unreadable> {
+/// A label selector, `field` of a manifest. The API server takes any text for an operator in a custom resource, so it is
+/// checked here.
+pub fn selector(field: &str, selector: LabelSelector) -> Result<Selector, Unreadable> {
     let exact =
         selector.match_labels.unwrap_or_default().into_iter().map(|(key, value)| Ok(Requirement::In(key, vec![value])));
     let expressions = selector.match_expressions.unwrap_or_default().into_iter().map(|expression| {

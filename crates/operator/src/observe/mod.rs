@@ -207,6 +207,16 @@ impl Observer {
         self.measured.best(self.volume_that_names(claim)?)
     }
 
+    /// The node on which that measurement was made.
+    pub fn measured_on(&self, claim: &ClaimId) -> Option<&str> {
+        self.measured.best_node(self.volume_that_names(claim)?)
+    }
+
+    /// The policies of which more is known than the planner needs, also those that cannot be read; in no order.
+    pub fn known_policies(&self) -> impl Iterator<Item = (&PolicyId, &KnownPolicy)> {
+        self.policies.iter()
+    }
+
     /// What is known of a policy, also of one that cannot be read.
     pub fn known_policy(&self, policy: &PolicyId) -> Option<&KnownPolicy> {
         self.policies.get(policy)
