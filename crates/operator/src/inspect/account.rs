@@ -66,7 +66,7 @@ fn size(claim: &Claim) -> SizeAccount {
             Resize::Idle => None,
             Resize::Controller => Some("the driver's controller is at it".to_owned()),
             Resize::Node => Some("the kubelet is to do its part".to_owned()),
-            Resize::Infeasible(why) => Some(format!("refused: {why}")),
+            Resize::Infeasible(why) | Resize::NodeInfeasible(why) => Some(format!("refused: {why}")),
         },
     }
 }
@@ -80,7 +80,7 @@ fn thresholds(
     decision: &Decision,
 ) -> Option<ThresholdAccount> {
     let Governance::By(policy) = &decision.governance else { return None };
-    let CapacitySpec { min_free, min_free_inodes, time_to_full, increase, maximum } =
+    let CapacitySpec { min_free, min_free_inodes, time_to_full, increase, target_utilization, group_by, maximum } =
         view.policies.get(policy)?.capacity.as_ref()?.clone();
     let measured = Claim { usage: latest.cloned().or_else(|| claim.usage.clone()), ..claim.clone() };
     let watch = watch(view, id, &measured)?;
@@ -91,6 +91,8 @@ fn thresholds(
         free_inodes_below: watch.free_inodes_below,
         time_to_full,
         increase,
+        target_utilization,
+        group_by,
         maximum,
     })
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, Count, Expansion, Mode, Period, Price, Threshold, names::Reason};
+use orlop_api::{Bytes, Count, Expansion, Mode, Percent, Period, Price, Threshold, names::Reason};
 use orlop_planner::{GrowthRecord, Outcome, Source};
 use serde::{Deserialize, Serialize};
 
@@ -238,6 +238,12 @@ pub struct ThresholdAccount {
     pub time_to_full: Period,
     /// By how much at least.
     pub increase: Threshold<Bytes>,
+    /// How much of it is to be used after a growth at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_utilization: Option<Percent>,
+    /// The label by whose value claims are kept equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
     /// Up to which size.
     pub maximum: Bytes,
 }

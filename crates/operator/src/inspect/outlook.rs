@@ -1,7 +1,10 @@
 //! What would lead to another decision about a claim: for whoever asks why nothing happens, or what is to happen next.
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Bytes, Count, Mode, names::Reason};
+use orlop_api::{
+    Bytes, Count, Mode,
+    names::{PAUSED_ANNOTATION, Reason},
+};
 use orlop_planner::{Decision, Governance, Usage};
 
 use super::document::{ModificationAccount, ThresholdAccount};
@@ -19,7 +22,11 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
     let decision = facts.decision;
     match decision.reason {
         Reason::EnoughRoom => room(facts),
-        Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon => called_for(facts),
+        Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
+            called_for(facts)
+        }
+        Reason::Paused => vec![format!("the annotation {PAUSED_ANNOTATION} is taken off the claim")],
+        Reason::GrowthReduced => vec!["the driver makes the smaller size, or refuses it too".to_owned()],
         Reason::Off => vec![off(&decision.governance)],
         Reason::NotBound => vec!["the claim is bound to a volume".to_owned()],
         Reason::RawBlock => Vec::new(),

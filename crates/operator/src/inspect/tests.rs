@@ -141,6 +141,7 @@ impl Volume {
             requested: Bytes::GIB,
             capacity: Some(Bytes::GIB),
             resize: Resize::Idle,
+            paused: None,
             growth: None,
             spelling: Spelling::default(),
         };
@@ -340,6 +341,7 @@ fn a_growth_of_the_last_hour_is_counted_with_how_long_it_took() {
         decided: at(600),
         reason: Reason::BelowMinFree,
         earlier: Vec::new(),
+        refused: Vec::new(),
         usable: Some(at(598)),
     });
     world.core.observe(Observation::Claim(Change::Is(claim_id, facts)));

@@ -1,6 +1,7 @@
 //! The commands. Each has a file of its own with its arguments and its `run`; this one only dispatches.
 
 mod agent;
+mod backtest;
 mod completion;
 mod crd;
 mod csi;
@@ -10,6 +11,7 @@ mod down;
 mod failure;
 mod inspect;
 mod kubeconfig;
+mod lint;
 mod operator;
 mod sim;
 mod up;
@@ -52,6 +54,10 @@ enum Command {
     Top(top::Args),
     /// Run the operator in a simulated world, where everything can go wrong
     Sim(sim::Args),
+    /// Find in manifests what would hurt in production, with no cluster
+    Lint(lint::Args),
+    /// Say what a policy would have done, by the history of how full volumes were
+    Backtest(backtest::Args),
     /// Print the custom resource definitions
     Crd(crd::Args),
     /// Print a completion script for a shell
@@ -70,7 +76,7 @@ enum Command {
 }
 
 /// Runs the command line. A failure is printed with its remedy and its causes; the exit code is 1, or 2 for a command
-/// line that is not understood.
+/// line that is not understood, unless the command says otherwise.
 pub fn main() -> ExitCode {
     let cli = parse();
     let in_cluster =
@@ -88,7 +94,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::FAILURE
+            failure.code()
         }
     }
 }
@@ -121,6 +127,8 @@ async fn run(cli: Cli) -> Outcome {
         Command::Status(args) => status::run(args).await,
         Command::Top(args) => top::run(args).await,
         Command::Sim(args) => sim::run(args),
+        Command::Lint(args) => lint::run(&args),
+        Command::Backtest(args) => backtest::run(args).await,
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Operator(args) => operator::run(args).await,

@@ -30,7 +30,12 @@ pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
     }
     size(&mut page, &account.size, account.volume.as_deref());
     if let Some(thresholds) = &account.thresholds {
-        page.line("growth", &format!("by {} at least, up to {}", thresholds.increase, thresholds.maximum));
+        let utilization = thresholds.target_utilization.map_or_else(String::new, |it| format!(", to {it} used"));
+        let growth = format!("by {} at least{utilization}, up to {}", thresholds.increase, thresholds.maximum);
+        page.line("growth", &growth);
+        if let Some(key) = &thresholds.group_by {
+            page.line("group", &format!("as large as the claims with the same {key}"));
+        }
     }
     if let Some(record) = &account.growth {
         growth(&mut page, record, now);
