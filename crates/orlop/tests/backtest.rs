@@ -161,7 +161,10 @@ fn what_is_wrong_with_a_history_is_said_with_its_file_and_line() {
 /// A server that answers range queries from the example, only with this token, and only for times from then on.
 fn server(token: &'static str, knows_from: i64) -> Router {
     let (_, answers) = other_formats();
-    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).expect("the question and the answers are whole")).collect();
+    let answers: Vec<Value> = answers
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("the question and the answers are whole"))
+        .collect();
     let answer = move |answers: &[Value], question: Option<String>, headers: &HeaderMap| {
         if headers.get("authorization").is_none_or(|given| *given != format!("Bearer {token}")) {
             return (StatusCode::UNAUTHORIZED, String::new());
@@ -173,7 +176,7 @@ fn server(token: &'static str, knows_from: i64) -> Router {
             let error = json!({ "status": "error", "errorType": "execution", "error": "the store is gone" });
             return (StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
         }
-        (StatusCode::OK, matrix(&answers, &question["query"], time("start"), time("end")).to_string())
+        (StatusCode::OK, matrix(answers, &question["query"], time("start"), time("end")).to_string())
     };
     let answers = std::sync::Arc::new(answers);
     let answer = move |RawQuery(question): RawQuery, headers: HeaderMap| {
@@ -186,12 +189,15 @@ fn server(token: &'static str, knows_from: i64) -> Router {
 /// The series of the metric that the query names, without the metric's name, as an aggregation has them.
 fn matrix(answers: &[Value], query: &str, from: i64, until: i64) -> Value {
     let mut result = Vec::new();
-    for series in answers.iter().flat_map(|answer| answer["data"]["result"].as_array().expect("the answers are whole")) {
+    for series in answers.iter().flat_map(|answer| answer["data"]["result"].as_array().expect("the answers are whole"))
+    {
         let mut labels = series["metric"].as_object().expect("the answers are whole").clone();
         let name = labels.remove("__name__").expect("the answers are whole");
         if query.contains(&format!("({}{{", name.as_str().expect("the answers are whole"))) {
-            let is_asked_for = |point: &&Value| (from..=until).contains(&(point[0].as_i64().expect("the answers are whole")));
-            let values: Vec<_> = series["values"].as_array().expect("the answers are whole").iter().filter(is_asked_for).collect();
+            let is_asked_for =
+                |point: &&Value| (from..=until).contains(&(point[0].as_i64().expect("the answers are whole")));
+            let values: Vec<_> =
+                series["values"].as_array().expect("the answers are whole").iter().filter(is_asked_for).collect();
             result.push(json!({ "metric": labels, "values": values }));
         }
     }

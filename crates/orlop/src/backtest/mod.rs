@@ -18,7 +18,7 @@ pub use self::{
 
 use self::columns::Measure;
 
-/// The kubelet's metrics of volumes (kubernetes/kubernetes, pkg/kubelet/metrics/collectors/volume_stats.go), and what each
+/// The kubelet's metrics of volumes (kubernetes/kubernetes, `pkg/kubelet/metrics/collectors/volume_stats.go`), and what each
 /// of them measures.
 const METRICS: [(&str, Measure); 6] = [
     ("kubelet_volume_stats_capacity_bytes", Measure::Capacity),

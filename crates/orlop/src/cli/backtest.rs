@@ -65,10 +65,10 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct History {
-    /// Files with history: CSV, the text format of Prometheus or OpenMetrics with times, or answers of query_range
+    /// Files with history: CSV, the text format of Prometheus or OpenMetrics with times, or answers of range queries
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = clap::ValueHint::FilePath)]
     from: Vec<PathBuf>,
-    /// A server that speaks the query API of Prometheus, such as http://localhost:9090; may be given several times
+    /// A server that speaks the query API of Prometheus, such as <http://localhost:9090>; may be given several times
     #[arg(long, value_name = "URL", value_parser = url)]
     prometheus: Vec<Uri>,
     /// Make up a history from this seed
@@ -194,12 +194,16 @@ fn world(args: &WorldArgs) -> Outcome<(World, Vec<String>)> {
             .remedy("correct them: docs/backtest.md has an example of each")
     };
     let mut manifests = Manifests::default();
-    let has: [(&str, &str, &[PathBuf], fn(&Manifests) -> usize); 3] = [
-        ("--policy", "StoragePolicy or ClusterStoragePolicy", &args.policy, Manifests::policies),
-        ("--class", "StorageClass or DriverProfile", &args.class, Manifests::classes),
-        ("--claims", "PersistentVolumeClaim", &args.claims, Manifests::claims),
-    ];
-    for (flag, what, paths, count) in has {
+    for (flag, what, paths) in [
+        ("--policy", "StoragePolicy or ClusterStoragePolicy", &args.policy),
+        ("--class", "StorageClass or DriverProfile", &args.class),
+        ("--claims", "PersistentVolumeClaim", &args.claims),
+    ] {
+        let count = |manifests: &Manifests| match flag {
+            "--policy" => manifests.policies(),
+            "--class" => manifests.classes(),
+            _ => manifests.claims(),
+        };
         for path in paths {
             let before = count(&manifests);
             manifests.read(path).map_err(failed)?;
