@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orlop_api::{Bytes, CapacitySpec, Mode, Period, Threshold};
+use orlop_api::{Bytes, CapacitySpec, Mode, Period};
 use orlop_backtest::{
     Replay, Report, Sample, Terms, World,
     generate::{Recipe, history},
@@ -61,13 +61,7 @@ fn replay(histories: &[Vec<Sample>], driver: &str) -> (Duration, Report, u64) {
 }
 
 fn world(driver: &str) -> World {
-    let capacity = CapacitySpec {
-        min_free: Threshold::Percent(20),
-        min_free_inodes: Threshold::Percent(5),
-        time_to_full: Period::from_secs(600),
-        increase: Threshold::Percent(25),
-        maximum: Bytes(4 << 40),
-    };
+    let capacity = CapacitySpec { time_to_full: Period::from_secs(600), ..CapacitySpec::up_to(Bytes(4 << 40)) };
     let everything = Selector::default();
     let policy =
         Policy { mode: Mode::Auto, namespaces: everything.clone(), claims: everything, capacity: Some(capacity) };

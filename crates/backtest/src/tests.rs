@@ -16,13 +16,7 @@ const GIB: u64 = 1 << 30;
 const HOUR_MS: i64 = 3_600_000;
 
 fn spec() -> CapacitySpec {
-    CapacitySpec {
-        min_free: Threshold::Percent(20),
-        min_free_inodes: Threshold::Percent(5),
-        time_to_full: Period::from_secs(60),
-        increase: Threshold::Percent(25),
-        maximum: Bytes(1000 * GIB),
-    }
+    CapacitySpec::up_to(Bytes(1000 * GIB))
 }
 
 fn view(driver: &str, spec: CapacitySpec) -> View {

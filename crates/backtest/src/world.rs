@@ -98,6 +98,7 @@ impl World {
             volume_capacity: Bytes(0),
             resize: Resize::Idle,
             growth: None,
+            paused: None,
             pods: vec![pod],
             usage: None,
             outgrown: None,
@@ -128,7 +129,7 @@ impl World {
         let claim = self.view.claims.get_mut(id)?;
         for action in plan.actions {
             match action {
-                Action::Grow { record, .. } => {
+                Action::Grow { record, .. } | Action::TakeBack { record, .. } => {
                     claim.requested = record.to;
                     claim.growth = Some(record);
                 }

@@ -1,5 +1,7 @@
 //! `orlop backtest` as a process: what it reads, what it prints, and how it ends.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -188,16 +190,14 @@ fn server(token: &'static str, knows_from: i64) -> Router {
 
 /// The series of the metric that the query names, without the metric's name, as an aggregation has them.
 fn matrix(answers: &[Value], query: &str, from: i64, until: i64) -> Value {
+    let [from, until] = [from, until].map(|second| f64::from(u32::try_from(second).unwrap()));
     let mut result = Vec::new();
-    for series in answers.iter().flat_map(|answer| answer["data"]["result"].as_array().expect("the answers are whole"))
-    {
-        let mut labels = series["metric"].as_object().expect("the answers are whole").clone();
-        let name = labels.remove("__name__").expect("the answers are whole");
-        if query.contains(&format!("({}{{", name.as_str().expect("the answers are whole"))) {
-            let is_asked_for =
-                |point: &&Value| (from..=until).contains(&(point[0].as_i64().expect("the answers are whole")));
-            let values: Vec<_> =
-                series["values"].as_array().expect("the answers are whole").iter().filter(is_asked_for).collect();
+    for series in answers.iter().flat_map(|answer| answer["data"]["result"].as_array().unwrap()) {
+        let mut labels = series["metric"].as_object().unwrap().clone();
+        let name = labels.remove("__name__").unwrap();
+        if query.contains(&format!("({}{{", name.as_str().unwrap())) {
+            let is_asked_for = |point: &&Value| (from..=until).contains(&point[0].as_f64().unwrap());
+            let values: Vec<_> = series["values"].as_array().unwrap().iter().filter(is_asked_for).collect();
             result.push(json!({ "metric": labels, "values": values }));
         }
     }

@@ -31,12 +31,21 @@ pub struct Price {
 }
 
 impl Price {
+    /// What so many bytes cost a month, in millionths of the currency, rounded down.
+    pub fn monthly_millionths(&self, size: Bytes) -> u128 {
+        u128::from(size.0) * u128::from(self.per_gib_month.millionths()) / u128::from(Bytes::GIB.0)
+    }
+
     /// What so many bytes cost a month, such as `2.00 USD`, rounded to the nearest hundredth.
     pub fn monthly(&self, size: Bytes) -> String {
-        let millionths = u128::from(size.0) * u128::from(self.per_gib_month.millionths()) / u128::from(Bytes::GIB.0);
-        let hundredths = (millionths + 5_000) / 10_000;
-        format!("{}.{:02} {}", hundredths / 100, hundredths % 100, self.currency)
+        format!("{} {}", amount(self.monthly_millionths(size)), self.currency)
     }
+}
+
+/// An amount of money, rounded to the nearest hundredth: `2.00`.
+pub fn amount(millionths: u128) -> String {
+    let hundredths = (millionths + 5_000) / 10_000;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 #[cfg(test)]

@@ -44,11 +44,13 @@ pub(super) struct Connections {
     pub(super) measurements: Measurements,
     pub(super) watches: Watches,
     pub(super) nodes: watch::Receiver<BTreeSet<String>>,
+    /// Which nodes have an agent connected; is kept here.
+    pub(super) connected: ConnectedNodes,
 }
 
 /// Waits until this operator leads, and then runs the sources until one fails.
 pub(super) async fn run(config: SourcesConfig, connections: Connections) -> OperatorError {
-    let Connections { client, namespace, mut leadership, measurements, watches, nodes } = connections;
+    let Connections { client, namespace, mut leadership, measurements, watches, nodes, connected } = connections;
     leadership.begins().await;
 
     let address = config.agents_address;
@@ -69,7 +71,6 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
     let publication = Publication::new(client.clone(), &namespace, endpoint, &identity);
     info!(%endpoint, "listens for agents");
 
-    let connected = ConnectedNodes::default();
     let asking = {
         let summaries = kubelets::ApiServer(client.clone());
         let (measurements, connected) = (measurements.clone(), connected.subscribe());

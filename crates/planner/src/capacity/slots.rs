@@ -7,8 +7,28 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::Modifications;
 
-use super::{growth, later};
-use crate::view::Claim;
+use super::later;
+use crate::view::{Claim, View};
+
+/// How the modification slots of a claim's volume stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotUse<'a> {
+    /// The driver's rule.
+    pub rule: &'a Modifications,
+    /// When those were taken that are not free again, the oldest first.
+    pub taken: Vec<Timestamp>,
+    /// When the driver may be asked for the next modification; none if it may be now.
+    pub next: Option<Timestamp>,
+}
+
+/// How the modification slots of a claim's volume stand; none where its driver does not limit modifications, or it is not
+/// known what the driver does.
+pub fn slot_use<'a>(view: &'a View, claim: &Claim, now: Timestamp) -> Option<SlotUse<'a>> {
+    let class = view.classes.get(claim.class.as_ref()?)?;
+    let rule = view.abilities(claim, class).modifications?;
+    let slots = Slots::of(rule, claim, now);
+    Some(SlotUse { rule, next: slots.next(), taken: slots.into_taken() })
+}
 
 /// The modification slots of a claim's volume.
 pub(super) struct Slots<'a> {
@@ -20,7 +40,10 @@ pub(super) struct Slots<'a> {
 
 impl<'a> Slots<'a> {
     pub(super) fn of(rule: &'a Modifications, claim: &Claim, now: Timestamp) -> Self {
-        let times = growth::own_record(claim).into_iter().flat_map(|last| last.earlier.iter().chain([&last.decided]));
+        // Also what has come to nothing, because the driver refused it or a user lowered the request again, was asked for,
+        // and the driver may have begun it.
+        let last = claim.growth.iter().filter(|last| last.from < last.to);
+        let times = last.flat_map(|last| last.earlier.iter().chain([&last.decided]));
         // A time further ahead than clocks ever disagree is none that we wrote, and must not hold up a growth for long.
         let is_taken = |at: &Timestamp| now.duration_since(*at).abs() < SignedDuration::from(rule.window);
         let mut taken: Vec<_> = times.copied().filter(is_taken).collect();

@@ -94,7 +94,7 @@ mod tests {
         for line in ["# EOF\n", "# HELP up Is it?\n", "\n"] {
             assert_eq!(Series::of(line), Ok(None));
         }
-        for line in [r#"used{a="b" 5 1"#, "used{a=b} 5 1", r#"used{a="b} 5 1"#] {
+        for line in [r#"used{a="b" 5 1"#, r"used{a=b} 5 1", r#"used{a="b} 5 1"#] {
             assert!(Series::of(line).is_err(), "{line}");
         }
     }
