@@ -205,7 +205,7 @@ impl Simulation {
         // It has taken a sample a second, of which those at the beginnings of its windows count.
         for before in [60, 5, 0] {
             let when = now.saturating_sub(Duration::from_secs(before));
-            volume.sample(when, earlier(true_time, now - when));
+            volume.sample(when, earlier(true_time, now.saturating_sub(when)));
         }
         let (total, available, inodes) = (volume.filesystem, volume.available(now), volume.inodes(now));
         let rate = volume.agent.history.rate(true_time);
