@@ -63,13 +63,9 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     if case.now >= stale_at(usage) {
         return Err(stale(case, usage));
     }
-    // Of a growth of ours its record says what a measurement must show, also to an operator that has just started.
-    let ours = growth::own_record(claim).filter(|it| it.to == claim.requested);
-    let shows_ours = ours.is_some_and(|it| usage.total > it.filesystem);
-    if ours.is_some_and(|it| it.usable.is_some()) && !shows_ours {
-        let message = "the measurement is from before the last growth, and the next one is to show it";
-        return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(stale_at(usage))));
-    }
+    // Of a growth of ours its record says what a measurement must show.
+    let shows_ours =
+        growth::own_record(claim).is_some_and(|it| it.to == claim.requested && usage.total > it.filesystem);
     let before = claim.outgrown.as_ref().filter(|it| usage.total == it.total && usage.at < it.until && !shows_ours);
     if let Some(before) = before {
         let message = "the volume has just grown, and the next measurement is to show it";

@@ -602,22 +602,6 @@ fn no_measurement_from_before_a_growth_leads_to_another() {
     assert_eq!(decide_at(&view, 5).0, [], "nor does one that is not of this volume end the waiting");
 }
 
-/// Nor where its record was completed before: a kubelet may say only then what it had measured, to an operator that has just
-/// started.
-#[test]
-fn a_measurement_that_does_not_show_a_completed_growth_is_from_before_it() {
-    let mut view = grown();
-    let record = the_claim(&mut view).growth.as_mut().unwrap();
-    (record.usable, record.filesystem) = (Some(at(3)), mib(480));
-    let mut decide = |total| {
-        *the_usage(&mut view) = crate::Usage { total, available: mib(1), ..the_usage(&mut view).clone() };
-        decide_at(&view, 5)
-    };
-    let (actions, decision) = decide(mib(480));
-    assert_eq!((actions, decision.reason), (vec![], Reason::AwaitingMeasurement));
-    assert_eq!(decide(mib(600)).1.reason, Reason::BelowMinFree);
-}
-
 #[test]
 fn a_measurement_is_overdue_when_the_claim_has_long_grown_and_not_when_it_was_long_asked_for() {
     let mut view = grown();
