@@ -246,6 +246,8 @@ pub enum Source {
     Agent,
     /// The kubelet's summary.
     Kubelet,
+    /// What Prometheus has read from the kubelet. It is dated when it was read, and the kubelet measures once a minute.
+    Prometheus,
 }
 
 /// A measurement of a filesystem.

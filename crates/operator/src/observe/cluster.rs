@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::Bytes;
-use orlop_planner::{Claim, ClaimId, Outgrown, PodId, PodUse, Uid, Usage};
+use orlop_planner::{Claim, ClaimId, Outgrown, PodId, PodUse, Source, Uid, Usage};
 
 use super::{Change, ClaimFacts, KnownClaim, Observer, PodFacts, Version, VolumeFacts};
 
@@ -246,8 +246,13 @@ const fn is_older(version: Version, known: Version) -> bool {
 }
 
 /// After the last measurement that was known when a claim was seen to have grown, how long one more may have been on its way
-/// that was made before.
-const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
+/// that was made before. Of a source that measures once a minute the last one that was known may be old already.
+const fn on_its_way(source: Source) -> SignedDuration {
+    match source {
+        Source::Agent => SignedDuration::from_secs(10),
+        Source::Kubelet | Source::Prometheus => SignedDuration::from_secs(180),
+    }
+}
 
 /// What the claim's volume was when its capacity grew, now or before. A filesystem that is larger than the capacity was has
 /// been measured since.
@@ -256,5 +261,5 @@ fn outgrown(before: &Claim, capacity: Option<Bytes>, usage: Option<&Usage>) -> O
         return before.outgrown.clone();
     }
     let usage = usage.filter(|usage| usage.total <= before.capacity)?;
-    Some(Outgrown { total: usage.total, until: usage.at.checked_add(ON_ITS_WAY).ok()? })
+    Some(Outgrown { total: usage.total, until: usage.at.checked_add(on_its_way(usage.source)).ok()? })
 }

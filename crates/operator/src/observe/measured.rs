@@ -9,6 +9,10 @@ use orlop_planner::{Source, Usage};
 /// changed. A kubelet's measurement that is newer by more than this shows that the agent has fallen silent.
 const AGENT_SILENT_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
+/// A kubelet measures once a minute, and is asked about twice as often. What Prometheus has read of it that is newer by more
+/// than this shows that it is not reached any more.
+const KUBELET_SILENT_AFTER: SignedDuration = SignedDuration::from_secs(120);
+
 /// How much older a measurement may be than the one that has overtaken it.
 const OVERTAKEN_BY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -64,10 +68,10 @@ impl Measured {
         }
     }
 
-    /// The volume is no longer mounted on the node.
+    /// The volume is no longer mounted on the node. What Prometheus has read is of no certain node, and may be of this one.
     pub(super) fn gone(&mut self, node: &str, volume: &str) {
         if let Some(samples) = self.volumes.get_mut(volume) {
-            samples.retain(|sample| *sample.node != *node);
+            samples.retain(|sample| *sample.node != *node && sample.usage.source != Source::Prometheus);
             if samples.is_empty() {
                 self.volumes.remove(volume);
             }
@@ -84,23 +88,31 @@ impl Measured {
         self.confirmed.remove(node);
     }
 
-    /// The measurement to believe: the newest by an agent, which measures the mount itself, unless the agents have
-    /// fallen silent and a kubelet has not.
+    /// The measurement to believe: the newest by an agent, which measures the mount itself, or else by a kubelet, or else
+    /// by Prometheus; but not by one that has fallen silent while a less trusted one has not.
     pub(super) fn best(&self, volume: &str) -> Option<Usage> {
         let samples = self.volumes.get(volume)?;
         let newest = |source| {
             let usages = samples.iter().filter(|sample| sample.usage.source == source).map(|it| self.as_confirmed(it));
             usages.max_by_key(|usage| usage.at)
         };
-        match (newest(Source::Agent), newest(Source::Kubelet)) {
-            (Some(agent), Some(kubelet)) if kubelet.at.duration_since(agent.at) > AGENT_SILENT_AFTER => Some(kubelet),
-            (agent, kubelet) => agent.or(kubelet),
-        }
+        let by_trust = [Source::Agent, Source::Kubelet, Source::Prometheus].into_iter().filter_map(newest);
+        by_trust.reduce(|trusted, other| {
+            let is_silent = other.at.duration_since(trusted.at) > silent_after(trusted.source);
+            if is_silent { other } else { trusted }
+        })
     }
 
     fn as_confirmed(&self, sample: &Sample) -> Usage {
         let confirmed = self.confirmed.get(&sample.node).filter(|_| sample.usage.source == Source::Agent);
         Usage { at: confirmed.map_or(sample.usage.at, |at| sample.usage.at.max(*at)), ..sample.usage.clone() }
+    }
+}
+
+const fn silent_after(source: Source) -> SignedDuration {
+    match source {
+        Source::Agent => AGENT_SILENT_AFTER,
+        Source::Kubelet | Source::Prometheus => KUBELET_SILENT_AFTER,
     }
 }
 

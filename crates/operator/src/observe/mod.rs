@@ -42,7 +42,7 @@ pub struct Observer {
 pub struct Dirty {
     /// The claims to decide again; one that the view does not hold is gone.
     pub claims: BTreeSet<ClaimId>,
-    /// The policies whose status is to be compared with what it should say.
+    /// The policies whose status is to be compared with what it should say; one that is not known is gone.
     pub policies: BTreeSet<PolicyId>,
     /// The volumes that are no longer those of a claim.
     pub released: BTreeSet<String>,

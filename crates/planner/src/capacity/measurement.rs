@@ -13,6 +13,12 @@ const AGENT_STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// The kubelet measures once a minute by default, and its summary is fetched about as often: three in a row missing.
 const KUBELET_STALE_AFTER: SignedDuration = SignedDuration::from_secs(180);
 
+/// Prometheus reads a kubelet once a minute by default: three in a row missing.
+const PROMETHEUS_STALE_AFTER: SignedDuration = SignedDuration::from_secs(180);
+
+/// How much older than its date a measurement may be that Prometheus has read from a kubelet, which measures once a minute.
+const PROMETHEUS_LAG: SignedDuration = SignedDuration::from_secs(60);
+
 /// How far a node's clock may be ahead of ours. Clocks that are kept agree far better; beyond this the age of a
 /// measurement says nothing.
 const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -30,6 +36,14 @@ const fn stale_after(source: Source) -> SignedDuration {
     match source {
         Source::Agent => AGENT_STALE_AFTER,
         Source::Kubelet => KUBELET_STALE_AFTER,
+        Source::Prometheus => PROMETHEUS_STALE_AFTER,
+    }
+}
+
+const fn lag(source: Source) -> SignedDuration {
+    match source {
+        Source::Agent | Source::Kubelet => SignedDuration::ZERO,
+        Source::Prometheus => PROMETHEUS_LAG,
     }
 }
 
@@ -48,13 +62,20 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     if case.now >= stale_at(usage) {
         return Err(stale(case, usage));
     }
-    // Of a growth of ours its record says what a measurement must show.
-    let shows_ours =
-        growth::own_record(claim).is_some_and(|it| it.to == claim.requested && usage.total > it.filesystem);
-    let before = claim.outgrown.as_ref().filter(|it| usage.total == it.total && usage.at < it.until && !shows_ours);
-    if let Some(before) = before {
+    // Of a growth of ours its record says what a measurement must show. After one has shown it, another source may still tell
+    // of what was.
+    let ours = growth::own_record(claim).filter(|it| it.to == claim.requested);
+    let shown = ours.filter(|it| usage.total <= it.filesystem).and_then(|it| it.usable);
+    if shown.is_some_and(|shown| usage.at < later(shown, lag(usage.source))) {
+        let message = "the latest measurement is from before the volume grew, and the next is awaited";
+        return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(stale_at(usage))));
+    }
+    let shows_ours = ours.is_some_and(|it| usage.total > it.filesystem);
+    let until =
+        claim.outgrown.as_ref().filter(|it| usage.total == it.total).map(|it| later(it.until, lag(usage.source)));
+    if let Some(until) = until.filter(|until| usage.at < *until && !shows_ours) {
         let message = "the volume has just grown, and the next measurement is to show it";
-        let again_at = before.until.max(later(case.now, SignedDuration::from_secs(1)));
+        let again_at = until.max(later(case.now, SignedDuration::from_secs(1)));
         return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(again_at)));
     }
     contradiction(claim, usage).map_or(Ok(usage), |message| {
@@ -71,14 +92,13 @@ fn missing(case: &Case<'_>) -> Verdict {
 
 fn stale(case: &Case<'_>, usage: &Usage) -> Verdict {
     due(case, Some(usage.at)).unwrap_or_else(|| {
-        let source = match usage.source {
-            Source::Agent => "agent",
-            Source::Kubelet => "kubelet",
+        let question = match usage.source {
+            Source::Agent => "is the agent on the node of its pod running?",
+            Source::Kubelet => "is the kubelet on the node of its pod running?",
+            Source::Prometheus => "does Prometheus read the kubelet on the node of its pod?",
         };
-        let message = format!(
-            "the latest measurement is more than {}s old: is the {source} on the node of its pod running?",
-            stale_after(usage.source).as_secs()
-        );
+        let message =
+            format!("the latest measurement is more than {}s old: {question}", stale_after(usage.source).as_secs());
         Verdict::wait(Reason::StaleMeasurement, message)
     })
 }
