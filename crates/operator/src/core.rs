@@ -18,7 +18,7 @@ use crate::{
     errand::{Acted, Errand},
     failure::Failure,
     measure::Measurement,
-    metrics::Metrics,
+    metrics::{ClaimRow, Metrics},
     moment::{Moment, WallClock},
     notice::{self, Notice},
     observe::{Dirty, Observation, Observer},
@@ -293,6 +293,7 @@ impl Core {
         let changes = self.ledger.record(report, now.time);
         for (claim, reason_before) in before {
             self.metrics.claim_moved(reason_before, reason(&self.ledger, &claim));
+            self.show(&claim, now.time);
             // What is decided for the first time since the start may not have been told before.
             if changes.claims.contains(&claim) || reason_before.is_none() {
                 self.tell(&claim, now.time);
@@ -300,6 +301,18 @@ impl Core {
         }
         for policy in changes.policies {
             self.pace.mark(policy, now.instant);
+        }
+    }
+
+    /// Brings up to date what the metrics say of the claim.
+    fn show(&self, id: &ClaimId, now: Timestamp) {
+        if !self.metrics.tells_of_claims() {
+            return;
+        }
+        let view = self.observer.view();
+        match view.claims.get(id).zip(self.ledger.decision(id)) {
+            Some((claim, decision)) => self.metrics.claim_is(id, ClaimRow::new(view, claim, decision, now)),
+            None => self.metrics.claim_gone(id),
         }
     }
 
@@ -316,6 +329,7 @@ impl Core {
     fn forget(&mut self, claim: &ClaimId, now: Moment) {
         let reason = self.ledger.decision(claim).map(|decision| decision.reason);
         self.metrics.claim_moved(reason, None);
+        self.metrics.claim_gone(claim);
         self.agenda.forget(claim);
         self.setbacks.forget(claim);
         for policy in self.ledger.remove(claim).policies {
@@ -336,8 +350,14 @@ impl Core {
     fn done(&mut self, action: &Action) {
         match action {
             Action::Grow { claim, uid, record, .. } => {
-                self.metrics.growth_requested();
-                let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
+                let decision = self.ledger.decision(claim);
+                // What is counted for a policy that is gone would never be forgotten.
+                if let Some(Governance::By(policy)) = decision.map(|decision| &decision.governance)
+                    && self.observer.known_policy(policy).is_some()
+                {
+                    self.metrics.growth_requested(policy);
+                }
+                let notice = notice::growing(claim, uid, record, decision);
                 self.effects.notices.push(notice);
             }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
@@ -348,6 +368,7 @@ impl Core {
     fn write_due_statuses(&mut self, now: Moment) {
         for policy in self.pace.take_due(now.instant) {
             let Some(known) = self.observer.known_policy(&policy) else {
+                self.metrics.policy_gone(&policy);
                 self.pace.forget(&policy);
                 continue;
             };

@@ -13,7 +13,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, time::Instant};
 
-use orlop_operator::Metrics;
+use super::scrape::Scrapes;
 
 /// The event loop turns at least every few seconds; when it has not for this long it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -53,16 +53,14 @@ impl Health {
 }
 
 /// Serves until it fails.
-pub(super) async fn serve(address: SocketAddr, health: Health, metrics: Metrics) -> io::Result<()> {
+pub(super) async fn serve(address: SocketAddr, health: Health, scrapes: Scrapes) -> io::Result<()> {
     let router = Router::new()
-        .route("/metrics", get(async move || ([("content-type", CONTENT_TYPE)], metrics.encode())))
+        .route("/metrics", get(async move || scrapes.answer()))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(health);
     axum::serve(TcpListener::bind(address).await?, router).await
 }
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 async fn healthz(State(health): State<Health>) -> (StatusCode, &'static str) {
     if health.is_alive() {
