@@ -174,9 +174,10 @@ pub trait Upkeep: Send + Sync {
     /// a second. Cheap when nothing is wrong.
     fn watch_pool(&self) -> Result<std::time::Duration>;
 
-    /// Gives back to the pool what was deleted in a thin volume that is mounted, and returns how much that was. Nothing
-    /// for a thick, a raw block or an unmounted one.
-    fn trim(&self, id: &VolumeId) -> Result<Bytes>;
+    /// Gives back to the pool what was deleted in a thin volume that is mounted; false for a thick, a raw block or an
+    /// unmounted one, for which that is nothing. How much it is shows in the pool a moment later: not every filesystem
+    /// waits for it.
+    fn trim(&self, id: &VolumeId) -> Result<bool>;
 
     /// How long volumes were frozen for snapshots since the last call, longest first, for a histogram.
     fn frozen_times(&self) -> Vec<std::time::Duration>;

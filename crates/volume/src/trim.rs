@@ -17,7 +17,9 @@ struct Range {
     shortest: u64,
 }
 
-/// Discards what is free in the filesystem that is mounted at a path. Nothing, where its device cannot discard.
+/// Discards what is free in the filesystem that is mounted at a path. Nothing, where its device cannot discard. XFS only
+/// sends the discards and does not wait for them (`xfs_discard_extents` of its `xfs_discard.c`), so that they may not be
+/// done yet when this returns.
 #[expect(unsafe_code, reason = "an ioctl that rustix has no function for")]
 pub(crate) fn trim(mounted: &Path) -> Result<()> {
     const FITRIM: Opcode = opcode::read_write::<Range>(b'X', 121);

@@ -14,7 +14,7 @@ use crate::{
     limits::Limiter,
     loops::{self, Device, DeviceNumber},
     mounts::Table,
-    pool::{Measure, Pressure, allocated, low_water},
+    pool::{Measure, Pressure, low_water},
     record::{Record, Recorded as _},
     trim,
 };
@@ -70,14 +70,6 @@ impl LocalVolumes {
             // It can be used all the same, and the room that it lacks is promised to nobody else.
             tracing::warn!(%id, %error, "a thick volume lacks some of its bytes");
         }
-    }
-
-    /// What is allocated to the volume's image.
-    fn allocated(&self, id: &VolumeId) -> Result<Bytes> {
-        let image = self.pool.image(id);
-        fs::metadata(&image)
-            .map(|metadata| allocated(&metadata))
-            .map_err(Error::io("look at the image", image.display()))
     }
 
     /// Does what the pool's room asks for, one thing after another until nothing more is to be done. Returns what is
@@ -153,18 +145,17 @@ impl Upkeep for LocalVolumes {
         Ok(if relieved? && !self.pause.is_on() { ON_THE_WATCH } else { AT_EASE })
     }
 
-    fn trim(&self, id: &VolumeId) -> Result<Bytes> {
+    fn trim(&self, id: &VolumeId) -> Result<bool> {
         let _turn = self.locks.take(id)?;
         let (record, _) = self.load(id)?;
         if record.provisioning == Provisioning::Thick || record.content == Content::Block || self.pause.is_on() {
-            return Ok(Bytes(0));
+            return Ok(false);
         }
-        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(Bytes(0)) };
+        let Some(device) = loops::find(&self.pool.image(id))? else { return Ok(false) };
         let table = Table::read()?;
-        let Some(mount) = table.writable(&device).next() else { return Ok(Bytes(0)) };
-        let before = self.allocated(id)?;
+        let Some(mount) = table.writable(&device).next() else { return Ok(false) };
         trim::trim(&mount.path)?;
-        Ok(Bytes(before.0.saturating_sub(self.allocated(id)?.0)))
+        Ok(true)
     }
 
     fn frozen_times(&self) -> Vec<Duration> {

@@ -69,7 +69,8 @@ impl Driver {
                 continue;
             }
             match self.volumes.trim(&id) {
-                Ok(trimmed) => tracing::info!(%id, trimmed = %trimmed.human(), "trimmed"),
+                Ok(true) => tracing::info!(%id, "trimmed"),
+                Ok(false) => {}
                 // In the middle of something else: the next time is soon enough.
                 Err(error) => tracing::warn!(%id, %error, "cannot trim"),
             }

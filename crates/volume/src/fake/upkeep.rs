@@ -57,8 +57,8 @@ impl Upkeep for FakeVolumes {
         Ok(Duration::from_millis(200))
     }
 
-    fn trim(&self, id: &VolumeId) -> Result<Bytes> {
-        self.state().get(id).map(|_| Bytes(0))
+    fn trim(&self, id: &VolumeId) -> Result<bool> {
+        self.state().get(id).map(|_| false)
     }
 
     fn frozen_times(&self) -> Vec<Duration> {
