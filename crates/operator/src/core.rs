@@ -420,8 +420,8 @@ mod tests {
     }
 
     /// An operator that knows of a claim, which a policy governs, and of its volume.
-    fn core() -> Core {
-        let mut core = Core::default();
+    fn core(metrics: &Metrics) -> Core {
+        let mut core = Core::new(metrics.clone());
         let policy = policy();
         let claim = ClaimFacts {
             uid: Uid("u".into()),
@@ -457,6 +457,18 @@ mod tests {
         core
     }
 
+    fn usage(at: Timestamp) -> Usage {
+        Usage {
+            at,
+            source: Source::Agent,
+            total: Bytes::GIB,
+            available: Bytes(900 << 20),
+            inodes: None,
+            fill_bytes_per_second: 0,
+            crossed: None,
+        }
+    }
+
     #[test]
     fn a_decision_is_made_anew_when_its_measurement_is_stale_and_not_while_it_is_confirmed() {
         let (origin, start) = (Instant::now(), Timestamp::from_second(1_000_000).unwrap());
@@ -464,16 +476,8 @@ mod tests {
             time: start + SignedDuration::from_secs(i64::try_from(second).unwrap()),
             instant: origin + Duration::from_secs(second),
         };
-        let mut core = core();
-        let usage = Usage {
-            at: start,
-            source: Source::Agent,
-            total: Bytes::GIB,
-            available: Bytes(900 << 20),
-            inodes: None,
-            fill_bytes_per_second: 0,
-            crossed: None,
-        };
+        let mut core = core(&Metrics::default());
+        let usage = usage(start);
         core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(0));
         core.turn(true, moment(0));
         assert_eq!(core.turn(true, moment(1)).decided, [id()]);
@@ -488,8 +492,36 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_has_metrics_for_as_long_as_it_is_there_and_governed() {
+        let gone = [Observation::Claim(Change::Gone(id())), Observation::Policy(Change::Gone(policy().0))];
+        for gone in gone {
+            let metrics = Metrics::new(10);
+            let is_told = || {
+                let mut text = String::new();
+                metrics.encode(&mut text).unwrap();
+                text.contains(r#"persistentvolumeclaim="data""#)
+            };
+            let mut core = core(&metrics);
+            let now = Moment::now();
+            let usage = usage(now.time);
+            core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, now);
+            let decide = |core: &mut Core| {
+                core.turn(true, now);
+                let later = Duration::from_secs(1);
+                let time = now.time + SignedDuration::try_from(later).unwrap();
+                core.turn(true, Moment { time, instant: now.instant + later });
+            };
+            decide(&mut core);
+            assert!(is_told());
+            core.observe(gone);
+            decide(&mut core);
+            assert!(!is_told());
+        }
+    }
+
+    #[test]
     fn who_may_not_act_has_nothing_to_do_however_much_is_due() {
-        let mut core = core();
+        let mut core = core(&Metrics::default());
         let now = Moment::now();
         core.turn(true, now);
         assert!(core.turn_at(true, now).is_some());

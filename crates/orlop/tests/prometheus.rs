@@ -34,7 +34,7 @@ use tokio::{
 };
 
 /// Nothing here takes more than some seconds; beyond this it is not going to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often the servers are asked, and how often they read the kubelet.
 const INTERVAL: Duration = Duration::from_millis(300);
