@@ -33,7 +33,7 @@ image: bed ## Write the images that a cluster on this machine runs
 	@$(BIN)/xtask image
 
 bench: image ## Measure, and print the tables of docs/performance.md
-	@cargo bench --package orlop-planner --package orlop-sim
+	@cargo bench --package orlop-planner --package orlop-sim --package orlop-backtest
 	@$(BIN)/bench
 
 clean: ## Remove the clusters on this machine and everything that was built

@@ -10,13 +10,13 @@ pub mod units;
 
 pub use driver::{
     Abilities, DriverProfile, DriverProfileSpec, Expansion, Modifications, ParameterMatch, Performance, Price,
-    VolumeType,
+    VolumeType, amount,
 };
 pub use manifest::to_yaml;
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
 };
-pub use units::{Bytes, Count, Decimal, Period, Threshold, UnitError};
+pub use units::{Bytes, Count, Decimal, Percent, Period, Threshold, UnitError};
 
 /// The API group of every custom resource of Orlop.
 pub const GROUP: &str = "orlop.dev";

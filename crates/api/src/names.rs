@@ -16,6 +16,9 @@ pub const LOCAL_DRIVER: &str = "local.orlop.dev";
 /// as the new size, so that neither is ever there without the other.
 pub const GROWTH_ANNOTATION: &str = "orlop.dev/growth";
 
+/// On a claim: with any value but `false`, nothing is asked for. The value may say why, for whoever reads the report.
+pub const PAUSED_ANNOTATION: &str = "orlop.dev/paused";
+
 /// On a pod: which size of which claim its kubelet has been told of. Changing a pod's annotation makes its kubelet
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
@@ -55,6 +58,8 @@ pub enum Reason {
     EnoughRoom,
     /// The policy's mode is Off, or it has no capacity section.
     Off,
+    /// The claim's annotation `orlop.dev/paused` says that nothing is to be asked for.
+    Paused,
     // Growth is called for.
     /// Fewer bytes are free than `minFree`.
     BelowMinFree,
@@ -62,11 +67,15 @@ pub enum Reason {
     BelowMinFreeInodes,
     /// At the present rate the volume is full within `timeToFull`.
     FillsTooSoon,
+    /// Another claim of its group, by the policy's `groupBy`, requests more.
+    GroupGrowth,
     // A growth is under way.
     /// The driver or the kubelet has not yet carried out the growth that was asked for.
     Growing,
     /// A measurement is due shortly: the claim has its new size and none shows it yet, or a pod has just been given it.
     AwaitingMeasurement,
+    /// The driver refused a growth, and a smaller one is asked for in its place.
+    GrowthReduced,
     /// A growth that was asked for has been under way for too long.
     GrowthOverdue,
     /// The driver refused the growth.
@@ -105,10 +114,13 @@ impl Reason {
         match self {
             Self::EnoughRoom
             | Self::Off
+            | Self::Paused
             | Self::BelowMinFree
             | Self::BelowMinFreeInodes
             | Self::FillsTooSoon
+            | Self::GroupGrowth
             | Self::Growing
+            | Self::GrowthReduced
             | Self::AwaitingMeasurement
             | Self::NotBound
             | Self::RawBlock

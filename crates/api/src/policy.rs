@@ -3,12 +3,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     names::Reason,
-    units::{Bytes, Count, Period, Threshold},
+    units::{Bytes, Count, Percent, Period, Threshold},
 };
 
 /// What Orlop may do about a decision.
@@ -95,6 +95,16 @@ pub struct ClusterStoragePolicySpec {
 /// When a claim is grown, by how much, and where growth ends.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.targetUtilization) || !has(self.minFree) || !self.minFree.matches('^[1-9][0-9]?%$') \
+         || !self.targetUtilization.matches('^[1-9][0-9]?%$') \
+         || int(self.targetUtilization.replace('%', '')) + int(self.minFree.replace('%', '')) < 100",
+    ).message(
+        "targetUtilization leaves no more free than minFree, 20% where it is left out, so that the next growth would follow \
+         at once: make one of them smaller, so that together they are below 100%",
+    ),
+)]
 pub struct CapacitySpec {
     /// Grow when fewer bytes are free than this: a size, or a percentage of the filesystem.
     #[serde(default = "default_min_free")]
@@ -109,8 +119,44 @@ pub struct CapacitySpec {
     /// where less would leave the volume below `minFree`, or full within `timeToFull`.
     #[serde(default = "default_increase")]
     pub increase: Threshold<Bytes>,
+    /// Make each growth so large that no more than this share of the filesystem's bytes is used afterwards, such as 60%.
+    /// Without it a growth is as large as the other fields ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_utilization: Option<Percent>,
+    /// The key of a label. Claims of one namespace that the policy governs and that have the same value of it are kept
+    /// equal: when one of them is grown, by whomever, the others are grown to the same size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "label_key")]
+    pub group_by: Option<String>,
     /// Never request more than this, after the driver's rounding. A volume cannot be made smaller again.
     pub maximum: Bytes,
+}
+
+impl CapacitySpec {
+    /// What a section says that has nothing but a maximum.
+    pub fn up_to(maximum: Bytes) -> Self {
+        Self {
+            min_free: default_min_free(),
+            min_free_inodes: default_min_free_inodes(),
+            time_to_full: default_time_to_full(),
+            increase: default_increase(),
+            target_utilization: None,
+            group_by: None,
+            maximum,
+        }
+    }
+}
+
+/// The key of a label, as the API server knows it: a name, which may have a prefix.
+fn label_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 317,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')",
+            "message": "is not the key of a label: write it as it stands on the claims, such as app.kubernetes.io/instance",
+        }],
+    })
 }
 
 fn default_min_free() -> Threshold<Bytes> {

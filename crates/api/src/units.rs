@@ -168,6 +168,72 @@ impl Unit for Count {
     }
 }
 
+/// A share of a whole that the field names, 1% to 99%.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Percent(u8);
+
+impl Percent {
+    /// The number, 1 to 99.
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// What is left of the whole.
+    #[must_use]
+    pub const fn rest(self) -> Self {
+        Self(100 - self.0)
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl FromStr for Percent {
+    type Err = UnitError;
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        match text.strip_suffix('%').map(str::parse) {
+            Some(Ok(percent @ 1..=99)) => Ok(Self(percent)),
+            _ => Err(UnitError::Percent(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Percent {
+    type Error = UnitError;
+    fn try_from(text: String) -> Result<Self, UnitError> {
+        text.parse()
+    }
+}
+
+impl From<Percent> for String {
+    fn from(percent: Percent) -> Self {
+        percent.to_string()
+    }
+}
+
+impl JsonSchema for Percent {
+    fn schema_name() -> Cow<'static, str> {
+        "Percent".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "maxLength": 3,
+            "x-kubernetes-validations": [{
+                "rule": "self.matches('^[1-9][0-9]?%$')",
+                "message": "is not a percentage: write a whole number from 1% to 99%, such as 60%",
+            }],
+        })
+    }
+}
+
 /// An absolute value, or a percentage (1 to 99) of a whole that the field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String", bound = "U: Unit")]
@@ -203,10 +269,10 @@ impl<U: Unit> fmt::Display for Threshold<U> {
 impl<U: Unit> FromStr for Threshold<U> {
     type Err = UnitError;
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        let Some(percent) = text.strip_suffix('%') else { return text.parse().map(Self::Absolute) };
-        match percent.parse() {
-            Ok(percent @ 1..=99) => Ok(Self::Percent(percent)),
-            _ => Err(UnitError::Percent(text.to_owned())),
+        if text.ends_with('%') {
+            text.parse().map(|Percent(percent)| Self::Percent(percent))
+        } else {
+            text.parse().map(Self::Absolute)
         }
     }
 }
@@ -438,6 +504,15 @@ mod tests {
         assert_eq!("64Mi".parse::<Threshold<Bytes>>().unwrap().of(5), 64 << 20);
         for text in ["0%", "100%", "20 %", "%", "-5%"] {
             assert!(text.parse::<Threshold<Bytes>>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_a_whole_is_a_whole_number_of_percent() {
+        let percent: Percent = "60%".parse().unwrap();
+        assert_eq!((percent.number(), percent.rest().number(), percent.to_string()), (60, 40, "60%".to_owned()));
+        for text in ["0%", "100%", "60", "6.5%", "%", "-5%"] {
+            assert!(text.parse::<Percent>().is_err(), "{text}");
         }
     }
 

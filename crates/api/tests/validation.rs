@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 const NO_SIZE: &str = "is not a size: write a Kubernetes quantity above zero, such as 512Mi or 100Gi";
 const NO_THRESHOLD: &str = "is not a threshold: write a value such as 10Gi or a percentage from 1% to 99%";
 const NO_COUNT: &str = "is not a threshold: write a value such as 10000 or a percentage from 1% to 99%";
+const NO_PERCENT: &str = "is not a percentage: write a whole number from 1% to 99%, such as 60%";
+const NO_LABEL: &str =
+    "is not the key of a label: write it as it stands on the claims, such as app.kubernetes.io/instance";
 const NO_PERIOD: &str = "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m";
 
 const NO_DECIMAL: &str = "is not a decimal number: write it in quotes with at most six digits before and after the \
@@ -56,6 +59,8 @@ fn a_policy_with_valid_values_is_accepted() {
         ("minFree", &["1%", "99%", "10Gi", "5"]),
         ("minFreeInodes", &["1%", "99%", "1", "999999999999999999"]),
         ("increase", &["25%", "1Gi"]),
+        ("targetUtilization", &["1%", "60%", "79%"]),
+        ("groupBy", &["app", "app.kubernetes.io/instance", "A_b.c-d", "a/b"]),
         ("timeToFull", &["1s", "90s", "10m", "1h30m", "8760h"]),
     ] {
         for value in values {
@@ -72,12 +77,32 @@ fn an_invalid_value_is_refused_with_a_sentence_that_says_what_to_write() {
         ("minFree", &["0%", "100%", "05%", "20 %", "%", "0", "-1Gi", "1.5%"], NO_THRESHOLD),
         ("minFreeInodes", &["0", "0%", "1k", "1Ki", "-1", "1000000000000000000"], NO_COUNT),
         ("increase", &["0", "100%", "a lot"], NO_THRESHOLD),
+        ("targetUtilization", &["0%", "60", "05%", "5.%", "x%"], NO_PERCENT),
+        ("groupBy", &["", "-app", "a/b/c", "/a", "a/", "app name", "App.io/x"], NO_LABEL),
         ("timeToFull", &["", "0s", "5", "1d", "m", "1h 30m", "8761h", "1.5h", "-1s"], NO_PERIOD),
     ] {
         for value in values {
             let expected = vec![format!("spec.capacity.{field}: {sentence}")];
             assert_eq!(rules.refusals(&with_capacity(field, value)), expected, "{field}: {value:?}");
         }
+    }
+}
+
+#[test]
+fn a_target_utilization_leaves_more_free_than_minfree() {
+    let rules = Rules::of::<StoragePolicy>();
+    let refusals = |min_free: &str, target: &str| {
+        let mut spec = with_capacity("minFree", min_free);
+        spec["capacity"]["targetUtilization"] = json!(target);
+        rules.refusals(&spec)
+    };
+    for (min_free, target) in [("20%", "79%"), ("1%", "98%"), ("10Gi", "99%")] {
+        assert_eq!(refusals(min_free, target), Vec::<String>::new(), "{min_free} and {target}");
+    }
+    let sentence = "spec.capacity: targetUtilization leaves no more free than minFree, 20% where it is left out, so that \
+                    the next growth would follow at once: make one of them smaller, so that together they are below 100%";
+    for (min_free, target) in [("20%", "80%"), ("99%", "1%"), ("50%", "99%")] {
+        assert_eq!(refusals(min_free, target), [sentence], "{min_free} and {target}");
     }
 }
 

@@ -38,6 +38,11 @@ impl Agenda {
         self.due_at.remove(claim);
     }
 
+    /// When the claim is due.
+    pub(crate) fn due_at(&self, claim: &ClaimId) -> Option<Timestamp> {
+        self.due_at.get(claim).copied()
+    }
+
     /// When the next claim is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         self.queue.peek().map(|Reverse((at, _))| *at)

@@ -100,6 +100,21 @@ impl Core {
         &self.ledger
     }
 
+    /// When the claim is decided again at the latest, though nothing about it is observed until then.
+    pub(crate) fn next_look(&self, claim: &ClaimId) -> Option<Timestamp> {
+        self.agenda.due_at(claim)
+    }
+
+    /// Is a request for the claim under way?
+    pub(crate) fn is_acting_on(&self, claim: &ClaimId) -> bool {
+        self.busy.contains(claim)
+    }
+
+    /// What failed for a claim a short while ago.
+    pub(crate) const fn setbacks(&self) -> &Setbacks {
+        &self.setbacks
+    }
+
     /// Takes in news of the cluster.
     pub fn observe(&mut self, observation: Observation) {
         self.observer.observe(observation);
@@ -360,6 +375,10 @@ impl Core {
                 let notice = notice::growing(claim, uid, record, decision);
                 self.effects.notices.push(notice);
             }
+            Action::TakeBack { claim, uid, record, .. } => {
+                let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
+                self.effects.notices.push(notice);
+            }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
             Action::SyncPod { .. } => {}
         }
@@ -433,6 +452,7 @@ mod tests {
             requested: Bytes::GIB,
             capacity: Some(Bytes::GIB),
             resize: Resize::Idle,
+            paused: None,
             growth: None,
             spelling: Spelling::default(),
         };

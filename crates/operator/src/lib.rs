@@ -10,6 +10,7 @@ mod backoff;
 mod core;
 mod errand;
 mod failure;
+pub mod inspect;
 pub mod lease;
 mod measure;
 mod metrics;

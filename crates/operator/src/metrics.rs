@@ -264,13 +264,7 @@ impl Metrics {
     }
 
     pub(crate) fn sampled(&self, source: Source, at: Timestamp) {
-        let label = SourceLabel {
-            source: match source {
-                Source::Agent => "agent",
-                Source::Kubelet => "kubelet",
-                Source::Prometheus => "prometheus",
-            },
-        };
+        let label = SourceLabel { source: source.name() };
         self.0.samples.get_or_create(&label).inc();
         self.0.sampled_at.get_or_create(&label).set(at.as_second());
     }

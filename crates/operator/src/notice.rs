@@ -7,7 +7,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 use kube::Resource as _;
-use orlop_api::{ClusterStoragePolicy, StoragePolicy, names::FIELD_MANAGER};
+use orlop_api::{
+    ClusterStoragePolicy, StoragePolicy,
+    names::{FIELD_MANAGER, Reason},
+};
 use orlop_planner::{
     Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
 };
@@ -47,18 +50,27 @@ enum Severity {
     Warning,
 }
 
-/// A growth has been asked for. The decision tells why with its numbers, where it is still known.
+/// A growth has been asked for, or a smaller one in its place. The decision tells why with its numbers, where it is still
+/// known.
 pub fn growing(id: &ClaimId, uid: &Uid, record: &GrowthRecord, decision: Option<&Decision>) -> Notice {
-    let decided = decision.filter(|decision| decision.outcome == Outcome::Grow(record.to));
-    let note = decided.map_or_else(
-        || format!("grow from {} to {} ({})", record.from, record.to, record.reason),
+    let reduced = Reason::GrowthReduced;
+    let asks = |decision: &&Decision| {
+        let to = decision.target() == Some(record.to);
+        to && (matches!(decision.outcome, Outcome::Grow(_)) || decision.reason == reduced)
+    };
+    let note = decision.filter(asks).map_or_else(
+        || {
+            let instead = record.refused.last().map_or_else(String::new, |size| format!(" in place of {size}"));
+            format!("grow from {} to {}{instead} ({})", record.from, record.to, record.reason)
+        },
         |decision| decision.message.clone(),
     );
+    let is_first = record.refused.is_empty();
     Notice {
         about: About::Claim(id.clone()),
         uid: uid.clone(),
-        severity: Severity::Normal,
-        reason: "Growing".to_owned(),
+        severity: if is_first { Severity::Normal } else { Severity::Warning },
+        reason: if is_first { "Growing".to_owned() } else { reduced.to_string() },
         note,
         occasion: format!("{} at {}", record.to, record.crossed),
     }
@@ -237,7 +249,7 @@ impl Notice {
 
 #[cfg(test)]
 mod tests {
-    use orlop_api::{Bytes, Mode, names::Reason};
+    use orlop_api::{Bytes, Mode};
     use orlop_planner::Resize;
 
     use super::*;
@@ -259,6 +271,7 @@ mod tests {
             decided: at(101),
             reason: Reason::BelowMinFree,
             earlier: Vec::new(),
+            refused: Vec::new(),
             usable: None,
         }
     }
@@ -275,6 +288,7 @@ mod tests {
             capacity: Bytes::GIB,
             volume_capacity: Bytes::GIB,
             resize: Resize::Idle,
+            paused: None,
             growth,
             pods: Vec::new(),
             usage: None,
@@ -314,6 +328,18 @@ mod tests {
         let next = GrowthRecord { to: Bytes(3 << 30), ..record() };
         assert_ne!(name(&first), name(&growing(&id(), &Uid("u".into()), &next, None)));
         assert_ne!(name(&first), name(&growing(&id(), &Uid("other".into()), &record(), None)));
+    }
+
+    #[test]
+    fn a_smaller_growth_is_a_warning_that_says_in_place_of_what() {
+        let smaller = GrowthRecord { refused: vec![Bytes(3 << 30)], ..record() };
+        let decided = decision(Outcome::Growing(record().to), Reason::GrowthReduced);
+        let first = growing(&id(), &Uid("u".into()), &smaller, Some(&decided));
+        assert_eq!((first.severity, &*first.reason, &*first.note), (Severity::Warning, "GrowthReduced", "because"));
+        let under_way = decision(Outcome::Growing(record().to), Reason::Growing);
+        let [again] = &of_decision(&id(), &claim(Some(smaller)), &under_way, at(110))[..] else { panic!("one") };
+        assert_eq!(again.note, "grow from 1Gi to 2Gi in place of 3Gi (BelowMinFree)");
+        assert_eq!(first.event("o", at(1)).metadata.name, again.event("o", at(1)).metadata.name);
     }
 
     #[test]

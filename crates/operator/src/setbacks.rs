@@ -26,13 +26,17 @@ pub(crate) struct Setbacks(HashMap<ClaimId, HashMap<Kind, Setback>>);
 
 type Kind = Discriminant<Action>;
 
+/// An action that failed a short while ago.
 #[derive(Debug)]
-struct Setback {
-    failures: u32,
+pub(crate) struct Setback {
+    /// What was to be done, in words.
+    pub(crate) action: &'static str,
+    /// How often in a row it has failed.
+    pub(crate) failures: u32,
     /// Until when no action of the kind is tried. The wall clock may be set meanwhile.
-    until: Instant,
+    pub(crate) until: Instant,
     /// What the API server said, where it refused a growth.
-    refusal: Option<String>,
+    pub(crate) refusal: Option<String>,
 }
 
 impl Setbacks {
@@ -44,7 +48,15 @@ impl Setbacks {
             Failure::Refused(why) => (REFUSED.after(failures), action.requests().map(|_| why)),
             Failure::Overtaken | Failure::Unanswered(_) => (UNKNOWN.after(failures), None),
         };
-        setbacks.insert(discriminant(action), Setback { failures: failures + 1, until: now + wait, refusal });
+        let setback = Setback { action: in_words(action), failures: failures + 1, until: now + wait, refusal };
+        setbacks.insert(discriminant(action), setback);
+    }
+
+    /// The setbacks of a claim, in the order of what was to be done.
+    pub(crate) fn of(&self, claim: &ClaimId) -> Vec<&Setback> {
+        let mut setbacks: Vec<_> = self.0.get(claim).into_iter().flat_map(HashMap::values).collect();
+        setbacks.sort_unstable_by_key(|setback| setback.action);
+        setbacks
     }
 
     /// The action was carried out.
@@ -75,16 +87,30 @@ impl Setbacks {
             let tried_again = waits.filter_map(|wait| now.time.checked_add(wait).ok());
             decision.again_at = tried_again.chain(decision.again_at).min();
             let refusal = setbacks.values().find_map(|setback| setback.refusal.as_ref());
-            if let (Outcome::Grow(to), Some(refusal)) = (decision.outcome, refusal) {
-                decision.outcome = Outcome::Wait;
-                decision.reason = Reason::GrowthFailed;
-                decision.message = format!("the API server refuses to let the claim grow to {to}: {refusal}");
-            }
+            let Some(refusal) = refusal else { continue };
+            decision.message = match (decision.outcome, decision.reason) {
+                (Outcome::Grow(to), _) => format!("the API server refuses to let the claim grow to {to}: {refusal}"),
+                (_, Reason::GrowthReduced) => {
+                    format!("{}, and the API server refuses that: {refusal}", decision.message)
+                }
+                _ => continue,
+            };
+            decision.outcome = Outcome::Wait;
+            decision.reason = Reason::GrowthFailed;
         }
         plan.actions.retain(|action| {
             let setback = self.0.get(action.claim()).and_then(|setbacks| setbacks.get(&discriminant(action)));
             setback.is_none_or(|setback| setback.until <= now.instant)
         });
+    }
+}
+
+const fn in_words(action: &Action) -> &'static str {
+    match action {
+        Action::Grow { .. } => "request the larger size",
+        Action::TakeBack { .. } => "request a smaller size in place of the one that was refused",
+        Action::RecordUsable { .. } => "record that the growth is usable",
+        Action::SyncPod { .. } => "touch the pod, so that its kubelet notices the growth",
     }
 }
 
@@ -114,6 +140,7 @@ mod tests {
             decided: at(0),
             reason: Reason::BelowMinFree,
             earlier: Vec::new(),
+            refused: Vec::new(),
             usable: None,
         };
         let decision = Decision {
@@ -157,6 +184,31 @@ mod tests {
         setbacks.failed(&claim(), &growth().0.actions[0], Failure::Refused("exceeded quota".into()), clock(110));
         assert_eq!(held_back(&setbacks, &clock, 129).0.actions.len(), 0);
         assert_eq!(held_back(&setbacks, &clock, 130).0.actions.len(), 1);
+    }
+
+    /// As an API server does that does not know how to recover from a failed expansion.
+    #[test]
+    fn a_growth_that_may_not_be_taken_back_has_failed_and_the_report_says_both() {
+        let (mut setbacks, clock) = (Setbacks::default(), clock());
+        let (_, mut report) = growth();
+        let decision = report.decisions.get_mut(&claim()).unwrap();
+        decision.outcome = Outcome::Growing(Bytes(3 << 29));
+        decision.reason = Reason::GrowthReduced;
+        decision.message = "the driver refused it; 1536Mi is asked for in its place".into();
+        let Action::Grow { claim: id, uid, record, .. } = growth().0.actions.remove(0) else { panic!("it grows") };
+        let action = Action::TakeBack { claim: id, uid, previous: record.clone(), record };
+        let refusal = Failure::Refused("field can not be less than previous value".into());
+        setbacks.failed(&claim(), &action, refusal, clock(100));
+        let mut plan = Plan { actions: vec![action] };
+        setbacks.hold_back(&mut plan, &mut report, Moment { time: at(101), instant: clock(101) });
+        assert_eq!(plan, Plan::default());
+        let decision = &report.decisions[&claim()];
+        assert_eq!((decision.outcome, decision.reason), (Outcome::Wait, Reason::GrowthFailed));
+        assert_eq!(
+            decision.message,
+            "the driver refused it; 1536Mi is asked for in its place, and the API server refuses that: field can not be \
+             less than previous value"
+        );
     }
 
     #[test]

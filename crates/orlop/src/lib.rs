@@ -1,8 +1,9 @@
 //! The library behind the `orlop` binary. The roles that run in a cluster are `operator`, `agent` and `csi`; `bed`
-//! runs a cluster on this machine; `cli` holds the commands, and `ui` what they show; `writer` is a workload to try it
-//! all with.
+//! runs a cluster on this machine; `cli` holds the commands, and `ui` what they show; `backtest` reads usage history;
+//! `writer` is a workload to try it all with.
 
 pub mod agent;
+pub mod backtest;
 pub mod bed;
 pub mod causes;
 pub mod cli;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Bytes, CapacitySpec, Count, Mode, Period, Threshold};
+use orlop_api::{Bytes, CapacitySpec, Count, Mode};
 use orlop_planner::{
     Capacity, Claim, ClaimId, Class, Labels, Ledger, NamespaceName, Plan, PodId, PodUse, Policy, PolicyId, PolicyKind,
     Requirement, Resize, Selector, Source, Uid, Usage, View, invariants, plan_claims, watch,
@@ -112,13 +112,7 @@ fn world(now: Timestamp) -> View {
 }
 
 fn policy(claims: &[Requirement]) -> Policy {
-    let capacity = CapacitySpec {
-        min_free: Threshold::Percent(20),
-        min_free_inodes: Threshold::Percent(5),
-        time_to_full: Period::from_secs(60),
-        increase: Threshold::Percent(25),
-        maximum: Bytes(1 << 40),
-    };
+    let capacity = CapacitySpec::up_to(Bytes(1 << 40));
     let (namespaces, claims) = (Selector::default(), Selector(claims.to_vec()));
     Policy { mode: Mode::Auto, namespaces, claims, capacity: Some(capacity) }
 }
@@ -154,6 +148,7 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         capacity: size,
         volume_capacity: size,
         resize: Resize::Idle,
+        paused: None,
         growth: None,
         pods: vec![pod],
         usage: Some(usage),

@@ -1,18 +1,24 @@
 //! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
-//! [`growth`] is an earlier growth still under way, [`measurement`] can the measurement be believed, [`target`] is
+//! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is
 //! growth called for and to which size, [`slots`] may the driver be asked now.
 
+mod group;
 mod growth;
 mod measurement;
+mod refusal;
 mod slots;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub use measurement::stale_at;
+pub use slots::{SlotUse, slot_use};
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Abilities, Bytes, CapacitySpec, Count, Expansion, Mode, names::Reason};
+use orlop_api::{
+    Abilities, Bytes, CapacitySpec, Count, Expansion, Mode,
+    names::{PAUSED_ANNOTATION, Reason},
+};
 
 use self::slots::Slots;
 use crate::{
@@ -20,6 +26,9 @@ use crate::{
     report::{Decision, Outcome},
     view::{Claim, ClaimId, Class, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
 };
+
+/// How much of the text is repeated that says why a claim is paused.
+const PAUSED_CHARS_MAX: usize = 100;
 
 /// Decides what to do about one claim, and why.
 pub(crate) fn decide(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -> (Vec<Action>, Decision) {
@@ -106,6 +115,18 @@ impl Verdict {
         self.again_at = Some(self.again_at.map_or(at, |known| known.min(at)));
         self
     }
+
+    /// The same without doing anything, because the claim's annotation says so.
+    fn paused(self, why: &str) -> Self {
+        let Self { outcome, reason, message, again_at, .. } = self;
+        let outcome = if let Outcome::Grow(to) = outcome { Outcome::Recommend(to) } else { outcome };
+        let why: String = why.lines().next().unwrap_or_default().trim().chars().take(PAUSED_CHARS_MAX).collect();
+        let why = if matches!(&*why, "" | "true") { String::new() } else { format!(" ({why})") };
+        let message = format!(
+            "the claim's annotation {PAUSED_ANNOTATION}{why} keeps Orlop from changing it; without it, {reason}: {message}"
+        );
+        Self::new(outcome, Reason::Paused, message).again_at(again_at)
+    }
 }
 
 fn conflict(policies: &[PolicyId]) -> Verdict {
@@ -130,6 +151,15 @@ impl<'a> Case<'a> {
         let spec = self.in_force()?;
         self.has_filesystem()?;
         growth::settled(self)?;
+        let verdict = self.growth(spec).unwrap_or_else(|verdict| verdict);
+        Ok(match &self.claim.paused {
+            Some(why) => verdict.paused(why),
+            None => verdict,
+        })
+    }
+
+    /// No growth is under way: is one called for, and can it be?
+    fn growth(&self, spec: &CapacitySpec) -> Result<Verdict, Verdict> {
         let abilities = self.expandable()?;
         let usage = measurement::current(self)?;
         Ok(self.size(spec, &abilities, usage).again_by(measurement::stale_at(usage)))
@@ -188,15 +218,18 @@ impl<'a> Case<'a> {
     /// to be?
     fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Verdict {
         let claim = self.claim;
-        let Some(need) = target::need(spec, usage) else {
+        let own = target::need(spec, usage);
+        let following = group::following(self, spec, abilities);
+        let Some(need) = own.or(following.as_ref().map(|_| Reason::GroupGrowth)) else {
             let message = format!("at least minFree {} is free", spec.min_free);
             return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
         };
         let slots = abilities.modifications.map(|rule| Slots::of(rule, claim, self.now));
         let next_after_this = slots.as_ref().and_then(Slots::next_after_this);
         let lasting = next_after_this.map_or(SignedDuration::ZERO, |at| at.duration_since(self.now));
-        let to = match target::size(spec, abilities, claim, usage, lasting) {
-            Ok(to) => to,
+        let for_itself = own.map_or(Ok(Bytes(0)), |_| target::size(spec, abilities, claim, usage, lasting));
+        let to = match for_itself {
+            Ok(to) => to.max(following.as_ref().map_or(Bytes(0), |leader| leader.size)),
             Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
         };
         if abilities.expansion == Expansion::Offline && !claim.pods.is_empty() {
@@ -210,7 +243,10 @@ impl<'a> Case<'a> {
         if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
             return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
         }
-        let why = target::sentence(need, spec, usage);
+        let why = match (own, &following) {
+            (None, Some(leader)) => leader.sentence(),
+            _ => target::sentence(need, spec, usage),
+        };
         let step = target::step(claim, to, next_after_this);
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
@@ -220,10 +256,12 @@ impl<'a> Case<'a> {
             from: claim.requested,
             to,
             filesystem: usage.total,
-            crossed: usage.crossed.unwrap_or(usage.at),
+            // Nothing was crossed by a claim that follows another.
+            crossed: own.map_or(self.now, |_| usage.crossed.unwrap_or(usage.at)),
             decided: self.now,
             reason: need,
             earlier: slots.map_or_else(Vec::new, Slots::into_taken),
+            refused: Vec::new(),
             usable: None,
         };
         let mut verdict = Verdict::new(Outcome::Grow(to), need, format!("{why}; {step}"));

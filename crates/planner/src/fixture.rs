@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{
-    Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, Threshold, names::LOCAL_DRIVER,
-};
+use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER};
 
 use crate::{
-    Action, Capacity, Claim, ClaimId, Class, Decision, GrowthRecord, Labels, NamespaceName, PodId, PodUse, Policy,
-    PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+    Action, Capacity, Claim, ClaimId, Class, Decision, Groups, GrowthRecord, Labels, NamespaceName, PodId, PodUse,
+    Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -38,13 +36,7 @@ pub fn cluster(name: &str) -> PolicyId {
 }
 
 pub fn spec() -> CapacitySpec {
-    CapacitySpec {
-        min_free: Threshold::Percent(20),
-        min_free_inodes: Threshold::Percent(5),
-        time_to_full: Period::from_secs(60),
-        increase: Threshold::Percent(25),
-        maximum: mib(4096),
-    }
+    CapacitySpec::up_to(mib(4096))
 }
 
 pub fn policy() -> Policy {
@@ -81,6 +73,7 @@ pub fn claim() -> Claim {
         capacity: mib(512),
         volume_capacity: mib(512),
         resize: Resize::Idle,
+        paused: None,
         growth: None,
         pods: vec![pod("data-0")],
         usage: Some(usage()),
@@ -98,6 +91,7 @@ pub fn record() -> GrowthRecord {
         decided: at(0),
         reason: orlop_api::names::Reason::BelowMinFree,
         earlier: Vec::new(),
+        refused: Vec::new(),
         usable: None,
     }
 }
@@ -110,6 +104,7 @@ pub fn view() -> View {
         namespaces: BTreeMap::from([(NamespaceName("shop".into()), Labels::default())]),
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
         drivers: BTreeMap::new(),
+        groups: Groups::default(),
     }
 }
 
@@ -181,5 +176,31 @@ pub fn grown() -> View {
     let claim = the_claim(&mut view);
     claim.capacity = mib(640);
     claim.volume_capacity = mib(640);
+    view
+}
+
+pub fn override_driver(view: &mut View, profile: DriverProfileSpec) {
+    view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
+}
+
+/// The world with the claim asking for this size in place of those that its driver has refused.
+pub fn reduced(refused: &[u64], to: u64) -> View {
+    let mut view = growing();
+    override_driver(&mut view, DriverProfileSpec { size_increment: Bytes::MIB, ..DriverProfileSpec::default() });
+    let claim = the_claim(&mut view);
+    claim.requested = mib(to);
+    let refused = refused.iter().copied().map(mib).collect();
+    claim.growth = Some(GrowthRecord { to: mib(to), refused, ..record() });
+    view
+}
+
+/// The world with a second claim, which requests this much, and a policy that keeps the two equal.
+pub fn led(size: u64, change: impl FnOnce(&mut View)) -> View {
+    let mut view = view();
+    the_spec(&mut view).group_by = Some("app".to_owned());
+    let leader = Claim { requested: mib(size), ..claim() };
+    view.claims.insert(id("data-1"), leader);
+    change(&mut view);
+    view.regroup(&[id("data-0"), id("data-1")]);
     view
 }

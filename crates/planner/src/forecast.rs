@@ -1,5 +1,10 @@
 //! How fast a volume is filling, from its latest measurements. Windows are spans of time and not counts, so that the
-//! same code serves an agent that measures several times a second and a kubelet that does so once a minute.
+//! same code serves an agent that measures several times a second and a kubelet that does so once a minute. [`Trend`] is
+//! how it fills over days.
+
+mod trend;
+
+pub use trend::{PerDay, TimeToFull, Trend};
 
 use std::collections::VecDeque;
 

@@ -11,7 +11,7 @@ use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
 
 use crate::{
     plan::{Action, Plan},
-    view::{Claim, ClaimId, Governance, GrowthRecord, PodId, Uid, View},
+    view::{Claim, ClaimId, Governance, GrowthRecord, PodId, Resize, Uid, View},
 };
 
 /// An action that was refused, and the rule that it breaks.
@@ -44,7 +44,8 @@ pub enum Rule {
     /// The action's precondition is not what the view shows.
     #[error("what the action expects to find is not what is there")]
     Precondition,
-    /// A volume cannot be made smaller, and a size that it has is no growth.
+    /// A volume cannot be made smaller: whatever is asked for is above what the claim has, and what its volume has. A size
+    /// that it has is no growth.
     #[error("{to} is not larger than the {present} that it has")]
     NotLarger {
         /// What it has or requests.
@@ -77,14 +78,24 @@ pub enum Rule {
     /// The class or the driver does not expand it, or not now.
     #[error("its class and driver do not expand it as it is now")]
     NotExpandable,
+    /// Nothing is asked for while the claim's annotation says so.
+    #[error("its annotation says that it is paused")]
+    Paused,
+    /// No claim grows further for its group's sake than the largest of the group.
+    #[error("no claim of its group requests as much")]
+    NoLeader,
     /// Growing on what was measured before the last growth grows twice.
     #[error("an earlier growth of it is still under way")]
     InFlight,
     /// One growth of a claim in a plan.
     #[error("the plan holds more than one growth of it")]
     GrownTwice,
+    /// A request is lowered only where the driver has refused for good what we asked for, and never to a size that it has
+    /// refused.
+    #[error("its driver has not refused what is taken back, or has refused what is asked for in its place")]
+    NotRefused,
     /// Only growth itself makes a claim larger.
-    #[error("the record would be changed in more than the time at which the growth became usable")]
+    #[error("the record would be changed in more than what the action is for")]
     Record,
     /// The volume is not yet as large as the pod's kubelet is to be told.
     #[error("no pod is to be touched before the volume has its new size")]
@@ -114,13 +125,21 @@ fn check(view: &View, action: &Action) -> Result<(), Rule> {
         Action::Grow { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
             measurable(claim)?;
+            not_paused(claim)?;
             in_flight(claim)?;
             expected(previous.as_ref(), record, claim)?;
             larger(claim, record.to)?;
             let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
             let abilities = expandable(view, claim)?;
             within_limits(&abilities, maximum, record.to)?;
+            follows(view, id, claim, record)?;
             within_slots(&abilities, claim, record)
+        }
+        Action::TakeBack { uid, previous, record, .. } => {
+            let claim = claim(view, id, uid)?;
+            not_paused(claim)?;
+            auto_maximum(view, id, claim).filter(|_| claim.bound).ok_or(Rule::NotGoverned)?;
+            taken_back(view, claim, previous, record)
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
@@ -136,6 +155,10 @@ fn measurable(claim: &Claim) -> Result<(), Rule> {
     if claim.bound && !claim.raw_block && measured { Ok(()) } else { Err(Rule::NotMeasurable) }
 }
 
+fn not_paused(claim: &Claim) -> Result<(), Rule> {
+    if claim.paused.is_none() { Ok(()) } else { Err(Rule::Paused) }
+}
+
 fn in_flight(claim: &Claim) -> Result<(), Rule> {
     let resizing = claim.requested > claim.capacity;
     let unseen = claim.growth.as_ref().is_some_and(|last| {
@@ -149,7 +172,11 @@ fn expected(previous: Option<&GrowthRecord>, record: &GrowthRecord, claim: &Clai
     let as_observed = previous == claim.growth.as_ref() && record.from == claim.requested;
     let as_measured = claim.usage.as_ref().is_some_and(|usage| record.filesystem == usage.total);
     let new = record.usable.is_none()
-        && matches!(record.reason, Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon);
+        && record.refused.is_empty()
+        && matches!(
+            record.reason,
+            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth
+        );
     if as_observed && as_measured && new { Ok(()) } else { Err(Rule::Precondition) }
 }
 
@@ -179,6 +206,23 @@ fn within_limits(abilities: &Abilities<'_>, policy_maximum: Bytes, to: Bytes) ->
     if to <= maximum { Ok(()) } else { Err(Rule::AboveMaximum { to, maximum }) }
 }
 
+/// Who grows for the group's sake alone becomes no larger than the claim that it follows: claims that follow each other
+/// would grow without end.
+fn follows(view: &View, id: &ClaimId, claim: &Claim, record: &GrowthRecord) -> Result<(), Rule> {
+    if record.reason != Reason::GroupGrowth {
+        return Ok(());
+    }
+    let governance = view.governance(id, claim);
+    let Governance::By(policy) = &governance else { return Err(Rule::NotGoverned) };
+    let key = view.policies.get(policy).and_then(|policy| policy.capacity.as_ref()?.group_by.as_ref());
+    let (leader, _) = view.leader(id, claim.requested).ok_or(Rule::NoLeader)?;
+    let other = view.claims.get(leader).ok_or(Rule::NoLeader)?;
+    let alike =
+        key.is_some_and(|key| claim.labels.get(key).is_some() && claim.labels.get(key) == other.labels.get(key));
+    let together = leader.namespace == id.namespace && view.governance(leader, other) == governance;
+    if alike && together && record.to <= other.requested { Ok(()) } else { Err(Rule::NoLeader) }
+}
+
 /// However the growth came about, at its time fewer slots may be taken than there are, and the record must keep them all.
 fn within_slots(abilities: &Abilities<'_>, claim: &Claim, record: &GrowthRecord) -> Result<(), Rule> {
     let Some(rule) = abilities.modifications else {
@@ -205,6 +249,26 @@ fn auto_maximum(view: &View, id: &ClaimId, claim: &Claim) -> Option<Bytes> {
     let Governance::By(policy) = view.governance(id, claim) else { return None };
     let policy = view.policies.get(&policy).filter(|policy| policy.mode == Mode::Auto)?;
     policy.capacity.as_ref().map(|capacity| capacity.maximum)
+}
+
+/// What is asked for in place of a size that the driver refused lies between what there is and that size.
+fn taken_back(view: &View, claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Result<(), Rule> {
+    if claim.growth.as_ref() != Some(previous) || claim.requested != previous.to || previous.usable.is_some() {
+        return Err(Rule::Precondition);
+    }
+    let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
+    let as_made = record.to.round_up(view.abilities(claim, class).size_increment);
+    let refused = matches!(claim.resize, Resize::Infeasible(_)) && claim.volume_capacity < previous.to;
+    if !refused || as_made >= previous.to || previous.refused.iter().any(|size| *size <= as_made) {
+        return Err(Rule::NotRefused);
+    }
+    let present = claim.capacity.max(claim.volume_capacity).max(previous.from);
+    if record.to <= present {
+        return Err(Rule::NotLarger { present, to: record.to });
+    }
+    let refused = previous.refused.iter().copied().chain([previous.to]).collect();
+    let (to, decided) = (record.to, record.decided);
+    if *record == (GrowthRecord { to, decided, refused, ..previous.clone() }) { Ok(()) } else { Err(Rule::Record) }
 }
 
 fn usable(claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Result<(), Rule> {

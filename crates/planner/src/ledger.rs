@@ -51,7 +51,7 @@ struct Tally {
 
 /// How much a claim needs somebody's attention, the most urgent first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Urgency {
+pub enum Urgency {
     /// The policy is not applied to the claim at all.
     Conflict,
     /// The claim runs full, and nothing is done about it.
@@ -68,12 +68,15 @@ enum Urgency {
     Kept,
     /// The policy has nothing to promise: the claim is unbound, unused, raw, or not yet measured.
     Idle,
+    /// Somebody has paused the claim.
+    Paused,
     /// The policy is Off.
     Off,
 }
 
 impl Urgency {
-    const fn of(decision: &Decision) -> Self {
+    /// How much the claim needs attention of which this was decided.
+    pub const fn of(decision: &Decision) -> Self {
         match decision.reason {
             Reason::PolicyConflict => Self::Conflict,
             Reason::GrowthFailed
@@ -83,15 +86,18 @@ impl Urgency {
             | Reason::NoModificationSlot => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
-            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon => match decision.outcome {
-                Outcome::Recommend(_) => Self::Recommended,
-                _ => Self::Growing,
-            },
+            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
+                match decision.outcome {
+                    Outcome::Recommend(_) => Self::Recommended,
+                    _ => Self::Growing,
+                }
+            }
             Reason::AwaitingMeasurement if matches!(decision.outcome, Outcome::Wait) => Self::Idle,
-            Reason::Growing | Reason::AwaitingMeasurement => Self::Growing,
+            Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => Self::Growing,
             Reason::EnoughRoom => Self::Kept,
             Reason::NotBound | Reason::RawBlock | Reason::NotInUse => Self::Idle,
             Reason::Off => Self::Off,
+            Reason::Paused => Self::Paused,
         }
     }
 }
@@ -139,6 +145,11 @@ impl Ledger {
     /// governs the claim.
     pub fn decision(&self, id: &ClaimId) -> Option<&Decision> {
         self.claims.get(id).map(|entry| &entry.decision)
+    }
+
+    /// Since when the reason of the latest decision about a claim has been this one.
+    pub fn since(&self, id: &ClaimId) -> Option<Timestamp> {
+        self.claims.get(id).map(|entry| entry.since)
     }
 
     /// What the status of a policy of this generation is to say, also where it governs nothing. `previous` is what

@@ -9,6 +9,7 @@ mod capacity;
 #[cfg(test)]
 mod fixture;
 pub mod forecast;
+mod groups;
 pub mod invariants;
 mod labels;
 mod ledger;
@@ -20,9 +21,10 @@ mod report;
 mod selector;
 mod view;
 
-pub use capacity::{stale_at, watch};
+pub use capacity::{SlotUse, slot_use, stale_at, watch};
+pub use groups::Groups;
 pub use labels::Labels;
-pub use ledger::{Changes, Ledger};
+pub use ledger::{Changes, Ledger, Urgency};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use view::{

@@ -29,6 +29,18 @@ pub enum Action {
         /// What is written; `record.to` is the new size.
         record: GrowthRecord,
     },
+    /// Lower a request that the driver has refused, and write the record of it, in one request; only where the claim still
+    /// has this UID, requests `previous.to`, has `previous` as its growth annotation, and its resize still is infeasible.
+    TakeBack {
+        /// The claim.
+        claim: ClaimId,
+        /// The claim's UID.
+        uid: Uid,
+        /// The growth annotation as it was observed.
+        previous: GrowthRecord,
+        /// What is written; `record.to` is the smaller size, above what the claim and its volume have.
+        record: GrowthRecord,
+    },
     /// Write on a claim that its last growth has become usable; only where it still has this UID and `previous`.
     RecordUsable {
         /// The claim.
@@ -58,14 +70,17 @@ impl Action {
     /// The claim that the action is for.
     pub const fn claim(&self) -> &ClaimId {
         match self {
-            Self::Grow { claim, .. } | Self::RecordUsable { claim, .. } | Self::SyncPod { claim, .. } => claim,
+            Self::Grow { claim, .. }
+            | Self::TakeBack { claim, .. }
+            | Self::RecordUsable { claim, .. }
+            | Self::SyncPod { claim, .. } => claim,
         }
     }
 
     /// The size that the action requests, where it requests one.
     pub const fn requests(&self) -> Option<Bytes> {
         match self {
-            Self::Grow { record, .. } => Some(record.to),
+            Self::Grow { record, .. } | Self::TakeBack { record, .. } => Some(record.to),
             Self::RecordUsable { .. } | Self::SyncPod { .. } => None,
         }
     }
@@ -76,6 +91,9 @@ impl fmt::Display for Action {
         match self {
             Self::Grow { claim, record, .. } => {
                 write!(f, "grow claim {claim} from {} to {} ({})", record.from, record.to, record.reason)
+            }
+            Self::TakeBack { claim, previous, record, .. } => {
+                write!(f, "ask {} for claim {claim} in place of {}, which its driver refused", record.to, previous.to)
             }
             Self::RecordUsable { claim, record, .. } => {
                 write!(f, "record that the growth of claim {claim} to {} is usable", record.to)

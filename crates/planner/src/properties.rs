@@ -27,12 +27,15 @@ fn bytes(bits: u32) -> impl Strategy<Value = Bytes> {
 
 fn spec(bits: u32) -> impl Strategy<Value = CapacitySpec> {
     let inodes = threshold(any::<u16>().prop_map(|count| Count(count.into())));
-    (threshold(bytes(bits)), inodes, 1_u64..100_000, threshold(bytes(bits)), bytes(bits)).prop_map(
-        |(min_free, min_free_inodes, time_to_full, increase, maximum)| CapacitySpec {
+    let target = option::weighted(0.3, (1_u8..=99).prop_map(|percent| format!("{percent}%").parse().unwrap()));
+    (threshold(bytes(bits)), inodes, 1_u64..100_000, threshold(bytes(bits)), target, bytes(bits)).prop_map(
+        |(min_free, min_free_inodes, time_to_full, increase, target_utilization, maximum)| CapacitySpec {
             min_free,
             min_free_inodes,
             time_to_full: Period::from_secs(time_to_full),
             increase,
+            target_utilization,
+            group_by: None,
             maximum,
         },
     )
@@ -182,12 +185,14 @@ prop_compose! {
         raw_block in prop::bool::weighted(0.1),
         class in prop_oneof![4 => Just(Some("orlop-local")), 1 => Just(Some("none")), 1 => Just(None)],
         infeasible in prop::bool::weighted(0.1),
+        paused in prop::bool::weighted(0.1),
         pods in 0_usize..3,
     ) -> Claim {
         let (requested, capacity, volume_capacity) =
             sizes.unwrap_or((sensible.requested, sensible.capacity, sensible.volume_capacity));
         Claim {
             requested, capacity, volume_capacity, growth, bound, raw_block,
+            paused: paused.then(|| "true".into()),
             usage: usage.unwrap_or(sensible.usage),
             class: class.map(str::to_owned),
             resize: if infeasible { Resize::Infeasible("no".to_owned()) } else { Resize::Idle },
@@ -226,6 +231,11 @@ fn apply(view: &mut View, actions: &[Action]) {
             Action::Grow { record, .. } => {
                 claim.requested = record.to;
                 claim.growth = Some(record.clone());
+            }
+            Action::TakeBack { record, .. } => {
+                claim.requested = record.to;
+                claim.growth = Some(record.clone());
+                claim.resize = Resize::Controller;
             }
             Action::RecordUsable { record, .. } => claim.growth = Some(record.clone()),
             Action::SyncPod { pod, value, .. } => {
@@ -287,7 +297,11 @@ proptest! {
         for action in plan(&view, at(second)).0.actions {
             let Some(to) = action.requests() else { continue };
             let claim = &view.claims[action.claim()];
-            prop_assert!(to > claim.requested && to > claim.capacity);
+            // A request may be lowered again, and never to what the claim or its volume has.
+            let taken_back = matches!(action, Action::TakeBack { .. });
+            prop_assert!(to > claim.requested || taken_back && to > claim.volume_capacity);
+            prop_assert!(to > claim.capacity);
+            if taken_back { continue; }
             let most = view.policies.values().filter_map(|policy| Some(policy.capacity.as_ref()?.maximum)).max();
             prop_assert!(to <= most.unwrap());
             let Abilities { minimum_size, maximum_size, .. } = abilities(&view);
@@ -330,6 +344,28 @@ proptest! {
     }
 
     #[test]
+    fn a_growth_that_is_always_refused_is_asked_for_in_few_sizes_each_smaller_than_the_last(mut view in sensible()) {
+        let (planned, _) = plan(&view, at(1));
+        prop_assume!(grows(&planned.actions).is_some());
+        apply(&mut view, &planned.actions);
+        let present = view.claims[&id("data-0")].capacity;
+        let mut asked = vec![view.claims[&id("data-0")].requested];
+        loop {
+            view.claims.get_mut(&id("data-0")).unwrap().resize = Resize::Infeasible("no".to_owned());
+            let (planned, report) = plan(&view, at(2));
+            prop_assert_eq!(invariants::retain_sound(&view, planned.clone()).1, vec![]);
+            let Some(to) = grows(&planned.actions) else {
+                prop_assert_eq!(report.decisions[&id("data-0")].reason, Reason::GrowthFailed);
+                break;
+            };
+            prop_assert!(to > present && to < *asked.last().unwrap());
+            asked.push(to);
+            prop_assert!(asked.len() <= 5);
+            apply(&mut view, &planned.actions);
+        }
+    }
+
+    #[test]
     fn one_growth_is_enough_or_ends_at_the_maximum(mut view in sensible()) {
         let (planned, _) = plan(&view, at(1));
         prop_assume!(grows(&planned.actions).is_some());
@@ -343,8 +379,44 @@ proptest! {
         let claim = &view.claims[&id("data-0")];
         let usage = claim.usage.as_ref().unwrap();
         let spec = view.policies[&namespaced("keep")].capacity.as_ref().unwrap();
-        let roomy = usage.available.0 >= spec.min_free.of(usage.total.0);
+        let used = u128::from(usage.total.0 - usage.available.0) * 100;
+        let aimed = spec.target_utilization.is_none_or(|it| used <= u128::from(usage.total.0) * u128::from(it.number()));
+        let roomy = usage.available.0 >= spec.min_free.of(usage.total.0) && aimed;
         prop_assert!(roomy || claim.requested == limit(&view), "{:?} of {:?}", usage, limit(&view));
+    }
+
+    #[test]
+    fn claims_of_a_group_become_as_large_as_the_largest_and_then_rest(
+        sizes in prop::collection::vec(1_u64..100_000, 2..5),
+        increment in prop::sample::select(vec![0, 1, 1 << 20, 3_000_000_007]),
+        maximum in bytes(50),
+    ) {
+        let mut view = world();
+        view.claims = (0..).map(|number| id(&format!("data-{number}"))).zip(sizes.into_iter().map(|size| {
+            let size = Bytes(size << 20);
+            let usage = Usage { total: size, available: size, inodes: None, ..usage() };
+            Claim { requested: size, capacity: size, volume_capacity: size, usage: Some(usage), ..claim() }
+        })).collect();
+        let ids: Vec<_> = view.claims.keys().cloned().collect();
+        let spec = CapacitySpec { group_by: Some("app".to_owned()), ..CapacitySpec::up_to(maximum) };
+        view.policies.insert(namespaced("keep"), Policy { capacity: Some(spec), ..policy() });
+        let size_increment = Bytes(increment);
+        view.drivers.insert(LOCAL_DRIVER.to_owned(), DriverProfileSpec { size_increment, ..DriverProfileSpec::default() });
+        let largest = view.claims.values().map(|claim| claim.requested).max().unwrap();
+        let before: Vec<_> = view.claims.values().map(|claim| claim.requested).collect();
+        for second in [1, 2] {
+            view.regroup(&ids);
+            let (planned, _) = plan(&view, at(second));
+            prop_assert_eq!(invariants::retain_sound(&view, planned.clone()).1, vec![]);
+            apply(&mut view, &planned.actions);
+            view.claims.values_mut().for_each(|claim| carry_out(claim, second + 1));
+        }
+        view.regroup(&ids);
+        prop_assert_eq!(plan(&view, at(3)).0.actions, vec![], "one round is enough, and one to record it");
+        let goal = largest.min(maximum.round_down(size_increment));
+        for (claim, before) in view.claims.values().zip(before) {
+            prop_assert_eq!(claim.requested, before.max(goal));
+        }
     }
 
     #[test]
@@ -357,6 +429,7 @@ proptest! {
             min_free: Threshold::Percent(20),
             maximum: Bytes(1 << 62),
             increase: Threshold::Percent(1),
+            target_utilization: None,
             ..spec_of(&view).clone()
         };
         let growable = DriverProfileSpec {

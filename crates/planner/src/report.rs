@@ -45,7 +45,7 @@ pub enum Outcome {
     Keep,
     /// A larger size is requested now.
     Grow(Bytes),
-    /// A larger size would be requested, were the mode Auto.
+    /// A larger size would be requested, were the mode Auto and the claim not paused.
     Recommend(Bytes),
     /// A growth that was requested is under way.
     Growing(Bytes),
@@ -54,9 +54,11 @@ pub enum Outcome {
 }
 
 impl Decision {
-    /// Must somebody look at it? A recommended growth, too, happens only if somebody does.
+    /// Must somebody look at it? A recommended growth, too, happens only if somebody does. That nothing is done about a
+    /// paused claim is what somebody wants.
     pub const fn is_problem(&self) -> bool {
-        self.reason.is_problem() || matches!(self.outcome, Outcome::Recommend(_))
+        let recommended = matches!(self.outcome, Outcome::Recommend(_)) && !matches!(self.reason, Reason::Paused);
+        self.reason.is_problem() || recommended
     }
 
     /// The size that the policy calls for, where it is not the present one.

@@ -2,7 +2,7 @@
 
 use crate::{
     labels::Labels,
-    view::{Claim, ClaimId, Governance, Policy, PolicyId, PolicyKind, Requirement, Selector, View},
+    view::{Claim, ClaimId, Governance, NamespaceName, Policy, PolicyId, PolicyKind, Requirement, Selector, View},
 };
 
 impl Selector {
@@ -27,16 +27,34 @@ impl View {
     /// The policy that governs the claim `id`. Looks only at the policies of the claim's namespace and, where none of
     /// them selects it, at those of the cluster.
     pub fn governance(&self, id: &ClaimId, claim: &Claim) -> Governance {
-        let namespaced = self
-            .policies_of(PolicyKind::Namespaced(id.namespace.clone()))
-            .filter(|(_, policy)| policy.claims.matches(&claim.labels));
-        match sole(namespaced) {
-            Governance::None => sole(
-                self.policies_of(PolicyKind::Cluster)
-                    .filter(|(_, policy)| policy.claims.matches(&claim.labels) && self.is_for_namespace_of(policy, id)),
-            ),
+        self.governance_of(id, &claim.labels)
+    }
+
+    /// The policy that governs, or would govern, a claim `id` with these labels.
+    pub fn governance_of(&self, id: &ClaimId, labels: &Labels) -> Governance {
+        match sole(self.selecting_of(PolicyKind::Namespaced(id.namespace.clone()), id, labels)) {
+            Governance::None => sole(self.selecting_of(PolicyKind::Cluster, id, labels)),
             governance => governance,
         }
+    }
+
+    /// Every policy that selects the claim `id`, those of its namespace first: also the ones that do not govern it,
+    /// because another takes precedence.
+    pub fn selecting(&self, id: &ClaimId, claim: &Claim) -> Vec<PolicyId> {
+        let kinds = [PolicyKind::Namespaced(id.namespace.clone()), PolicyKind::Cluster];
+        let selecting = kinds.into_iter().flat_map(|kind| self.selecting_of(kind, id, &claim.labels));
+        selecting.map(|(policy, _)| policy.clone()).collect()
+    }
+
+    fn selecting_of(
+        &self,
+        kind: PolicyKind,
+        id: &ClaimId,
+        labels: &Labels,
+    ) -> impl Iterator<Item = (&PolicyId, &Policy)> {
+        self.policies_of(kind).filter(move |(policy_id, policy)| {
+            policy.claims.matches(labels) && self.is_for(policy_id, policy, &id.namespace)
+        })
     }
 
     fn policies_of(&self, kind: PolicyKind) -> impl Iterator<Item = (&PolicyId, &Policy)> {
@@ -44,12 +62,16 @@ impl View {
         self.policies.range(first..).take_while(move |(id, _)| id.kind == kind)
     }
 
-    /// A namespace whose labels are not known is picked only by a selector that picks all: it would be a guess to
-    /// hold that a label is not there.
-    fn is_for_namespace_of(&self, policy: &Policy, id: &ClaimId) -> bool {
-        self.namespaces
-            .get(&id.namespace)
-            .map_or(policy.namespaces.0.is_empty(), |labels| policy.namespaces.matches(labels))
+    /// Is the policy for claims of this namespace? A namespace whose labels are not known is picked only by a selector
+    /// that picks all: it would be a guess to hold that a label is not there.
+    pub fn is_for(&self, id: &PolicyId, policy: &Policy, namespace: &NamespaceName) -> bool {
+        match &id.kind {
+            PolicyKind::Namespaced(own) => own == namespace,
+            PolicyKind::Cluster => self
+                .namespaces
+                .get(namespace)
+                .map_or(policy.namespaces.0.is_empty(), |labels| policy.namespaces.matches(labels)),
+        }
     }
 }
 
@@ -115,6 +137,8 @@ mod tests {
         let mut view = view();
         view.policies.insert(cluster("all"), policy());
         assert_eq!(governance(&view), Governance::By(namespaced("keep")));
+        let selecting_it = view.selecting(&id("data-0"), &view.claims[&id("data-0")]);
+        assert_eq!(selecting_it, [namespaced("keep"), cluster("all")], "and both select it");
         view.policies.insert(namespaced("keep"), selecting("web"));
         assert_eq!(governance(&view), Governance::By(cluster("all")), "one that selects something else does not");
         view.policies.insert(cluster("all"), selecting("web"));

@@ -10,7 +10,7 @@ use orlop_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::labels::Labels;
+use crate::{groups::Groups, labels::Labels};
 
 /// Everything that a decision may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub struct View {
     pub classes: BTreeMap<String, Class>,
     /// Profiles that override the built-in ones, by their names.
     pub drivers: BTreeMap<String, DriverProfileSpec>,
+    /// Which claims are to stay equal, by [`View::regroup`]: whoever fills a view by hand calls that for all its claims.
+    pub groups: Groups,
 }
 
 impl View {
@@ -165,6 +167,8 @@ pub struct Claim {
     pub volume_capacity: Bytes,
     /// How a resize stands.
     pub resize: Resize,
+    /// The value of its `orlop.dev/paused` annotation, where that keeps Orlop from asking for anything: why, or `true`.
+    pub paused: Option<Box<str>>,
     /// The last growth that Orlop asked for, from the claim's annotation.
     pub growth: Option<GrowthRecord>,
     /// The running pods that use the claim.
@@ -195,8 +199,10 @@ pub enum Resize {
     Controller,
     /// The kubelet is to do its part, or is at it.
     Node,
-    /// The driver refused for good; the text is the driver's.
+    /// The driver's controller refused for good the size that is requested now; the text is the driver's.
     Infeasible(String),
+    /// The driver's controller has grown the volume, and its node plugin refuses for good to grow the filesystem.
+    NodeInfeasible(String),
 }
 
 /// What is written on a claim, in the same request as its new size.
@@ -205,14 +211,14 @@ pub enum Resize {
 pub struct GrowthRecord {
     /// The size that was requested before.
     pub from: Bytes,
-    /// The size that was requested then.
+    /// The size that was requested then, or after the driver had refused that, in its place.
     pub to: Bytes,
     /// The filesystem's total bytes by the measurement that led to the decision: a later measurement that is no
     /// larger does not show the growth yet.
     pub filesystem: Bytes,
     /// When the threshold was seen to be crossed.
     pub crossed: Timestamp,
-    /// When the growth was decided: much later than `crossed` where something had stood in its way.
+    /// When this size was decided: much later than `crossed` where something had stood in its way.
     pub decided: Timestamp,
     /// Why, as in the report.
     pub reason: orlop_api::names::Reason,
@@ -220,6 +226,9 @@ pub struct GrowthRecord {
     /// oldest first; fewer than the driver has slots, and none where its profile does not limit modifications.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Timestamp>,
+    /// The larger sizes that the driver has refused of this growth, the largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Bytes>,
     /// When a measurement first showed the new bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usable: Option<Timestamp>,
@@ -248,6 +257,17 @@ pub enum Source {
     Kubelet,
     /// What Prometheus has read from the kubelet. It is dated when it was read, and the kubelet measures once a minute.
     Prometheus,
+}
+
+impl Source {
+    /// The name, as in metrics and documents: `agent`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Kubelet => "kubelet",
+            Self::Prometheus => "prometheus",
+        }
+    }
 }
 
 /// A measurement of a filesystem.

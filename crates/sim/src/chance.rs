@@ -92,7 +92,7 @@ fn policy(rng: &mut Rng) -> Policy {
             min_free_inodes: Threshold::Percent(5),
             time_to_full: Period::from_secs(*choose(&[0, 60, 600], rng)),
             increase: Threshold::Percent(rng.u8(5..60)),
-            maximum: Bytes(rng.u64(50..400) << 30),
+            ..CapacitySpec::up_to(Bytes(rng.u64(50..400) << 30))
         },
     }
 }

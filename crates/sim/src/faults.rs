@@ -115,7 +115,7 @@ pub(crate) const fn kind(trouble: &Trouble) -> &'static str {
         Trouble::Measurements { .. } => "spell of bad measurements",
         Trouble::ResizerDown {} => "resizer down",
         Trouble::DriverFails {} => "driver fails",
-        Trouble::DriverRefuses {} => "driver refuses",
+        Trouble::DriverRefuses { .. } => "driver refuses",
         Trouble::DriverSlow { .. } => "driver slow",
         Trouble::KubeletDown { .. } => "kubelet down",
         Trouble::CrashLoop { .. } => "pod crashes",

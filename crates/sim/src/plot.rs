@@ -126,6 +126,10 @@ impl Witness for Plot {
                 let what = format!("grown from {} to {}: {}", record.from, record.to, record.reason);
                 self.track(&claim.name).growths.push(Mark { at, what });
             }
+            Fact::Applied { action: Some(Action::TakeBack { claim, previous, record, .. }), .. } => {
+                let what = format!("taken back from {} to {}, for the driver refused it", previous.to, record.to);
+                self.track(&claim.name).growths.push(Mark { at, what });
+            }
             _ => {}
         }
         // What is drawn as a step is drawn where it is one.

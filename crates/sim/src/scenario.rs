@@ -187,7 +187,11 @@ pub enum Trouble {
     /// The drivers fail to expand volumes, and are asked again later and later.
     DriverFails {},
     /// The drivers refuse to expand volumes, for good as they say.
-    DriverRefuses {},
+    DriverRefuses {
+        /// Only beyond this size; without it, at all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        above: Option<Bytes>,
+    },
     /// The drivers take so many times as long.
     DriverSlow {
         /// How many times.
@@ -288,6 +292,18 @@ pub enum Deed {
         /// The node.
         node: usize,
     },
+    /// Keep Orlop from changing a claim, by its annotation.
+    Pause {
+        /// The claim.
+        claim: String,
+        /// Why.
+        why: String,
+    },
+    /// Take that annotation away again.
+    Resume {
+        /// The claim.
+        claim: String,
+    },
     /// Replace a policy's spec.
     Policy {
         /// The policy.
@@ -379,6 +395,8 @@ impl Scenario {
                 | Deed::Recreate { claim }
                 | Deed::Stop { claim }
                 | Deed::Start { claim, .. }
+                | Deed::Pause { claim, .. }
+                | Deed::Resume { claim }
                 | Deed::Quiet { claim }
                     if !self.claims.contains_key(claim) =>
                 {

@@ -207,7 +207,8 @@ impl Server {
             let details = json!({ "name": name, "causes": [{ "field": "metadata.uid" }] });
             return Err(status(422, "Invalid", "field is immutable", details));
         }
-        if kind == Kind::Claim && requested(&after) < capacity(&after).min(requested(&before)) {
+        // It may be lowered to what is still a growth.
+        if kind == Kind::Claim && requested(&after) < requested(&before) && requested(&after) <= capacity(&before) {
             let details = json!({ "name": name, "causes": [{ "field": "spec.resources.requests.storage" }] });
             return Err(status(422, "Invalid", "field can not be less than status.capacity", details));
         }

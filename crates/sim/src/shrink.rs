@@ -183,6 +183,8 @@ fn claim_of(deed: &Deed) -> Option<&String> {
         | Deed::Recreate { claim }
         | Deed::Stop { claim }
         | Deed::Start { claim, .. }
+        | Deed::Pause { claim, .. }
+        | Deed::Resume { claim }
         | Deed::Quiet { claim } => Some(claim),
         Deed::Policy { .. } => None,
     }

@@ -15,7 +15,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use orlop_api::StoragePolicySpec;
+use orlop_api::{StoragePolicySpec, names::PAUSED_ANNOTATION};
 use orlop_operator::{Measurement, Moment, request::Request};
 use orlop_planner::Action;
 use serde_json::json;
@@ -357,8 +357,8 @@ impl Simulation {
         match change.what {
             Deed::Request { claim, size } => {
                 self.server.update(Kind::Claim, &claim, |object| {
-                    // The API server takes no less than there is.
-                    if size.0 >= server::capacity(object) {
+                    // The API server takes a smaller request only where it is still a growth.
+                    if size.0 >= server::requested(object) || size.0 > server::capacity(object) {
                         object["spec"]["resources"]["requests"]["storage"] = json!(size);
                     }
                 });
@@ -370,6 +370,19 @@ impl Simulation {
             }
             Deed::Stop { claim } => self.stop_pod(&claim),
             Deed::Start { claim, node } => self.start_pod(&claim, node),
+            Deed::Pause { claim, why } => self.server.update(Kind::Claim, &claim, |object| {
+                object["metadata"]["annotations"][PAUSED_ANNOTATION] = json!(why);
+            }),
+            Deed::Resume { claim } => self.server.update(Kind::Claim, &claim, |object| {
+                let Some(annotations) = object["metadata"]["annotations"].as_object_mut() else { return };
+                annotations.remove(PAUSED_ANNOTATION);
+                // The API server keeps no empty map.
+                if annotations.is_empty()
+                    && let Some(metadata) = object["metadata"].as_object_mut()
+                {
+                    metadata.remove("annotations");
+                }
+            }),
             Deed::Policy { name, spec } => self.server.update(Kind::Policy, &name, |object| {
                 object["spec"] = json!(policy_spec(spec));
                 object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);

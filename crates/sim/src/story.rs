@@ -124,7 +124,7 @@ impl Story {
             | Fact::Usable { .. }
             | Fact::Ended { .. }
             | Fact::Started { .. }
-            | Fact::Applied { action: Some(Action::Grow { .. }), .. }
+            | Fact::Applied { action: Some(Action::Grow { .. } | Action::TakeBack { .. }), .. }
             | Fact::TroubleBegins(_)
             | Fact::TroubleEnds(_) => Telling::Alone,
             Fact::Leads { .. }
@@ -147,7 +147,7 @@ impl Story {
                 match reason {
                     _ if before == Some(*reason) => Telling::Not,
                     // What is under way is told by those who do it, and that all is well once it has not been.
-                    Reason::Growing | Reason::AwaitingMeasurement => Telling::Not,
+                    Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => Telling::Not,
                     Reason::EnoughRoom if before.is_none_or(|before| !before.is_problem()) => Telling::Not,
                     _ => Telling::Folded,
                 }

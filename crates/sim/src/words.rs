@@ -27,7 +27,10 @@ impl fmt::Display for Trouble {
             Self::Measurements { fate, share } => write!(f, "{share}% of the measurements {fate}"),
             Self::ResizerDown {} => f.write_str("no driver's controller runs"),
             Self::DriverFails {} => f.write_str("the drivers fail to expand volumes"),
-            Self::DriverRefuses {} => f.write_str("the drivers refuse to expand volumes"),
+            Self::DriverRefuses { above: None } => f.write_str("the drivers refuse to expand volumes"),
+            Self::DriverRefuses { above: Some(size) } => {
+                write!(f, "the drivers refuse to expand volumes beyond {size}")
+            }
             Self::DriverSlow { times } => write!(f, "the drivers take {times} times as long"),
             Self::KubeletDown { node } => write!(f, "the kubelet of node-{node} syncs no pod"),
             Self::CrashLoop { claim } => write!(f, "the pod of {claim} crashes again and again"),
@@ -80,6 +83,8 @@ impl fmt::Display for Deed {
             Self::Recreate { claim } => write!(f, "a user deletes {claim}, and makes another of this name"),
             Self::Stop { claim } => write!(f, "a user stops the pod of {claim}"),
             Self::Start { claim, node } => write!(f, "a user starts the pod of {claim} on node-{node}"),
+            Self::Pause { claim, why } => write!(f, "a user pauses {claim}: {why}"),
+            Self::Resume { claim } => write!(f, "a user pauses {claim} no longer"),
             Self::Policy { name, spec } => write!(f, "a user changes policy {name}: {spec}"),
             Self::Quiet { claim } => write!(f, "nothing is written to {claim} any more"),
         }
@@ -94,6 +99,12 @@ impl fmt::Display for Policy {
             "{mode:?}, minFree {}, timeToFull {}, increase {}, maximum {}",
             capacity.min_free, capacity.time_to_full, capacity.increase, capacity.maximum
         )?;
+        if let Some(target) = capacity.target_utilization {
+            write!(f, ", targetUtilization {target}")?;
+        }
+        if let Some(key) = &capacity.group_by {
+            write!(f, ", groupBy {key}")?;
+        }
         labels.iter().try_for_each(|(key, value)| write!(f, ", for {key}={value}"))
     }
 }

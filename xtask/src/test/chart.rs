@@ -1,11 +1,12 @@
-//! The chart: it passes helm's lint and renders with every set of values in `ci/`, what it renders is sound, the
+//! The chart: it passes helm's lint and ours and renders with every set of values in `ci/`, what it renders is sound, the
 //! command lines in it are ones that `orlop` understands, and every value is documented.
 
 use std::{
     collections::BTreeSet,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -41,7 +42,7 @@ const REFUSED: [(&str, &str); 12] = [
     ("local.volumeAttributesClasses[0].name=x,local.volumeAttributesClasses[0].iops=1", "iops"),
 ];
 
-/// What must be among what is rendered with a set of values, and what must not: kinds, and arguments of containers.
+/// What must be among what is rendered with a set of values, and what must not: kinds, names, and arguments of containers.
 const RENDERED: [(&str, &[&str], &[&str]); 4] = [
     (
         "bed-values.yaml",
@@ -50,7 +51,7 @@ const RENDERED: [(&str, &[&str], &[&str]); 4] = [
     ),
     (
         "default-values.yaml",
-        &["Deployment", "--claim-metrics=100000"],
+        &["Deployment", "orlop-viewer", "--claim-metrics=100000"],
         &[
             "CSIDriver",
             "StorageClass",
@@ -100,6 +101,7 @@ pub fn check(root: &Path, orlop: &Path) -> Result<()> {
         let rendered = run::output(&mut template)?;
         // After rendering, whose errors say where they are.
         run::output(helm("lint", &chart)?.arg("--strict").arg("--values").arg(&values))?;
+        linted(&rendered, orlop).with_context(|| name.clone())?;
         let objects = objects(&rendered)?;
         for object in &objects {
             sound(object, orlop)
@@ -115,6 +117,22 @@ pub fn check(root: &Path, orlop: &Path) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// `orlop lint` finds nothing in it that would have to be seen to, and reads it as a user's would be read.
+fn linted(rendered: &str, orlop: &Path) -> Result<()> {
+    let mut lint = Command::new(orlop)
+        .args(["lint", "--deny", "warnings", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    // It prints nothing before it has read everything.
+    lint.stdin.take().context("its input is not ours")?.write_all(rendered.as_bytes())?;
+    let output = lint.wait_with_output()?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "orlop lint finds:\n{}", String::from_utf8_lossy(&said).trim());
     Ok(())
 }
 
@@ -139,6 +157,7 @@ fn objects(rendered: &str) -> Result<Vec<Value>> {
 /// What is rendered with these values is what [`RENDERED`] says.
 fn expected(values: &str, objects: &[Value]) -> Result<()> {
     let mut there: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+    there.extend(objects.iter().filter_map(|object| object["metadata"]["name"].as_str()));
     there.extend(objects.iter().flat_map(containers).flat_map(arguments));
     let (_, wanted, unwanted) = RENDERED
         .iter()

@@ -37,14 +37,19 @@ pub fn all() -> impl Iterator<Item = &'static DriverProfile> {
 }
 
 /// What is known of a driver without an object of its name; of an unknown one, what is so of most.
+pub fn of(driver: &str) -> &'static DriverProfileSpec {
+    get(driver).unwrap_or(&UNKNOWN)
+}
+
+/// What is known of a driver without an object of its name, if anything is.
 ///
 /// A driver may have a name of its own before that of its kind, as Rook's have their namespace:
 /// `rook-ceph.rbd.csi.ceph.com`.
-pub fn of(driver: &str) -> &'static DriverProfileSpec {
+pub fn get(driver: &str) -> Option<&'static DriverProfileSpec> {
     let name = profile_name(driver);
     let names = std::iter::successors(Some(&*name), |name| name.split_once('.').map(|(_, rest)| rest));
     let mut known = names.filter_map(|name| PROFILES.get(name));
-    known.next().map_or(&UNKNOWN, |profile| &profile.spec)
+    known.next().map(|profile| &profile.spec)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use performance::Performance;
-pub use price::Price;
+pub use price::{Price, amount};
 
 use crate::units::{Bytes, Period};
 

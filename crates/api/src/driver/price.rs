@@ -33,19 +33,19 @@ pub struct Price {
 impl Price {
     /// What so many bytes cost a month, such as `2.00 USD`, rounded to the nearest hundredth.
     pub fn monthly(&self, size: Bytes) -> String {
-        let hundredths = (self.monthly_millionths(size) + 5_000) / 10_000;
-        format!("{}.{:02} {}", hundredths / 100, hundredths % 100, self.currency)
+        format!("{} {}", amount(self.monthly_millionths(size)), self.currency)
     }
 
-    /// What so many bytes cost a month, in the currency, as a number for metrics.
-    #[expect(clippy::cast_precision_loss, reason = "beyond nine thousand million the hundredths are rounded")]
-    pub fn monthly_amount(&self, size: Bytes) -> f64 {
-        self.monthly_millionths(size) as f64 / 1e6
-    }
-
-    fn monthly_millionths(&self, size: Bytes) -> u128 {
+    /// What so many bytes cost a month, in millionths of the currency.
+    pub fn monthly_millionths(&self, size: Bytes) -> u128 {
         u128::from(size.0) * u128::from(self.per_gib_month.millionths()) / u128::from(Bytes::GIB.0)
     }
+}
+
+/// An amount of money, rounded to the nearest hundredth: `2.00`.
+pub fn amount(millionths: u128) -> String {
+    let hundredths = (millionths + 5_000) / 10_000;
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 #[cfg(test)]

@@ -166,6 +166,48 @@ pub(crate) async fn a_volume_grows_when_its_inodes_run_short(site: &Site) -> any
     site.remove_namespace(namespace).await
 }
 
+pub(crate) async fn replicas_grow_as_one_and_one_that_is_paused_follows_when_it_no_longer_is(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let namespace = "replicas";
+    site.namespace(namespace).await?;
+    let leader = Volume::create(site, &small(namespace, "replica-0")).await?;
+    let follower = Volume::create(site, &small(namespace, "replica-1")).await?;
+    site.kubectl(&["-n", namespace, "label", "pvc", "--all", "set=a"], "").await?;
+    site.kubectl(&["-n", namespace, "annotate", "pvc", "replica-1", "orlop.dev/paused=a test"], "").await?;
+    site.apply(
+        &json!({
+            "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
+            "metadata": {"name": "replicas", "namespace": namespace},
+            "spec": {
+                "mode": "Auto", "selector": {"matchLabels": {"set": "a"}},
+                "capacity": {
+                    "minFree": "64Mi", "increase": "64Mi", "timeToFull": "1s", "maximum": "1Gi", "groupBy": "set",
+                },
+            },
+        })
+        .to_string(),
+    )
+    .await?;
+    leader.fill_until_free(Bytes(48 << 20)).await?;
+    leader.grown_to(Bytes(384 << 20), LIMIT).await?;
+    let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
+    let paused = eventually("the paused claim to be told what would be done", LIMIT, || async {
+        let claims = policies.get("replicas").await?.status.unwrap_or_default().claims;
+        Ok(claims.into_iter().find(|claim| claim.name == "replica-1" && claim.target == Some(Bytes(384 << 20))))
+    })
+    .await?;
+    ensure!(
+        paused.reason == Reason::Paused && paused.message.contains("a test") && paused.message.contains("replica-0"),
+        "an unhelpful reason: {paused:?}"
+    );
+    ensure!(follower.standing().await?.requested == Bytes(320 << 20), "a paused claim was grown");
+    site.kubectl(&["-n", namespace, "annotate", "pvc", "replica-1", "orlop.dev/paused-"], "").await?;
+    let record = follower.grown_to(Bytes(384 << 20), LIMIT).await?;
+    ensure!(record.reason == Reason::GroupGrowth, "it grew for another reason: {record:?}");
+    site.remove_namespace(namespace).await
+}
+
 pub(crate) async fn recommend_writes_the_decision_and_changes_nothing(site: &Site) -> anyhow::Result<()> {
     let namespace = "recommend";
     site.namespace(namespace).await?;

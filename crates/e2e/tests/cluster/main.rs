@@ -8,6 +8,7 @@
 mod bed;
 mod crashes;
 mod growth;
+mod inspect;
 mod local;
 mod outages;
 mod refusals;
@@ -44,8 +45,12 @@ fn main() -> ExitCode {
         growth::volumes_on_every_node_grow,
         growth::a_volume_that_fills_fast_grows_by_as_much_as_its_rate_asks_for,
         growth::a_volume_grows_when_its_inodes_run_short,
+        growth::replicas_grow_as_one_and_one_that_is_paused_follows_when_it_no_longer_is,
         growth::recommend_writes_the_decision_and_changes_nothing,
         growth::a_cluster_policy_governs_what_no_namespaced_policy_selects,
+        inspect::explain_status_and_top_tell_what_the_operator_has_decided,
+        inspect::kubectl_runs_it_as_a_plugin,
+        inspect::only_who_has_the_role_may_ask_and_others_are_told_which_it_is,
         refusals::at_the_maximum_there_is_one_condition_one_event_and_no_hot_loop,
         refusals::a_class_that_does_not_allow_expansion_is_reported_and_left_alone,
         refusals::a_policy_that_selects_nothing_says_so,

@@ -157,6 +157,8 @@ pub(crate) async fn an_invalid_policy_is_rejected_with_what_to_do(site: &Site) -
             "write a value such as 10000 or a percentage from 1% to 99%",
         ),
         (json!({"maximum": "1Gi", "timeToFull": "soon"}), "write hours, minutes and seconds"),
+        (json!({"maximum": "1Gi", "targetUtilization": "80%"}), "together they are below 100%"),
+        (json!({"maximum": "1Gi", "groupBy": "my app"}), "is not the key of a label"),
         (json!({"minFree": "20%"}), "maximum"),
     ] {
         let Err(refusal) = site.apply(&policy(namespace, "wrong", "Auto", &capacity)).await else {

@@ -77,7 +77,7 @@ impl Row {
                 bytes_per_second: usage.fill_bytes_per_second,
             }),
             target: decision.target(),
-            problem: decision.reason.is_problem().then_some(decision.reason),
+            problem: decision.is_problem().then_some(decision.reason),
             cost: Cost::of(view, claim),
         }
     }
@@ -88,7 +88,9 @@ impl Cost {
     fn of(view: &View, claim: &Claim) -> Option<Self> {
         let class = view.classes.get(claim.class.as_ref()?)?;
         let price = view.abilities(claim, class).price?;
-        let amount = price.monthly_amount(claim.capacity.max(claim.volume_capacity));
+        let millionths = price.monthly_millionths(claim.capacity.max(claim.volume_capacity));
+        #[expect(clippy::cast_precision_loss, reason = "a number of millionths that is not exact is too much money")]
+        let amount = millionths as f64 / 1e6;
         Some(Self { amount, currency: price.currency.as_bytes().try_into().ok()? })
     }
 

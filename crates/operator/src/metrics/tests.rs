@@ -49,6 +49,7 @@ fn claim() -> Claim {
         capacity: Bytes::GIB,
         volume_capacity: Bytes::GIB,
         resize: Resize::Idle,
+        paused: None,
         growth: None,
         pods: Vec::new(),
         usage: Some(usage),

@@ -20,7 +20,7 @@ use k8s_openapi::{
 use kube::core::error_boundary::InvalidObject;
 use orlop_api::{
     Bytes, CapacitySpec, ClusterStoragePolicy, Mode, PolicyStatus, StoragePolicy,
-    names::{GROWTH_ANNOTATION, SYNC_ANNOTATION},
+    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{
     ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
@@ -104,6 +104,7 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
         .ok_or_else(|| Unreadable("spec.resources.requests.storage: is missing".to_owned()))?;
     let is_bound = status.phase.as_deref() == Some("Bound") && metadata.deletion_timestamp.is_none();
     let written = annotation(&metadata, GROWTH_ANNOTATION);
+    let paused = annotation(&metadata, PAUSED_ANNOTATION);
     Ok(ClaimFacts {
         uid: uid(&metadata),
         version: version(&metadata),
@@ -114,38 +115,50 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
         capacity: storage(status.capacity.as_ref())
             .map(|capacity| bytes("status.capacity.storage", capacity))
             .transpose()?,
-        resize: resize(&status),
+        resize: resize(&status, requested),
+        paused: paused.filter(|value| *value != "false").map(|value| value.as_str().into()),
         // Somebody else's text in the annotation says nothing of our growth; it stays a precondition of a patch.
         growth: written.and_then(|text| serde_json::from_str(text).ok()),
         spelling: Spelling {
             requested: requested.0.clone(),
             growth: written.cloned(),
+            paused: paused.cloned(),
             annotated: metadata.annotations.as_ref().is_some_and(|annotations| !annotations.is_empty()),
         },
         labels: metadata.labels.unwrap_or_default().into(),
     })
 }
 
-/// How a resize stands. The driver's own words are in the condition that goes with an infeasible resize.
-fn resize(status: &PersistentVolumeClaimStatus) -> Resize {
+/// How the resize to the requested size stands. The driver's own words are in the condition that goes with an infeasible
+/// resize.
+fn resize(status: &PersistentVolumeClaimStatus, requested: &Quantity) -> Resize {
     let condition = |kind: &str| {
         let conditions = status.conditions.as_deref().unwrap_or_default();
         conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
     };
-    let infeasible = |kind: &str| {
+    let words = |kind: &str| {
         let words = condition(kind).and_then(|condition| condition.message.clone());
-        Resize::Infeasible(words.unwrap_or_else(|| "the driver gave no reason".to_owned()))
+        words.unwrap_or_else(|| "the driver gave no reason".to_owned())
     };
     let allocated = status.allocated_resource_statuses.as_ref().and_then(|statuses| statuses.get("storage"));
     match allocated.map(String::as_str) {
-        Some("ControllerResizeInfeasible") => infeasible("ControllerResizeError"),
-        Some("NodeResizeInfeasible") => infeasible("NodeResizeError"),
+        // What was refused may be another size than is requested since, at which the driver's controller has yet to look.
+        Some("ControllerResizeInfeasible") if is_of_another_size(status, requested) => Resize::Controller,
+        Some("ControllerResizeInfeasible") => Resize::Infeasible(words("ControllerResizeError")),
+        Some("NodeResizeInfeasible") => Resize::NodeInfeasible(words("NodeResizeError")),
         Some("ControllerResizeInProgress") => Resize::Controller,
         Some("NodeResizePending" | "NodeResizeInProgress") => Resize::Node,
         _ if condition("FileSystemResizePending").is_some() => Resize::Node,
         _ if condition("Resizing").is_some() => Resize::Controller,
         _ => Resize::Idle,
     }
+}
+
+/// Is the size that the driver was last asked for known, and another than this?
+fn is_of_another_size(status: &PersistentVolumeClaimStatus, requested: &Quantity) -> bool {
+    let size = |quantity: &Quantity| quantity.0.parse::<Bytes>().ok();
+    let allocated = storage(status.allocated_resources.as_ref()).and_then(size);
+    allocated.is_some_and(|allocated| size(requested) != Some(allocated))
 }
 
 /// What matters of a volume.
@@ -233,8 +246,9 @@ fn policy_facts(meta: &ObjectMeta, policy: Result<Policy, Unreadable>, status: O
     PolicyFacts { uid: uid(meta), generation: meta.generation, policy: policy.map_err(|why| why.0), status }
 }
 
-/// A label selector. The API server takes any text for an operator in a custom resource, so it is checked here.
-fn selector(field: &str, selector: LabelSelector) -> Result<Selector, Unreadable> {
+/// A label selector, `field` of a manifest. The API server takes any text for an operator in a custom resource, so it is
+/// checked here.
+pub fn selector(field: &str, selector: LabelSelector) -> Result<Selector, Unreadable> {
     let exact =
         selector.match_labels.unwrap_or_default().into_iter().map(|(key, value)| Ok(Requirement::In(key, vec![value])));
     let expressions = selector.match_expressions.unwrap_or_default().into_iter().map(|expression| {

@@ -39,7 +39,7 @@ fn a_claim_is_kept_by_its_values_and_for_preconditions_to_the_letter() {
     assert_eq!(facts.version, Some(42));
     assert_eq!((facts.requested, facts.capacity), (Bytes::GIB, Some(Bytes::GIB)));
     assert_eq!(facts.growth.as_ref().unwrap().from, Bytes(512 << 20));
-    let spelling = Spelling { requested: "1024Mi".into(), growth: Some(growth.into()), annotated: true };
+    let spelling = Spelling { requested: "1024Mi".into(), growth: Some(growth.into()), paused: None, annotated: true };
     assert_eq!(facts.spelling, spelling);
     assert!(!claim_with(json!({})).unwrap().spelling.annotated);
 }
@@ -49,6 +49,19 @@ fn a_text_in_the_annotation_that_is_no_growth_says_nothing_and_stays_a_precondit
     let facts = claim_with(json!({ "metadata": { "annotations": { "orlop.dev/growth": "yes please" } } })).unwrap();
     assert_eq!(facts.growth, None);
     assert_eq!(facts.spelling.growth.as_deref(), Some("yes please"));
+}
+
+#[test]
+fn a_claim_is_paused_by_any_value_but_false() {
+    let paused = |value: &str| {
+        let facts = claim_with(json!({ "metadata": { "annotations": { "orlop.dev/paused": value } } })).unwrap();
+        (facts.paused.as_deref().map(str::to_owned), facts.spelling.paused)
+    };
+    for value in ["true", "", "restoring a backup", "False"] {
+        assert_eq!(paused(value), (Some(value.to_owned()), Some(value.to_owned())));
+    }
+    assert_eq!(paused("false"), (None, Some("false".to_owned())));
+    assert_eq!(claim_with(json!({})).unwrap().paused, None);
 }
 
 #[test]
@@ -86,12 +99,25 @@ fn how_a_resize_stands_is_read_from_the_status_and_where_there_is_none_from_the_
     );
     assert_eq!(
         resize(Some("NodeResizeInfeasible"), Some("NodeResizeError")),
-        Resize::Infeasible("pool is full".into())
+        Resize::NodeInfeasible("pool is full".into())
     );
-    assert_eq!(resize(Some("NodeResizeInfeasible"), None), Resize::Infeasible("the driver gave no reason".into()));
+    assert_eq!(resize(Some("NodeResizeInfeasible"), None), Resize::NodeInfeasible("the driver gave no reason".into()));
     assert_eq!(resize(None, Some("Resizing")), Resize::Controller);
     assert_eq!(resize(None, Some("FileSystemResizePending")), Resize::Node);
     assert_eq!(resize(None, Some("ModifyingVolume")), Resize::Idle);
+}
+
+#[test]
+fn what_was_refused_of_another_size_says_nothing_of_the_one_that_is_requested() {
+    let resize = |allocated: &str| {
+        let status = json!({
+            "allocatedResourceStatuses": { "storage": "ControllerResizeInfeasible" },
+            "allocatedResources": { "storage": allocated },
+        });
+        claim_with(json!({ "status": status })).unwrap().resize
+    };
+    assert_eq!(resize("1Gi"), Resize::Infeasible("the driver gave no reason".into()));
+    assert_eq!(resize("2Gi"), Resize::Controller, "it has yet to look at the new size");
 }
 
 #[test]

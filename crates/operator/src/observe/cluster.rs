@@ -34,6 +34,7 @@ impl Observer {
             requested,
             capacity,
             resize,
+            paused,
             growth,
             spelling,
         } = facts;
@@ -52,6 +53,7 @@ impl Observer {
             capacity: capacity.unwrap_or(Bytes(0)),
             volume_capacity: bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity),
             resize,
+            paused,
             growth,
             pods: match before {
                 Some(before) => before.pods.clone(),
@@ -65,6 +67,7 @@ impl Observer {
         self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
+            self.regroup([&id]);
             self.dirty.claims.insert(id);
         }
     }
@@ -83,6 +86,7 @@ impl Observer {
             if !claim.pods.is_empty() {
                 self.waiting.insert(id.clone(), claim.pods.into_iter().map(|pod| pod.id).collect());
             }
+            self.regroup([&id]);
             self.dirty.claims.insert(id);
         }
     }
@@ -116,6 +120,7 @@ impl Observer {
         claim.driver = bound_to.and_then(|(_, facts)| facts.driver.clone());
         claim.volume_capacity = bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity);
         claim.usage = bound_to.and_then(|(name, _)| self.measured.best(name));
+        self.regroup([id]);
         self.dirty.claims.insert(id.clone());
     }
 

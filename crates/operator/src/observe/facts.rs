@@ -69,6 +69,8 @@ pub struct ClaimFacts {
     pub capacity: Option<Bytes>,
     /// How a resize stands.
     pub resize: Resize,
+    /// The value of its `orlop.dev/paused` annotation, unless that is `false`.
+    pub paused: Option<Box<str>>,
     /// The growth annotation; none where there is none, or one that does not parse.
     pub growth: Option<GrowthRecord>,
     /// What a patch's preconditions have to repeat.
@@ -82,6 +84,8 @@ pub struct Spelling {
     pub requested: String,
     /// The growth annotation.
     pub growth: Option<String>,
+    /// The `orlop.dev/paused` annotation.
+    pub paused: Option<String>,
     /// Does the claim have any annotation?
     pub annotated: bool,
 }

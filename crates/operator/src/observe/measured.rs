@@ -103,6 +103,13 @@ impl Measured {
         })
     }
 
+    /// The node that made the measurement to believe.
+    pub(super) fn best_node(&self, volume: &str) -> Option<&str> {
+        let best = self.best(volume)?;
+        let made_it = |sample: &&Sample| self.as_confirmed(sample) == best;
+        self.volumes.get(volume)?.iter().find(made_it).map(|sample| &*sample.node)
+    }
+
     fn as_confirmed(&self, sample: &Sample) -> Usage {
         let confirmed = self.confirmed.get(&sample.node).filter(|_| sample.usage.source == Source::Agent);
         Usage { at: confirmed.map_or(sample.usage.at, |at| sample.usage.at.max(*at)), ..sample.usage.clone() }
@@ -139,6 +146,8 @@ mod tests {
         assert_eq!(measured.best("v").unwrap().available, Bytes(1));
         measured.sampled("node-1", "v", usage(100, 3));
         assert_eq!(measured.best("v").unwrap().available, Bytes(3), "its clock was set back");
+        measured.sampled("node-2", "v", usage(90, 4));
+        assert_eq!(measured.best_node("v"), Some("node-1"));
     }
 
     #[test]

@@ -165,6 +165,12 @@ impl Observer {
         Dirty { claims, ..std::mem::replace(&mut self.dirty, Dirty { claims: rest, ..Dirty::default() }) }
     }
 
+    /// Brings the groups of these claims up to date, and has those decided again that are to follow another.
+    fn regroup<'a>(&mut self, claims: impl IntoIterator<Item = &'a ClaimId>) {
+        let concerned = self.view.regroup(claims);
+        self.dirty.claims.extend(concerned);
+    }
+
     /// Has nothing decided again that has changed until now.
     pub fn forget_dirty(&mut self) {
         self.dirty = Dirty::default();
@@ -199,6 +205,16 @@ impl Observer {
     /// The latest measurement of a claim's volume, as it was last confirmed.
     pub fn latest(&self, claim: &ClaimId) -> Option<Usage> {
         self.measured.best(self.volume_that_names(claim)?)
+    }
+
+    /// The node on which that measurement was made.
+    pub fn measured_on(&self, claim: &ClaimId) -> Option<&str> {
+        self.measured.best_node(self.volume_that_names(claim)?)
+    }
+
+    /// The policies of which more is known than the planner needs, also those that cannot be read; in no order.
+    pub fn known_policies(&self) -> impl Iterator<Item = (&PolicyId, &KnownPolicy)> {
+        self.policies.iter()
     }
 
     /// What is known of a policy, also of one that cannot be read.

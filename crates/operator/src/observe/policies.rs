@@ -58,7 +58,9 @@ impl Observer {
         let selected = in_scope(&self.view.claims, &id.kind).filter(|(claim_id, claim)| {
             [before.as_ref(), policy].into_iter().flatten().any(|policy| selects(policy, claim_id, claim))
         });
-        self.dirty.claims.extend(selected.map(|(claim_id, _)| claim_id.clone()));
+        let selected: Vec<_> = selected.map(|(claim_id, _)| claim_id.clone()).collect();
+        self.regroup(&selected);
+        self.dirty.claims.extend(selected);
     }
 
     pub(super) fn namespace(&mut self, change: Change<NamespaceName, Labels>) {
@@ -69,7 +71,9 @@ impl Observer {
             };
             if before != labels {
                 let inside = PolicyKind::Namespaced(name);
-                self.dirty.claims.extend(in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()));
+                let inside: Vec<_> = in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()).collect();
+                self.regroup(&inside);
+                self.dirty.claims.extend(inside);
             }
         }
     }

@@ -1,5 +1,5 @@
 use jiff::Timestamp;
-use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode, Period, Threshold};
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
     ClaimId, Class, Labels, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source,
     Uid, Usage,
@@ -23,8 +23,9 @@ fn claim(name: &str, version: u64) -> ClaimFacts {
         requested: Bytes::GIB,
         capacity: Some(Bytes::GIB),
         resize: Resize::Idle,
+        paused: None,
         growth: None,
-        spelling: Spelling { requested: "1Gi".into(), growth: None, annotated: false },
+        spelling: Spelling { requested: "1Gi".into(), ..Spelling::default() },
     }
 }
 
@@ -63,13 +64,7 @@ fn selects(key: &str, value: &str) -> Selector {
 }
 
 fn policy(claims: Selector) -> PolicyFacts {
-    let capacity = CapacitySpec {
-        min_free: Threshold::Percent(20),
-        min_free_inodes: Threshold::Percent(5),
-        time_to_full: Period::from_secs(60),
-        increase: Threshold::Percent(25),
-        maximum: Bytes(10 << 30),
-    };
+    let capacity = CapacitySpec::up_to(Bytes(10 << 30));
     PolicyFacts {
         uid: Uid("policy-uid".into()),
         generation: Some(1),
@@ -481,4 +476,31 @@ fn what_was_measured_when_a_claim_is_seen_to_have_grown_is_remembered_until_it_g
     observer.measure(sampled("n1", "pv-a", larger));
     observer.observe(grown(52, 3));
     assert_eq!(outgrown(&observer), None, "it has been measured since");
+}
+
+#[test]
+fn the_claims_of_a_group_are_decided_again_when_the_largest_of_them_changes() {
+    let mut observer = observer();
+    let labelled = |name: &str, version: u64, size: u64| ClaimFacts {
+        labels: Labels::from([("shard", "a")]),
+        requested: Bytes(size << 30),
+        ..claim(name, version)
+    };
+    let mut grouping = policy(Selector::default());
+    let spec = grouping.policy.as_mut().unwrap().capacity.as_mut().unwrap();
+    spec.group_by = Some("shard".into());
+    observer.observe(Observation::Policy(Change::Is(policy_id("app", "all"), grouping)));
+    for name in ["a", "b"] {
+        observer.observe(Observation::Claim(Change::Is(claim_id(name), labelled(name, 11, 1))));
+    }
+    observer.take_dirty(usize::MAX);
+    let largest = |observer: &Observer| observer.view.leader(&claim_id("b"), Bytes(0)).map(|(_, size)| size.0 >> 30);
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), labelled("a", 12, 2))));
+    assert_eq!((observer.dirty_claims(), largest(&observer)), (vec!["a".to_owned(), "b".to_owned()], Some(2)));
+    observer.measure(sampled("node-1", "pv-a", usage(Source::Agent, 1, 5)));
+    assert_eq!(observer.dirty_claims(), ["a"], "how full it is concerns nobody else");
+    observer.observe(Observation::Volume(Change::Gone("pv-a".into())));
+    assert_eq!((observer.dirty_claims(), largest(&observer)), (vec!["a".to_owned(), "b".to_owned()], Some(1)));
+    observer.observe(Observation::Policy(Change::Is(policy_id("app", "all"), policy(Selector::default()))));
+    assert_eq!(largest(&observer), None);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::core::params::Patch;
 use orlop_api::{
     PolicyStatus,
-    names::{GROWTH_ANNOTATION, SYNC_ANNOTATION},
+    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{Action, ClaimId, GrowthRecord, PodId, PolicyId, Uid};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ use crate::observe::Spelling;
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 const REQUEST: &str = "/spec/resources/requests/storage";
+const RESIZE_STATUS: &str = "/status/allocatedResourceStatuses/storage";
 const ANNOTATIONS: &str = "/metadata/annotations";
 
 /// What is patched, and how.
@@ -50,6 +51,10 @@ pub(crate) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Re
             let operations = grow(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
         }
+        Action::TakeBack { claim, uid, record, .. } => {
+            let operations = take_back(uid, spelling?, record)?;
+            Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
         Action::RecordUsable { claim, uid, record, .. } => {
             let operations = record_usable(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
@@ -74,8 +79,9 @@ fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Val
     let text = serde_json::to_string(record).ok()?;
     if spelling.annotated {
         // An annotation that is not there equals null.
-        operations.push(is(&growth_annotation(), &spelling.growth));
-        operations.push(json!({ "op": "add", "path": growth_annotation(), "value": text }));
+        operations.push(is(&annotation(GROWTH_ANNOTATION), &spelling.growth));
+        operations.push(is(&annotation(PAUSED_ANNOTATION), &spelling.paused));
+        operations.push(json!({ "op": "add", "path": annotation(GROWTH_ANNOTATION), "value": text }));
     } else {
         // The map itself is missing then, and nothing can be added to it.
         operations.push(is(ANNOTATIONS, Value::Null));
@@ -85,12 +91,19 @@ fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Val
     Some(operations)
 }
 
+/// Beside what a growth tests: that the driver still refuses. It may have found room meanwhile.
+fn take_back(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
+    let mut operations = vec![is(RESIZE_STATUS, "ControllerResizeInfeasible")];
+    operations.extend(grow(uid, spelling, record)?);
+    Some(operations)
+}
+
 fn record_usable(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
     let text = serde_json::to_string(record).ok()?;
     Some(vec![
         is("/metadata/uid", &*uid.0),
-        is(&growth_annotation(), spelling.growth.as_ref()?),
-        json!({ "op": "replace", "path": growth_annotation(), "value": text }),
+        is(&annotation(GROWTH_ANNOTATION), spelling.growth.as_ref()?),
+        json!({ "op": "replace", "path": annotation(GROWTH_ANNOTATION), "value": text }),
     ])
 }
 
@@ -99,9 +112,9 @@ fn is(path: &str, value: impl serde::Serialize) -> Value {
     json!({ "op": "test", "path": path, "value": value })
 }
 
-/// The path of the growth annotation, in which a JSON pointer spells the slash `~1`.
-fn growth_annotation() -> String {
-    format!("{ANNOTATIONS}/{}", GROWTH_ANNOTATION.replace('~', "~0").replace('/', "~1"))
+/// The path of an annotation, in which a JSON pointer spells the slash `~1`.
+fn annotation(key: &str) -> String {
+    format!("{ANNOTATIONS}/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
 fn json_patch(operations: Vec<Value>) -> Option<Patch<Value>> {

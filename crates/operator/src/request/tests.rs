@@ -23,6 +23,7 @@ fn record() -> GrowthRecord {
         decided: at(11),
         reason: Reason::BelowMinFree,
         earlier: Vec::new(),
+        refused: Vec::new(),
         usable: None,
     }
 }
@@ -46,11 +47,17 @@ fn body(action: &Action, spelling: &Spelling) -> Value {
 
 #[test]
 fn a_growth_tests_everything_that_it_was_planned_from_and_writes_size_and_record_together() {
-    let spelling = Spelling { requested: "1024Mi".into(), growth: Some("before".into()), annotated: true };
+    let spelling = Spelling {
+        requested: "1024Mi".into(),
+        growth: Some("before".into()),
+        paused: Some("false".into()),
+        annotated: true,
+    };
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/spec/resources/requests/storage", "value": "1024Mi" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": "before" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1paused", "value": "false" },
         { "op": "add", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
         { "op": "replace", "path": "/spec/resources/requests/storage", "value": "2Gi" },
     ]);
@@ -59,15 +66,16 @@ fn a_growth_tests_everything_that_it_was_planned_from_and_writes_size_and_record
 
 #[test]
 fn the_first_growth_of_a_claim_tests_that_there_was_none() {
-    let spelling = Spelling { requested: "1Gi".into(), growth: None, annotated: true };
+    let spelling = Spelling { requested: "1Gi".into(), annotated: true, ..Spelling::default() };
     let operations = body(&grow(), &spelling);
-    let test = json!({ "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": null });
-    assert_eq!(operations[2], test);
+    let absent = |path: &str| json!({ "op": "test", "path": path, "value": null });
+    assert_eq!(operations[2], absent("/metadata/annotations/orlop.dev~1growth"));
+    assert_eq!(operations[3], absent("/metadata/annotations/orlop.dev~1paused"), "nor has it been paused meanwhile");
 }
 
 #[test]
 fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
-    let spelling = Spelling { requested: "1Gi".into(), growth: None, annotated: false };
+    let spelling = Spelling { requested: "1Gi".into(), ..Spelling::default() };
     let operations = body(&grow(), &spelling);
     assert_eq!(operations[2], json!({ "op": "test", "path": "/metadata/annotations", "value": null }));
     let add = json!({ "op": "add", "path": "/metadata/annotations", "value": { "orlop.dev/growth": RECORD } });
@@ -75,10 +83,29 @@ fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
 }
 
 #[test]
+fn a_growth_is_taken_back_only_while_its_driver_refuses_it() {
+    let smaller = GrowthRecord { to: Bytes(3 << 29), refused: vec![Bytes(2 << 30)], ..record() };
+    let action = Action::TakeBack { claim: claim(), uid: Uid("u".into()), previous: record(), record: smaller.clone() };
+    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), paused: None, annotated: true };
+    let written = serde_json::to_string(&smaller).unwrap();
+    assert!(written.contains(r#""refused":["2Gi"]"#), "{written}");
+    let expected = json!([
+        { "op": "test", "path": "/status/allocatedResourceStatuses/storage", "value": "ControllerResizeInfeasible" },
+        { "op": "test", "path": "/metadata/uid", "value": "u" },
+        { "op": "test", "path": "/spec/resources/requests/storage", "value": "2Gi" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1paused", "value": null },
+        { "op": "add", "path": "/metadata/annotations/orlop.dev~1growth", "value": written },
+        { "op": "replace", "path": "/spec/resources/requests/storage", "value": "1536Mi" },
+    ]);
+    assert_eq!(body(&action, &spelling), expected);
+}
+
+#[test]
 fn a_record_is_completed_only_in_place_of_the_one_that_was_read() {
     let usable = GrowthRecord { usable: Some(at(12)), ..record() };
     let action = Action::RecordUsable { claim: claim(), uid: Uid("u".into()), previous: record(), record: usable };
-    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true };
+    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), paused: None, annotated: true };
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },

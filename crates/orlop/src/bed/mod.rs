@@ -165,6 +165,12 @@ impl Bed {
         self.layout.node(node).kubelet_dir()
     }
 
+    /// The certificate that a node's kubelet serves with, and its key.
+    pub fn kubelet_certificate(&self, node: NodeNumber) -> (PathBuf, PathBuf) {
+        let name = pki::node_server(node);
+        (self.layout.certificate(&name), self.layout.key(&name))
+    }
+
     /// The cgroup above a node's pods, as a path from a hierarchy's root.
     fn cgroup_root(&self, node: NodeNumber) -> String {
         self.layout.node(node).cgroup

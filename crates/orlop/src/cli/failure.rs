@@ -1,6 +1,6 @@
 //! How a command fails: what happened, what to do, and the chain of causes.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, process::ExitCode};
 
 use crate::causes::chain;
 
@@ -13,17 +13,18 @@ pub struct Failure {
     what: String,
     remedy: Option<String>,
     cause: Option<Box<dyn Error + Send + Sync>>,
+    exit_code: u8,
 }
 
 impl Failure {
     /// A failure that says what happened, to which object.
     pub fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), remedy: None, cause: None }
+        Self { what: what.into(), remedy: None, cause: None, exit_code: 1 }
     }
 
     /// A failure that `cause` led to.
     pub fn because(what: impl Into<String>, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { what: what.into(), remedy: None, cause: Some(cause.into()) }
+        Self { what: what.into(), remedy: None, cause: Some(cause.into()), exit_code: 1 }
     }
 
     /// Adds what the user can do about it.
@@ -31,6 +32,18 @@ impl Failure {
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.remedy = Some(remedy.into());
         self
+    }
+
+    /// Ends the program with this code in the place of 1, for a command whose failures mean different things.
+    #[must_use]
+    pub fn exit_code(mut self, code: u8) -> Self {
+        self.exit_code = code;
+        self
+    }
+
+    /// What the program ends with.
+    pub fn code(&self) -> ExitCode {
+        self.exit_code.into()
     }
 }
 

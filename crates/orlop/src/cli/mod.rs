@@ -1,6 +1,7 @@
 //! The commands. Each has a file of its own with its arguments and its `run`; this one only dispatches.
 
 mod agent;
+mod backtest;
 mod completion;
 mod crd;
 mod csi;
@@ -8,18 +9,22 @@ mod demo;
 mod doctor;
 mod down;
 mod failure;
+mod inspect;
 mod kubeconfig;
+mod lint;
 mod operator;
 mod sim;
 mod up;
 mod writer;
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 pub use failure::{Failure, Outcome};
+
+use self::inspect::{explain, status, top};
 
 /// Persistent storage, orchestrated: volumes of Kubernetes that grow before they are full.
 #[derive(Debug, Parser)]
@@ -41,8 +46,18 @@ enum Command {
     Doctor(doctor::Args),
     /// Show the main job on a real cluster: a volume that grows before it is full
     Demo(demo::Args),
+    /// Say what was decided about a claim, and the numbers that led to it
+    Explain(explain::Args),
+    /// Show on one screen how the claims are kept, what needs a hand first
+    Status(status::Args),
+    /// Watch the claims live: how full, how fast, what is done
+    Top(top::Args),
     /// Run the operator in a simulated world, where everything can go wrong
     Sim(sim::Args),
+    /// Find in manifests what would hurt in production, with no cluster
+    Lint(lint::Args),
+    /// Say what a policy would have done, by the history of how full volumes were
+    Backtest(backtest::Args),
     /// Print the custom resource definitions
     Crd(crd::Args),
     /// Print a completion script for a shell
@@ -61,9 +76,9 @@ enum Command {
 }
 
 /// Runs the command line. A failure is printed with its remedy and its causes; the exit code is 1, or 2 for a command
-/// line that is not understood.
+/// line that is not understood, unless the command says otherwise.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     let in_cluster =
         matches!(cli.command, Command::Operator(_) | Command::Agent(_) | Command::Csi(_) | Command::CsiWatchdog(_));
     // A tool returns its errors and prints them once; the client would log each attempt of a wait beside that.
@@ -79,9 +94,25 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::FAILURE
+            failure.code()
         }
     }
+}
+
+/// The name under which `kubectl` finds it as a plugin.
+const PLUGIN: &str = "kubectl-orlop";
+
+/// Reads the command line, or ends with what is wrong with it.
+fn parse() -> Cli {
+    let program = std::env::args_os().next();
+    let matches = command(program.as_deref()).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The commands, called by what they were started as.
+fn command(program: Option<&OsStr>) -> clap::Command {
+    let is_plugin = program.and_then(|program| Path::new(program).file_stem()).is_some_and(|name| name == PLUGIN);
+    if is_plugin { Cli::command().bin_name("kubectl orlop") } else { Cli::command() }
 }
 
 #[tokio::main]
@@ -92,7 +123,12 @@ async fn run(cli: Cli) -> Outcome {
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(args).await,
+        Command::Explain(args) => explain::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Top(args) => top::run(args).await,
         Command::Sim(args) => sim::run(args),
+        Command::Lint(args) => lint::run(&args),
+        Command::Backtest(args) => backtest::run(args).await,
         Command::Crd(args) => crd::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Operator(args) => operator::run(args).await,
@@ -100,5 +136,38 @@ async fn run(cli: Cli) -> Outcome {
         Command::Csi(args) => csi::run(args).await,
         Command::CsiWatchdog(args) => csi::watch(args).await,
         Command::Writer(args) => writer::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(program: &str) -> String {
+        let mut command = command(Some(OsStr::new(program)));
+        command.build();
+        let status = command.find_subcommand_mut("status").unwrap();
+        status.render_usage().to_string()
+    }
+
+    #[test]
+    fn as_a_plugin_of_kubectl_it_calls_itself_so() {
+        assert_eq!(usage("/usr/local/bin/kubectl-orlop"), "Usage: kubectl orlop status [OPTIONS]");
+        assert_eq!(usage("/usr/local/bin/orlop"), "Usage: orlop status [OPTIONS]");
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_shell_can_complete_the_commands() {
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "orlop", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for command in ["explain", "status", "top"] {
+            assert!(script.contains(&format!("orlop,{command})")), "{command}");
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// Who this operator is among several, such as its pod's name; no other may have the same identity
     #[arg(long, env = "POD_NAME")]
     identity: String,
-    /// Where to serve /metrics, /healthz and /readyz
+    /// Where to serve /metrics, /healthz and /readyz, and below /v1 what the operator knows
     #[arg(long, default_value = "0.0.0.0:8080")]
     http_address: SocketAddr,
     /// Where to listen for agents; port 0 takes any that is free

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     act::{Executor, Outcome},
+    desk::{Desk, Question},
     events::Notices,
     http::Health,
     lease::Leadership,
@@ -30,6 +31,8 @@ const BATCH_MAX: usize = 512;
 pub(super) struct Inputs {
     pub(super) observations: mpsc::Receiver<Observation>,
     pub(super) measurements: mpsc::Receiver<Vec<Measurement>>,
+    /// What people want to know.
+    pub(super) questions: mpsc::Receiver<Question>,
 }
 
 /// Whom the engine tells.
@@ -57,6 +60,7 @@ impl Engine {
     /// Runs until the sources of observations are gone.
     pub(super) async fn run(mut self, mut from: Inputs) {
         let (mut observed, mut measured) = (Vec::new(), Vec::new());
+        let mut desk = Desk::new(from.questions);
         loop {
             let now = Moment::now();
             let at_least = now.instant + TURN_AT_LEAST;
@@ -79,6 +83,11 @@ impl Engine {
                     Outcome::Acted(acted) => self.core.acted(acted, Instant::now()),
                     Outcome::Written(policy, answer) => self.core.written(&policy, answer, Instant::now()),
                 },
+                () = desk.ready() => {
+                    desk.work(&self.core, self.leadership.is_held(), Moment::now());
+                    // Nothing is known or decided for it that was not before.
+                    continue;
+                }
                 () = self.leadership.changed() => {}
                 () = sleep_until(turn_at.into()) => {}
             }

@@ -8,6 +8,7 @@
 mod act;
 pub mod agents;
 mod client;
+mod desk;
 mod engine;
 mod events;
 mod http;
@@ -39,9 +40,10 @@ use tracing::{info, warn};
 
 use self::{
     act::Executor,
+    desk::QUESTIONS_MAX,
     engine::{Engine, Inputs, Outputs},
-    http::Health,
-    measure::Watches,
+    http::{Counter, Health},
+    measure::{ConnectedNodes, Watches},
     scrape::Scrapes,
     sources::Connections,
 };
@@ -60,7 +62,7 @@ pub struct Config {
     pub namespace: String,
     /// Who this operator is; no other may have the same identity.
     pub identity: String,
-    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    /// Where `/metrics`, `/healthz` and `/readyz` are served, and what it knows below `/v1`.
     pub http_address: SocketAddr,
     /// The name of the Lease.
     pub lease_name: String,
@@ -120,6 +122,9 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let mut watching = watch::start(&client, &observations, &metrics);
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
     let (watches, nodes) = (Watches::default(), latest::Sender::default());
+    let connected = ConnectedNodes::default();
+    let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let counter = Counter { questions, nodes: nodes.subscribe(), connected: connected.subscribe() };
     let sources = sources::run(
         config.sources,
         Connections {
@@ -130,6 +135,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             watches: watches.clone(),
             nodes: nodes.subscribe(),
             metrics: metrics.clone(),
+            connected,
         },
     );
     let (notices, telling) = events::sender(client.clone(), config.identity, leadership.clone(), metrics.clone());
@@ -153,7 +159,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
 
     let mut parts = JoinSet::new();
     parts.spawn(async move {
-        engine.run(Inputs { observations: observed, measurements: measured }).await;
+        engine.run(Inputs { observations: observed, measurements: measured, questions: asked }).await;
         Err(OperatorError::Ended("event loop"))
     });
     parts.spawn(async move {
@@ -164,7 +170,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     parts.spawn(async move { Err(sources.await) });
     parts.spawn(async move {
         let address = config.http_address;
-        match http::serve(address, health, Scrapes::new(metrics)).await {
+        match http::serve(address, health, Scrapes::new(metrics), counter).await {
             Ok(()) => Err(OperatorError::Ended("HTTP server")),
             Err(source) => Err(OperatorError::Listen { address, source }),
         }

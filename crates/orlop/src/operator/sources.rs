@@ -52,11 +52,14 @@ pub(super) struct Connections {
     pub(super) watches: Watches,
     pub(super) nodes: watch::Receiver<BTreeSet<String>>,
     pub(super) metrics: Metrics,
+    /// Which nodes have an agent connected; is kept here.
+    pub(super) connected: ConnectedNodes,
 }
 
 /// Waits until this operator leads, and then runs the sources until one fails.
 pub(super) async fn run(config: SourcesConfig, connections: Connections) -> OperatorError {
-    let Connections { client, namespace, mut leadership, measurements, watches, nodes, metrics } = connections;
+    let Connections { client, namespace, mut leadership, measurements, watches, nodes, connected, metrics } =
+        connections;
     leadership.begins().await;
 
     let address = config.agents_address;
@@ -77,7 +80,6 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
     let publication = Publication::new(client.clone(), &namespace, endpoint, &identity);
     info!(%endpoint, "listens for agents");
 
-    let connected = ConnectedNodes::default();
     let (unconnected, of_unconnected) = watch::channel(0);
     let counting = count_unconnected(nodes.clone(), connected.subscribe(), unconnected, metrics.clone());
     let querying = prometheus::run(Prometheus {

@@ -4,11 +4,11 @@
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Mode, names::Reason};
 
-use super::{Case, Verdict, later, measurement};
+use super::{Case, Verdict, later, measurement, refusal};
 use crate::{
     plan::Action,
     report::Outcome,
-    view::{Claim, ClaimId, GrowthRecord, PodUse, Resize},
+    view::{Claim, ClaimId, GrowthRecord, PodUse},
 };
 
 /// Drivers and the kubelet do their parts in seconds, with a retry or two in minutes; the resizer's longest pause
@@ -18,9 +18,6 @@ const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// A touched pod is synced at once; one that a busy kubelet missed is touched again after this, well before the
 /// kubelet's own next sync a minute later.
 const TOUCH_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(15);
-
-/// How much of a driver's error text is repeated.
-const DRIVER_TEXT_CHARS_MAX: usize = 300;
 
 /// Passes when no growth is under way.
 pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
@@ -49,14 +46,8 @@ fn unseen(claim: &Claim) -> Option<&GrowthRecord> {
 fn in_flight(case: &Case<'_>) -> Verdict {
     let claim = case.claim;
     let to = claim.requested;
-    if let Resize::Infeasible(text) = &claim.resize {
-        let text: String = text.chars().take(DRIVER_TEXT_CHARS_MAX).collect();
-        let message = format!(
-            "the driver refused to grow the volume to {to}: {text}; make room for it, or set the claim's request to a \
-             size above {} that the driver can make",
-            claim.capacity
-        );
-        return Verdict::wait(Reason::GrowthFailed, message);
+    if let Some(verdict) = refusal::verdict(case) {
+        return verdict;
     }
     let ours = claim.growth.as_ref().filter(|record| record.to == to);
     let overdue_at = ours.map(|record| later(record.decided, OVERDUE_AFTER));
@@ -82,7 +73,9 @@ fn in_flight(case: &Case<'_>) -> Verdict {
         let message = format!("the growth to {to} is not done after {}m, {stage}: {remedy}", OVERDUE_AFTER.as_mins());
         Verdict::new(Outcome::Growing(to), Reason::GrowthOverdue, message)
     } else {
-        let message = format!("growing from {} to {to}: {stage}", claim.capacity);
+        let after =
+            ours.map_or_else(String::new, |record| refusal::sizes(", after the driver refused ", &record.refused));
+        let message = format!("growing from {} to {to}{after}: {stage}", claim.capacity);
         Verdict::new(Outcome::Growing(to), Reason::Growing, message).again_at(overdue_at)
     };
     if claim.volume_capacity >= to && case.policy.mode == Mode::Auto {
@@ -119,7 +112,9 @@ fn await_measurement(case: &Case<'_>, record: &GrowthRecord) -> Verdict {
         });
         return verdict;
     }
-    let overdue_at = later(record.decided, OVERDUE_AFTER);
+    // Somebody else may have made it larger still, long after our record of it.
+    let grown = claim.outgrown.as_ref().map_or(record.decided, |it| it.until.max(record.decided));
+    let overdue_at = later(grown, OVERDUE_AFTER);
     if case.now < overdue_at || claim.pods.is_empty() {
         let message = format!("the volume has grown to {to}, and the next measurement is to show it");
         let again_at = (case.now < overdue_at).then_some(overdue_at);

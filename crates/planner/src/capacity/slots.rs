@@ -8,7 +8,27 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::Modifications;
 
 use super::{growth, later};
-use crate::view::Claim;
+use crate::view::{Claim, View};
+
+/// How the modification slots of a claim's volume stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotUse<'a> {
+    /// The driver's rule.
+    pub rule: &'a Modifications,
+    /// When those were taken that are not free again, the oldest first.
+    pub taken: Vec<Timestamp>,
+    /// When the driver may be asked for the next modification; none if it may be now.
+    pub next: Option<Timestamp>,
+}
+
+/// How the modification slots of a claim's volume stand; none where its driver does not limit modifications, or it is not
+/// known what the driver does.
+pub fn slot_use<'a>(view: &'a View, claim: &Claim, now: Timestamp) -> Option<SlotUse<'a>> {
+    let class = view.classes.get(claim.class.as_ref()?)?;
+    let rule = view.abilities(claim, class).modifications?;
+    let slots = Slots::of(rule, claim, now);
+    Some(SlotUse { rule, next: slots.next(), taken: slots.into_taken() })
+}
 
 /// The modification slots of a claim's volume.
 pub(super) struct Slots<'a> {

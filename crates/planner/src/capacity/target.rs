@@ -64,13 +64,13 @@ pub(super) fn cost(price: Option<&Price>, claim: &Claim, to: Bytes) -> String {
 
 /// A volume may be larger than was requested: bound by hand, or rounded up by its driver. A size up to that would change
 /// nothing.
-fn present(claim: &Claim) -> Bytes {
+pub(super) fn present(claim: &Claim) -> Bytes {
     claim.requested.max(claim.capacity)
 }
 
 /// The size at which the claim will again have `minFree`, `minFreeInodes` and `timeToFull`, the last for as long as
-/// `lasting` at the present rate, and at least `increase` more than now; in the driver's increments and within what policy
-/// and driver allow. Or the limit that allows nothing larger than now.
+/// `lasting` at the present rate, and use no more than `targetUtilization`; and at least `increase` more than now; in the
+/// driver's increments and within what policy and driver allow. Or the limit that allows nothing larger than now.
 pub(super) fn size(
     spec: &CapacitySpec,
     abilities: &Abilities<'_>,
@@ -79,12 +79,11 @@ pub(super) fn size(
     lasting: SignedDuration,
 ) -> Result<Bytes, Limit> {
     let present = present(claim);
-    let Abilities { size_increment: increment, minimum_size, maximum_size, .. } = *abilities;
+    let Abilities { size_increment: increment, maximum_size, .. } = *abilities;
     let step = u128::from(spec.increase.of(present.0));
     let wanted = step.max(missing(spec, claim, usage, lasting)).saturating_add(present.0.into());
-    let least = minimum_size.unwrap_or(Bytes(0)).round_up(increment);
+    let (least, most) = limits(spec, abilities);
     let wanted = Bytes(u64::try_from(wanted).unwrap_or(u64::MAX)).round_up(increment).max(least);
-    let most = spec.maximum.min(maximum_size.unwrap_or(Bytes(u64::MAX))).round_down(increment);
     let to = wanted.min(most);
     if to > present && to >= least {
         return Ok(to);
@@ -94,6 +93,14 @@ pub(super) fn size(
         _ if most < least => Limit::Minimum { least, maximum: spec.maximum },
         _ => Limit::Policy { present, maximum: spec.maximum, increment },
     })
+}
+
+/// The smallest and the largest size that policy and driver allow.
+pub(super) fn limits(spec: &CapacitySpec, abilities: &Abilities<'_>) -> (Bytes, Bytes) {
+    let Abilities { size_increment: increment, minimum_size, maximum_size, .. } = *abilities;
+    let least = minimum_size.unwrap_or(Bytes(0)).round_up(increment);
+    let most = spec.maximum.min(maximum_size.unwrap_or(Bytes(u64::MAX))).round_down(increment);
+    (least, most)
 }
 
 /// What keeps a claim from growing.
@@ -122,7 +129,12 @@ fn steps(increment: Bytes) -> String {
 /// How many bytes the claim lacks.
 fn missing(spec: &CapacitySpec, claim: &Claim, usage: &Usage, lasting: SignedDuration) -> u128 {
     let available = u128::from(usage.available.0);
+    let spare = spec.target_utilization.map_or(0, |target| {
+        let unused = Threshold::<Bytes>::Percent(target.rest().number());
+        missing_for(unused, usage.total.0, usage.available.0)
+    });
     let bytes = missing_for(spec.min_free, usage.total.0, usage.available.0)
+        .max(spare)
         .max(filled_within(spec, usage, lasting).saturating_sub(available));
     // A filesystem is smaller than its volume by its own metadata, about in proportion: a byte of the filesystem
     // takes a little more than a byte of the claim.

@@ -8,8 +8,8 @@ use orlop_api::{
 use crate::{
     Action, Capacity, Outcome, Outgrown, Resize, Selector, Source, View, Watch,
     fixture::{
-        at, claim, cluster, decide_at, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim,
-        the_policy, the_spec, the_usage, view, with_slots,
+        at, claim, cluster, decide_at, growing, grown, grown_at, id, led, mib, namespaced, override_driver, pod,
+        policy, record, reduced, the_claim, the_policy, the_spec, the_usage, view, with_slots,
     },
 };
 
@@ -23,24 +23,15 @@ fn low() -> View {
     with(|view| the_usage(view).available = mib(80))
 }
 
-fn override_driver(view: &mut View, profile: DriverProfileSpec) {
-    view.drivers.insert(orlop_api::names::LOCAL_DRIVER.to_owned(), profile);
-}
-
 /// A world, what it is called, and the second at which it is decided about.
 type Situation = (&'static str, View, i64);
 
 /// Every decision that there is, in the order in which the questions are asked.
 fn situations() -> Vec<Situation> {
-    [of_set_up_and_growth(), of_measurement(), of_size(), of_driver()].concat()
+    [of_set_up_and_growth(), of_refusal(), of_measurement(), of_size(), of_pause_and_group(), of_driver()].concat()
 }
 
 fn of_set_up_and_growth() -> Vec<Situation> {
-    let growing_with = |change: fn(&mut View)| {
-        let mut view = growing();
-        change(&mut view);
-        view
-    };
     vec![
         ("no policy", with(|view| view.policies.clear()), 5),
         ("two policies", with(|view| drop(view.policies.insert(namespaced("also"), policy()))), 5),
@@ -66,11 +57,6 @@ fn of_set_up_and_growth() -> Vec<Situation> {
         ),
         ("overdue at the controller", growing(), 600),
         ("overdue at the kubelet", growing_with(|view| the_claim(view).volume_capacity = mib(640)), 600),
-        (
-            "refused by the driver",
-            growing_with(|view| the_claim(view).resize = Resize::Infeasible("pool is full".to_owned())),
-            5,
-        ),
         ("grown, not yet measured", grown(), 5),
         ("grown, never measured", grown(), 600),
         (
@@ -104,6 +90,61 @@ fn of_set_up_and_growth() -> Vec<Situation> {
             with(|view| {
                 override_driver(view, DriverProfileSpec { expansion: Expansion::None, ..DriverProfileSpec::default() });
             }),
+            5,
+        ),
+    ]
+}
+
+fn growing_with(change: impl FnOnce(&mut View)) -> View {
+    let mut view = growing();
+    change(&mut view);
+    view
+}
+
+fn of_refusal() -> Vec<Situation> {
+    let refused = |view: &mut View| the_claim(view).resize = Resize::Infeasible("pool is full".to_owned());
+    vec![
+        ("refused by the driver", growing_with(refused), 5),
+        (
+            "refused by the driver, mode Recommend",
+            growing_with(|view| {
+                refused(view);
+                the_policy(view).mode = Mode::Recommend;
+            }),
+            5,
+        ),
+        (
+            "refused by the driver, paused",
+            growing_with(|view| {
+                refused(view);
+                the_claim(view).paused = Some("true".into());
+            }),
+            5,
+        ),
+        (
+            "refused by the driver, asked for by somebody else",
+            growing_with(|view| {
+                refused(view);
+                the_claim(view).growth = None;
+            }),
+            5,
+        ),
+        (
+            "refused by the driver's node plugin",
+            growing_with(|view| {
+                the_claim(view).volume_capacity = mib(640);
+                the_claim(view).resize = Resize::NodeInfeasible("no tool to grow it".to_owned());
+            }),
+            5,
+        ),
+        ("a smaller growth in place of one that was refused", reduced(&[640], 576), 5),
+        (
+            "refused by the driver so often that nothing smaller is asked for",
+            {
+                let mut view = reduced(&[640, 576, 544, 528], 520);
+                refused(&mut view);
+                view
+            },
             5,
         ),
     ]
@@ -185,6 +226,11 @@ fn of_size() -> Vec<Situation> {
             with(|view| the_usage(view).inodes = Some(Capacity { total: Count(10_000), free: Count(120) })),
             5,
         ),
+        (
+            "below minFree, with a target utilization",
+            low_with(|view| the_spec(view).target_utilization = Some("60%".parse().unwrap())),
+            5,
+        ),
         ("fills too soon", with(|view| the_usage(view).fill_bytes_per_second = 10 << 20), 5),
         ("below minFree, mode Recommend", low_with(|view| the_policy(view).mode = Mode::Recommend), 5),
         ("at the maximum", low_with(|view| the_spec(view).maximum = mib(512)), 5),
@@ -223,6 +269,39 @@ fn of_size() -> Vec<Situation> {
             },
             5,
         ),
+    ]
+}
+
+fn of_pause_and_group() -> Vec<Situation> {
+    vec![
+        (
+            "paused, growing, the kubelet's turn",
+            growing_with(|view| {
+                the_claim(view).volume_capacity = mib(640);
+                the_claim(view).paused = Some("true".into());
+            }),
+            5,
+        ),
+        ("paused, enough room", with(|view| the_claim(view).paused = Some("true".into())), 5),
+        ("paused for a reason, below minFree", low_with(|view| the_claim(view).paused = Some("a restore".into())), 5),
+        (
+            "paused, mode Recommend, below minFree",
+            low_with(|view| {
+                the_claim(view).paused = Some("".into());
+                the_policy(view).mode = Mode::Recommend;
+            }),
+            5,
+        ),
+        (
+            "paused, at the maximum",
+            low_with(|view| {
+                the_claim(view).paused = Some("true".into());
+                the_spec(view).maximum = mib(512);
+            }),
+            5,
+        ),
+        ("another claim of its group is larger", led(700, |_| ()), 5),
+        ("another claim of its group is beyond its maximum", led(9000, |_| ()), 5),
     ]
 }
 
@@ -348,6 +427,7 @@ fn every_decision_says_why() {
         for action in actions {
             let name = match action {
                 Action::Grow { .. } => "Grow",
+                Action::TakeBack { .. } => "TakeBack",
                 Action::RecordUsable { .. } => "RecordUsable",
                 Action::SyncPod { .. } => "SyncPod",
             };
@@ -382,6 +462,20 @@ fn a_step_is_as_large_as_minfree_asks_and_in_the_drivers_increments() {
 }
 
 #[test]
+fn a_growth_leaves_no_more_used_than_the_target_utilization() {
+    // 400 MiB of 480 are used. To be 60%, they must be of 666.7 MiB: 186.7 MiB more of the filesystem, 200 MiB of the claim.
+    let size_at = |target: &str, available| {
+        let mut view = with(|view| the_usage(view).available = available);
+        the_spec(&mut view).target_utilization = Some(target.parse().unwrap());
+        decide_at(&view, 5).1.target()
+    };
+    assert_eq!(size_at("60%", mib(80)), Some(mib(512 + 200)));
+    assert_eq!(size_at("79%", mib(80)), Some(mib(640)), "the larger of it and increase");
+    assert_eq!(size_at("60%", mib(240)), None, "it calls for no growth by itself");
+    assert_eq!(size_at("1%", mib(80)), Some(mib(4096)), "as far as the maximum");
+}
+
+#[test]
 fn a_fast_writer_gets_the_bytes_that_it_fills_within_time_to_full() {
     let view = with(|view| the_usage(view).fill_bytes_per_second = 32 << 20);
     // 32 MiB/s for 60 s are 1920 MiB, of which 240 MiB are free: 1680 MiB of the filesystem, 1792 MiB of the claim.
@@ -396,7 +490,7 @@ fn numbers_beyond_measure_end_at_the_maximum() {
             min_free_inodes: Threshold::Absolute(Count(u64::MAX)),
             increase: Threshold::Absolute(Bytes(u64::MAX)),
             time_to_full: orlop_api::Period::from_secs(u64::MAX),
-            maximum: Bytes(u64::MAX >> 1),
+            ..orlop_api::CapacitySpec::up_to(Bytes(u64::MAX >> 1))
         };
         let claim = the_claim(view);
         (claim.requested, claim.capacity) = (Bytes(1 << 62), Bytes(1 << 62));
@@ -510,6 +604,14 @@ fn no_measurement_from_before_a_growth_leads_to_another() {
     assert_eq!(decide_at(&view, 5).0, [], "nor does one that is not of this volume end the waiting");
 }
 
+#[test]
+fn a_measurement_is_overdue_when_the_claim_has_long_grown_and_not_when_it_was_long_asked_for() {
+    let mut view = grown();
+    the_claim(&mut view).outgrown = Some(Outgrown { total: mib(480), until: at(5000) });
+    assert_eq!(decide_at(&view, 5599).1.reason, Reason::AwaitingMeasurement);
+    assert_eq!(decide_at(&view, 5600).1.reason, Reason::GrowthOverdue);
+}
+
 /// Whoever asked for it.
 #[test]
 fn what_was_measured_before_a_growth_is_no_reason_for_another() {
@@ -572,6 +674,18 @@ fn a_record_that_the_claim_contradicts_holds_up_nothing() {
         the_claim(&mut view).growth = Some(crate::GrowthRecord { from: mib(from), to: mib(to), ..record() });
         assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "{from} to {to}");
     }
+}
+
+#[test]
+fn a_paused_claim_is_told_what_would_be_done_and_nothing_is() {
+    let mut view = low();
+    the_claim(&mut view).paused = Some(("x".repeat(200) + "\nsecond line").into());
+    let (actions, decision) = decide_at(&view, 5);
+    assert_eq!((actions, decision.reason, decision.outcome), (vec![], Reason::Paused, Outcome::Recommend(mib(640))));
+    assert!(!decision.is_problem(), "it is what somebody wants");
+    assert!(decision.message.contains(&format!("({})", "x".repeat(100))), "{}", decision.message);
+    assert!(decision.message.ends_with("below minFree 20%; grow from 512Mi to 640Mi"), "{}", decision.message);
+    assert_eq!(decision.again_at, Some(at(30)), "it is looked at again as any other");
 }
 
 /// The value that the one pod is given at second `seconds`, if it is.

@@ -78,13 +78,14 @@ fn a_growth_is_refused_when_the_claim_must_not_grow() {
         let profile = DriverProfileSpec { expansion, size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
         view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
     };
-    let cases: [(Change, Rule); 9] = [
+    let cases: [(Change, Rule); 10] = [
         (|view| the_policy(view).mode = Mode::Recommend, Rule::NotGoverned),
         (|view| the_policy(view).capacity = None, Rule::NotGoverned),
         (|view| drop(view.policies.insert(namespaced("also"), policy())), Rule::NotGoverned),
         (|view| view.policies.clear(), Rule::NotGoverned),
         (|view| the_claim(view).bound = false, Rule::NotMeasurable),
         (|view| the_claim(view).raw_block = true, Rule::NotMeasurable),
+        (|view| the_claim(view).paused = Some("true".into()), Rule::Paused),
         (|view| the_claim(view).usage = None, Rule::NotMeasurable),
         (|view| view.classes.clear(), Rule::NotExpandable),
         (|view| view.classes.values_mut().for_each(|class| class.expandable = false), Rule::NotExpandable),
@@ -152,6 +153,26 @@ fn a_growth_is_refused_when_no_slot_is_free_or_the_record_forgets_one() {
 }
 
 #[test]
+fn a_growth_for_the_groups_sake_is_refused_beyond_the_claim_that_it_follows() {
+    let for_group = GrowthRecord { reason: Reason::GroupGrowth, ..record() };
+    let grow = Action::Grow { claim: id("data-0"), uid: claim().uid, previous: None, record: for_group };
+    let with_leader = |size: u64, app: &str| {
+        let mut view = view();
+        the_spec(&mut view).group_by = Some("app".to_owned());
+        let labels = crate::Labels::from([("app", app)]);
+        view.claims.insert(id("data-1"), Claim { requested: mib(size), labels, ..claim() });
+        view.regroup(&[id("data-0"), id("data-1")]);
+        view
+    };
+    assert_eq!(broken(&with_leader(640, "db"), grow.clone()), None);
+    assert_eq!(broken(&with_leader(639, "db"), grow.clone()), Some(Rule::NoLeader));
+    assert_eq!(broken(&with_leader(640, "web"), grow.clone()), Some(Rule::NoLeader));
+    let mut left_behind = with_leader(640, "db");
+    left_behind.claims.get_mut(&id("data-1")).unwrap().labels = crate::Labels::default();
+    assert_eq!(broken(&left_behind, grow), Some(Rule::NoLeader), "whatever the index says");
+}
+
+#[test]
 fn no_growth_while_one_is_under_way() {
     let next = |previous: Option<GrowthRecord>| Action::Grow {
         claim: id("data-0"),
@@ -168,6 +189,47 @@ fn no_growth_while_one_is_under_way() {
     let usable = GrowthRecord { usable: Some(at(1)), ..record() };
     the_claim(&mut view).growth = Some(usable.clone());
     assert_eq!(broken(&view, next(Some(usable))), None);
+}
+
+#[test]
+fn a_growth_is_taken_back_only_where_it_was_refused_and_to_more_than_there_is() {
+    let smaller = || GrowthRecord { to: mib(576), refused: vec![mib(640)], ..record() };
+    let take_back = |record: GrowthRecord| Action::TakeBack {
+        claim: id("data-0"),
+        uid: claim().uid,
+        previous: self::record(),
+        record,
+    };
+    let refused = |change: fn(&mut View), record: GrowthRecord| {
+        let mut view = growing();
+        the_claim(&mut view).resize = Resize::Infeasible("pool is full".to_owned());
+        change(&mut view);
+        broken(&view, take_back(record))
+    };
+    let as_is: Change = |_| ();
+    assert_eq!(refused(as_is, smaller()), None);
+    let less = |to, present| Some(Rule::NotLarger { present: mib(present), to: mib(to) });
+    assert_eq!(refused(as_is, GrowthRecord { to: mib(512), ..smaller() }), less(512, 512));
+    assert_eq!(refused(as_is, GrowthRecord { to: mib(100), ..smaller() }), less(100, 512));
+    assert_eq!(refused(|view| the_claim(view).volume_capacity = mib(600), smaller()), less(576, 600));
+    assert_eq!(refused(as_is, GrowthRecord { to: mib(640), ..smaller() }), Some(Rule::NotRefused));
+    assert_eq!(refused(as_is, GrowthRecord { to: Bytes(mib(640).0 - 1), ..smaller() }), Some(Rule::NotRefused));
+    assert_eq!(refused(as_is, GrowthRecord { refused: vec![], ..smaller() }), Some(Rule::Record));
+    assert_eq!(refused(as_is, GrowthRecord { crossed: at(9), ..smaller() }), Some(Rule::Record));
+    let changes: [(Change, Rule); 9] = [
+        (|view| the_claim(view).resize = Resize::Idle, Rule::NotRefused),
+        (|view| the_claim(view).resize = Resize::NodeInfeasible(String::new()), Rule::NotRefused),
+        (|view| the_claim(view).volume_capacity = mib(640), Rule::NotRefused),
+        (|view| the_claim(view).requested = mib(700), Rule::Precondition),
+        (|view| the_claim(view).growth = None, Rule::Precondition),
+        (|view| the_claim(view).paused = Some("true".into()), Rule::Paused),
+        (|view| the_claim(view).bound = false, Rule::NotGoverned),
+        (|view| the_policy(view).mode = Mode::Recommend, Rule::NotGoverned),
+        (|view| view.classes.clear(), Rule::NotExpandable),
+    ];
+    for (change, rule) in changes {
+        assert_eq!(refused(change, smaller()), Some(rule));
+    }
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Draft {
         }
         match Urgency::of(decision) {
             // With these first, nothing is known of any claim.
-            Urgency::Off | Urgency::Idle => {
+            Urgency::Off | Urgency::Paused | Urgency::Idle => {
                 let message = format!("{id}: {}", decision.message);
                 Self::new(condition::HEALTHY, Status::Unknown, decision.reason.to_string(), message)
             }

@@ -3,7 +3,7 @@
 
 use orlop_api::{
     Mode,
-    names::{GROWTH_ANNOTATION, SYNC_ANNOTATION},
+    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::Action;
 use serde_json::Value;
@@ -29,12 +29,12 @@ impl Checker for Foreign {
         match action {
             None => restore(&mut rest, "/status"),
             Some(Action::SyncPod { .. }) => restore_annotation(&mut rest, before, SYNC_ANNOTATION),
-            Some(Action::Grow { claim, .. } | Action::RecordUsable { claim, .. }) => {
+            Some(Action::Grow { claim, .. } | Action::TakeBack { claim, .. } | Action::RecordUsable { claim, .. }) => {
                 restore_annotation(&mut rest, before, GROWTH_ANNOTATION);
-                if matches!(action, Some(Action::Grow { .. })) {
+                if !matches!(action, Some(Action::RecordUsable { .. })) {
                     restore(&mut rest, "/spec/resources/requests/storage");
                     if let Some(why) = not_governed(world, before) {
-                        return Some(format!("{claim} was grown, and {why}"));
+                        return Some(format!("another size was asked for {claim}, and {why}"));
                     }
                 }
             }
@@ -43,9 +43,12 @@ impl Checker for Foreign {
     }
 }
 
-/// Why nothing may be done to a claim; none where an Auto policy selects it. The scenario's policies are the truth, and
+/// Why nothing may be done to a claim; none where an Auto policy selects it and it is not paused. The scenario's policies are the truth, and
 /// those that a user has changed meanwhile count in either form, since the operator learns of it a little later.
 fn not_governed(world: &Simulation, claim: &Value) -> Option<String> {
+    if is_paused(claim) {
+        return Some("its annotation says that it is paused".to_owned());
+    }
     let selects = |policy: &crate::scenario::Policy| {
         policy.mode == Mode::Auto
             && policy.labels.iter().all(|(key, value)| claim["metadata"]["labels"][key] == **value)
@@ -56,6 +59,10 @@ fn not_governed(world: &Simulation, claim: &Value) -> Option<String> {
     });
     let governed = world.scenario.policies.values().chain(changed).any(selects);
     (!governed).then(|| "no policy in mode Auto selects it".to_owned())
+}
+
+pub(super) fn is_paused(claim: &Value) -> bool {
+    claim["metadata"]["annotations"][PAUSED_ANNOTATION].as_str().is_some_and(|value| value != "false")
 }
 
 fn put_back(object: &mut Value, before: &Value, path: &str) {

@@ -3,14 +3,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use orlop_api::{Bytes, CapacitySpec};
+use orlop_api::{Bytes, CapacitySpec, names::Reason};
 use orlop_planner::Action;
 
 use super::Checker;
 use crate::{
     fact::{Entry, Fact},
     scenario::Deed,
-    server,
+    server::{self, Kind},
     simulation::Simulation,
     volume::Volume,
 };
@@ -43,6 +43,10 @@ impl Checker for Once {
                     let (then, now) = (record.filesystem, volume.filesystem);
                     return Some(format!("{name} is asked to grow by a measurement of {then}, and has {now}"));
                 }
+                if record.reason == Reason::GroupGrowth {
+                    let led = is_led(world, volume, record.to);
+                    return (!led).then(|| format!("{name} follows nobody to {}", record.to));
+                }
                 let needed =
                     needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= LAG);
                 (!needed).then(|| format!("{name} is asked to grow to {} and has room enough", record.to))
@@ -64,6 +68,18 @@ impl Checker for Once {
         }
         None
     }
+}
+
+/// Does another claim of the group request as much?
+fn is_led(world: &Simulation, volume: &Volume, to: Bytes) -> bool {
+    specs(world).filter_map(|spec| spec.group_by.as_ref()).any(|key| {
+        let value = volume.spec.labels.get(key);
+        let alike = |other: &&Volume| other.claim != volume.claim && other.spec.labels.get(key) == value;
+        value.is_some()
+            && world.volumes().values().filter(alike).any(|other| {
+                world.server.get(Kind::Claim, &other.claim).is_some_and(|claim| server::requested(claim) >= to.0)
+            })
+    })
 }
 
 /// Does the volume need growth, by the truth and any policy that is or was there?

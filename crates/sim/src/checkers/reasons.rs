@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use orlop_api::{Expansion, Mode, names::Reason};
 
-use super::{Checker, fullness, slots};
+use super::{Checker, foreign, fullness, slots};
 use crate::{server, server::Kind, simulation::Simulation, volume::Volume};
 
 pub(super) struct Reasons;
@@ -55,12 +55,15 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
         Reason::EnoughRoom => (fullness::is_low(world, volume) && !world.scenario.has_deeds())
             .then_some("less is free than its policy wants"),
         Reason::Off => policies().any(|policy| policy.mode != Mode::Off).then_some("a policy selects it"),
+        Reason::Paused => (!foreign::is_paused(claim)).then_some("its annotation does not say so"),
         Reason::PolicyConflict => (policies().count() < 2).then_some("at most one policy selects it"),
         Reason::NotInUse => in_use.then_some("a pod uses it"),
         Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => {
             Some("its agent runs and reports what is so")
         }
-        Reason::Growing | Reason::AwaitingMeasurement => (!grows).then_some("it is not growing"),
+        Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => {
+            (!grows).then_some("it is not growing")
+        }
         Reason::GrowthOverdue => (!grows).then_some("nothing is overdue"),
         Reason::NotExpandable => class.expandable.then_some("its class allows expansion"),
         Reason::DriverCannotExpand => {

@@ -1,10 +1,15 @@
-//! No volume is ever asked to be smaller, and none becomes so.
+//! No volume is ever asked to be smaller than it is, and none becomes so. A request is lowered only where the driver has
+//! refused it.
+
+use orlop_api::Bytes;
+use orlop_planner::Action;
 
 use super::Checker;
 use crate::{
     fact::{Entry, Fact},
     server,
     simulation::Simulation,
+    volume::Expansion,
 };
 
 pub(super) struct Shrinking;
@@ -14,10 +19,15 @@ impl Checker for Shrinking {
         "no volume shrinks"
     }
 
-    fn see(&mut self, entry: &Entry, _: &Simulation) -> Option<String> {
+    fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
         match &entry.fact {
-            Fact::Applied { before, after, .. } if server::requested(after) < server::requested(before) => {
-                Some(format!("asked for {} after {}", server::requested(after), server::requested(before)))
+            Fact::Applied { action, before, after, .. } if server::requested(after) < server::requested(before) => {
+                let (to, from) = (server::requested(after), server::requested(before));
+                let refused = matches!(action, Some(Action::TakeBack { claim, .. }) if world
+                    .volumes()
+                    .get(&*claim.name)
+                    .is_some_and(|volume| volume.expansion == Expansion::Refused { to: Bytes(from) } && to > volume.size.0));
+                (!refused).then(|| format!("asked for {to} after {from}"))
             }
             // That the API server would not have it is no excuse.
             Fact::Refused { before, asks: Some(asks), .. } if asks.0 < server::capacity(before) => {

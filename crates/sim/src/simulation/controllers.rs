@@ -190,7 +190,11 @@ impl Simulation {
         }
         let Some(class) = self.scenario.classes.get(&volume.spec.class).cloned() else { return };
         let to = requested.round_up(class.driver.size_increment);
-        let refuses = self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverRefuses {}))
+        let refuses_it = |trouble: &Trouble| match trouble {
+            Trouble::DriverRefuses { above } => above.is_none_or(|above| to > above),
+            _ => false,
+        };
+        let refuses = self.faults.is_on(refuses_it)
             || class.driver.expansion == Expands::None
             || class.driver.maximum_size.is_some_and(|maximum| to > maximum);
         if !class.expandable || refuses {
@@ -237,6 +241,7 @@ impl Simulation {
         }
         self.server.update(Kind::Claim, claim, |object| {
             object["status"]["allocatedResourceStatuses"] = json!({ "storage": "ControllerResizeInfeasible" });
+            object["status"]["allocatedResources"] = json!({ "storage": to });
             object["status"]["conditions"] =
                 json!([{ "type": "ControllerResizeError", "status": "True", "message": "there is no room" }]);
         });
@@ -246,6 +251,7 @@ impl Simulation {
     fn resizing(&mut self, claim: &str, status: &str) {
         self.server.update(Kind::Claim, claim, |object| {
             object["status"]["allocatedResourceStatuses"] = json!({ "storage": status });
+            object["status"]["allocatedResources"] = object["spec"]["resources"]["requests"].clone();
             object["status"]["conditions"] = json!([]);
         });
     }
@@ -293,6 +299,7 @@ impl Simulation {
             object["status"]["capacity"]["storage"] = json!(size);
             if let Some(status) = object["status"].as_object_mut() {
                 status.remove("allocatedResourceStatuses");
+                status.remove("allocatedResources");
                 status.remove("conditions");
             }
         });

@@ -11,6 +11,7 @@ mod io;
 mod memory;
 mod node;
 mod rate;
+mod scale;
 
 use std::{
     env,
@@ -27,6 +28,8 @@ pub enum Part {
     Growths,
     /// The fastest writer that never runs out of space.
     Race,
+    /// What the operator takes in a large cluster.
+    Scale,
     /// A volume's I/O against that of the pool.
     Io,
     /// For how long a snapshot holds up writers.
@@ -38,17 +41,18 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [(&str, Self); 6] = [
+    const ALL: [(&str, Self); 7] = [
         ("io", Self::Io),
         ("frozen", Self::Frozen),
         ("rate", Self::Rate),
         ("memory", Self::Memory),
         ("growths", Self::Growths),
         ("race", Self::Race),
+        ("scale", Self::Scale),
     ];
 
     fn needs_cluster(self) -> bool {
-        matches!(self, Self::Growths | Self::Race)
+        matches!(self, Self::Growths | Self::Race | Self::Scale)
     }
 }
 
@@ -81,7 +85,11 @@ async fn main() -> anyhow::Result<()> {
         let status = enter_own_namespace(&alone)?;
         ensure!(status.success(), "the benchmarks of the local driver ended with {status}");
     }
-    if in_cluster.is_empty() { Ok(()) } else { cluster::run(&in_cluster).await }
+    let (large, small): (Vec<_>, Vec<_>) = in_cluster.into_iter().partition(|part| *part == Part::Scale);
+    if !small.is_empty() {
+        cluster::run(&small).await?;
+    }
+    if large.is_empty() { Ok(()) } else { scale::run().await }
 }
 
 /// Says that this process is in a mount namespace of its own.
@@ -107,7 +115,7 @@ async fn measure(parts: &[Part]) -> anyhow::Result<()> {
             Part::Frozen => frozen::run().await?,
             Part::Rate => rate::run().await?,
             Part::Memory => memory::run().await?,
-            Part::Growths | Part::Race => bail!("{part:?} needs a cluster"),
+            Part::Growths | Part::Race | Part::Scale => bail!("{part:?} needs a cluster"),
         }
     }
     Ok(())

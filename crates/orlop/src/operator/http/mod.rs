@@ -1,4 +1,6 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! `/metrics`, `/healthz` and `/readyz`, and what the operator knows below `/v1`.
+
+mod inspect;
 
 use std::{
     io,
@@ -14,6 +16,8 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, time::Instant};
 
 use super::scrape::Scrapes;
+
+pub(super) use self::inspect::Counter;
 
 /// The event loop turns at least every few seconds; when it has not for this long it is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -53,12 +57,13 @@ impl Health {
 }
 
 /// Serves until it fails.
-pub(super) async fn serve(address: SocketAddr, health: Health, scrapes: Scrapes) -> io::Result<()> {
+pub(super) async fn serve(address: SocketAddr, health: Health, scrapes: Scrapes, counter: Counter) -> io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(async move || scrapes.answer()))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(health);
+        .with_state(health)
+        .merge(inspect::routes(counter));
     axum::serve(TcpListener::bind(address).await?, router).await
 }
 

@@ -1,0 +1,538 @@
+//! The documents, version 1. A field is added without a new version, and none is taken away or given another meaning
+//! within one: readers pass over what they do not know. Sizes are Kubernetes quantities (`512Mi`), times are RFC 3339, and
+//! what is not known is left out.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use orlop_api::{Bytes, Count, Expansion, Mode, Percent, Period, Price, Threshold, names::Reason};
+use orlop_planner::{GrowthRecord, Outcome, Source};
+use serde::{Deserialize, Serialize};
+
+/// The version of the documents.
+pub const API_VERSION: &str = "inspect.orlop.dev/v1";
+
+/// What every document has, around its content.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document<T> {
+    /// [`API_VERSION`].
+    pub api_version: String,
+    /// What the content is.
+    pub kind: String,
+    /// When it was made, by the operator's clock.
+    pub at: Timestamp,
+    /// The content.
+    #[serde(flatten)]
+    pub content: T,
+}
+
+/// What a document can hold.
+pub trait Content {
+    /// Its kind.
+    const KIND: &'static str;
+}
+
+impl Content for ClaimAccount {
+    const KIND: &'static str = "ClaimAccount";
+}
+
+impl Content for ClaimPage {
+    const KIND: &'static str = "ClaimPage";
+}
+
+impl Content for Fleet {
+    const KIND: &'static str = "Fleet";
+}
+
+impl<T: Content> Document<T> {
+    /// A document of this version.
+    pub fn new(content: T, at: Timestamp) -> Self {
+        Self { api_version: API_VERSION.to_owned(), kind: T::KIND.to_owned(), at, content }
+    }
+
+    /// The content of a document that was read, or why it is not what was asked for.
+    pub fn open(self) -> Result<(T, Timestamp), Refused> {
+        if self.api_version != API_VERSION || self.kind != T::KIND {
+            return Err(Refused { api_version: self.api_version, kind: self.kind, wanted: T::KIND });
+        }
+        Ok((self.content, self.at))
+    }
+}
+
+/// A document of another version or kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the operator answers with a {kind} of {api_version}, and this orlop reads a {wanted} of {API_VERSION}")]
+pub struct Refused {
+    api_version: String,
+    kind: String,
+    wanted: &'static str,
+}
+
+/// All that is known of one claim, and what was decided about it, with the numbers that led to that.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimAccount {
+    /// The claim's namespace.
+    pub namespace: String,
+    /// The claim's name.
+    pub name: String,
+    /// The claim's UID.
+    pub uid: String,
+    /// What was decided last.
+    pub decision: DecisionAccount,
+    /// What would lead to another decision, each in a sentence.
+    pub turning_points: Vec<String>,
+    /// How large the claim is.
+    pub size: SizeAccount,
+    /// The PersistentVolume that it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// The latest measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageAccount>,
+    /// What the governing policy promises, and what that comes to for this volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<ThresholdAccount>,
+    /// Which policy governs it.
+    pub governed: Governed,
+    /// Its StorageClass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<ClassAccount>,
+    /// What its driver can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverAccount>,
+    /// How often its volume may be modified, where the driver limits that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifications: Option<ModificationAccount>,
+    /// The last growth that Orlop asked for, as it is recorded on the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<GrowthRecord>,
+    /// What failed a short while ago.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setbacks: Vec<SetbackAccount>,
+    /// The running pods that use it, by name.
+    pub pods: Vec<String>,
+}
+
+/// What is done about a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// Nothing is to be done.
+    Keep,
+    /// A larger size is requested now.
+    Grow,
+    /// A larger size would be requested, were the mode Auto.
+    Recommend,
+    /// A growth that was requested is under way.
+    Growing,
+    /// Nothing can be done or decided; the reason says what stands in the way.
+    Wait,
+}
+
+impl From<Outcome> for Act {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Keep => Self::Keep,
+            Outcome::Grow(_) => Self::Grow,
+            Outcome::Recommend(_) => Self::Recommend,
+            Outcome::Growing(_) => Self::Growing,
+            Outcome::Wait => Self::Wait,
+        }
+    }
+}
+
+/// What was decided last about a claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionAccount {
+    /// What is done.
+    pub act: Act,
+    /// The size that is called for, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Bytes>,
+    /// Why.
+    pub reason: Reason,
+    /// Why, in a sentence with the numbers that led to it.
+    pub message: String,
+    /// Must somebody look at it?
+    pub problem: bool,
+    /// The mode of the governing policy; Off where there is none.
+    pub mode: Mode,
+    /// Since when the reason has been this one, or since the operator's start; none where it has not been reported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When the claim is looked at again at the latest, if nothing about it changes until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_look: Option<Timestamp>,
+    /// Is a request for it under way?
+    pub acting: bool,
+}
+
+/// How large a claim is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SizeAccount {
+    /// What is requested.
+    pub requested: Bytes,
+    /// What the claim has, as its kubelet last said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Bytes>,
+    /// What the driver has made the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Bytes>,
+    /// How a resize stands, in words; none where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize: Option<String>,
+}
+
+/// A measurement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UsageAccount {
+    /// When it was made, or last confirmed.
+    pub at: Timestamp,
+    /// Who made it.
+    pub source: Source,
+    /// On which node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// When it is too old to decide by.
+    pub stale_at: Timestamp,
+    /// All bytes of the filesystem.
+    pub total: Bytes,
+    /// The free ones.
+    pub available: Bytes,
+    /// The inodes, where the filesystem counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<InodeAccount>,
+    /// How fast the free bytes shrink.
+    pub fill_bytes_per_second: u64,
+    /// In how many seconds none is left at that rate; none where they do not shrink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_to_full: Option<u64>,
+}
+
+/// Of how many inodes, how many are free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InodeAccount {
+    /// All of them.
+    pub total: Count,
+    /// The free ones.
+    pub free: Count,
+}
+
+/// What the governing policy promises, and what that comes to for one volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThresholdAccount {
+    /// As the policy has it.
+    pub min_free: Threshold<Bytes>,
+    /// It is to grow with fewer free bytes than this.
+    pub available_below: Bytes,
+    /// As the policy has it.
+    pub min_free_inodes: Threshold<Count>,
+    /// It is to grow with fewer free inodes than this.
+    pub free_inodes_below: Count,
+    /// It is to grow when it would be full within this.
+    pub time_to_full: Period,
+    /// By how much at least.
+    pub increase: Threshold<Bytes>,
+    /// How much of it is to be used after a growth at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_utilization: Option<Percent>,
+    /// The label by whose value claims are kept equal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<String>,
+    /// Up to which size.
+    pub maximum: Bytes,
+}
+
+/// Which policy governs a claim, and why that one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Governed {
+    /// The policy, by its kind and name; none where none governs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Why that one, or none, in a sentence.
+    pub why: String,
+    /// The other policies that select the claim.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
+}
+
+/// A claim's StorageClass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassAccount {
+    /// Its name.
+    pub name: String,
+    /// `allowVolumeExpansion`; none where there is no such class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expandable: Option<bool>,
+}
+
+/// Where what is known of a driver comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProfileOrigin {
+    /// From a DriverProfile of the cluster.
+    DriverProfile,
+    /// From a profile that is built in.
+    BuiltIn,
+    /// Nothing is known of this driver, and the common case is assumed.
+    Assumed,
+}
+
+/// What a claim's driver can do with its volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriverAccount {
+    /// The driver.
+    pub name: String,
+    /// Where the rest is from.
+    pub profile: ProfileOrigin,
+    /// The kind of volume that the class asks for, where the profile knows several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_type: Option<String>,
+    /// Whether it can expand the volume, and when.
+    pub expansion: Expansion,
+    /// Sizes are rounded up to a multiple of this.
+    pub size_increment: Bytes,
+    /// The smallest volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_size: Option<Bytes>,
+    /// The largest volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_size: Option<Bytes>,
+    /// Its price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
+    /// What the volume costs a month at its present size, such as `2.00 USD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monthly: Option<String>,
+}
+
+/// How often a volume may be modified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModificationAccount {
+    /// How many slots there are.
+    pub count: u32,
+    /// For how long a slot is taken.
+    pub window: Period,
+    /// How long after one modification the next may begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Period>,
+    /// Does the next one begin only when the last one is completed?
+    pub next_when_completed: bool,
+    /// When those were taken that are not free again, the oldest first.
+    pub taken: Vec<Timestamp>,
+    /// When the next modification can be asked for; none if it can be now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
+}
+
+/// What failed for a claim a short while ago.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetbackAccount {
+    /// What was to be done.
+    pub action: String,
+    /// How often in a row it has failed.
+    pub failures: u32,
+    /// Not before this is it tried again.
+    pub again_at: Timestamp,
+    /// What the API server said, where it refused a growth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
+}
+
+/// A part of the claims, in the order of their namespaces and names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimPage {
+    /// The claims.
+    pub claims: Vec<ClaimRow>,
+    /// What to ask the next page with, as `continue`; none on the last.
+    #[serde(default, rename = "continue", skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A claim in one line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimRow {
+    /// The claim's namespace.
+    pub namespace: String,
+    /// The claim's name.
+    pub name: String,
+    /// The size that is requested now.
+    pub size: Bytes,
+    /// The policy that governs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Its driver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// What was decided; none where no policy governs it, or nothing was decided yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionAccount>,
+    /// The latest measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageAccount>,
+}
+
+/// The claims of the cluster, or of one namespace, as a whole. They are counted while the operator works: one that changes
+/// meanwhile is counted as it was before or after.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fleet {
+    /// The namespace that it is about; none for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// How many, and how large.
+    pub totals: Totals,
+    /// The governed claims by the reason of the latest decision.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// The policies, those with the most problems first; at most 200.
+    pub policies: Vec<PolicyRow>,
+    /// The drivers, the largest first; at most 50.
+    pub drivers: Vec<DriverRow>,
+    /// Who measures.
+    pub measured: Measured,
+    /// The nodes and their agents.
+    #[serde(default)]
+    pub agents: Agents,
+    /// What has grown within the last hour.
+    pub growths: Growths,
+    /// The claims that were asked for, in the order that was asked for.
+    pub claims: Vec<ClaimRow>,
+    /// How many claims are as was asked for: where this is more than are listed, the rest was left out.
+    pub matching: u64,
+}
+
+impl Fleet {
+    /// How much needs a hand: the claims with problems, and the policies that cannot be read.
+    pub fn needs_a_hand(&self) -> u64 {
+        let invalid = self.policies.iter().filter(|policy| policy.invalid.is_some()).count();
+        self.totals.problems + u64::try_from(invalid).unwrap_or(u64::MAX)
+    }
+}
+
+/// How many claims there are, and how large they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// The claims.
+    pub claims: u64,
+    /// Those that no policy governs.
+    pub ungoverned: u64,
+    /// Those that a policy governs and about which nothing was decided yet: just after the operator's start.
+    pub undecided: u64,
+    /// Those that somebody must look at.
+    pub problems: u64,
+    /// Those that are growing.
+    pub growing: u64,
+    /// The requested bytes of all.
+    pub requested: Bytes,
+    /// The used bytes of those that are measured.
+    pub used: Bytes,
+    /// All bytes of the filesystems of those that are measured.
+    pub measured: Bytes,
+}
+
+/// A policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyRow {
+    /// Its kind and name.
+    pub policy: String,
+    /// Its mode; none where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The claims that it governs, or would but for a conflict.
+    pub claims: u64,
+    /// Those of them that are growing.
+    pub growing: u64,
+    /// Those of them that somebody must look at.
+    pub problems: u64,
+    /// Why it cannot be read, where it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalid: Option<String>,
+}
+
+/// The volumes of a driver.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriverRow {
+    /// The driver.
+    pub driver: String,
+    /// The claims.
+    pub claims: u64,
+    /// Their requested bytes.
+    pub requested: Bytes,
+    /// The used bytes of those that are measured.
+    pub used: Bytes,
+    /// What those cost whose price is known, by currency.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub monthly: Vec<Cost>,
+}
+
+/// What some volumes cost a month by their list price and size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// The currency's code.
+    pub currency: String,
+    /// The amount, to the hundredth.
+    pub amount: String,
+    /// How many claims it is of.
+    pub claims: u64,
+}
+
+/// Who has measured the claims that a pod uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// By source.
+    pub sources: BTreeMap<String, SourceRow>,
+    /// Claims that a pod uses, whose fill counts and that nobody has measured.
+    pub unmeasured: u64,
+}
+
+/// The measurements of one source.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRow {
+    /// Recent enough to decide by.
+    pub fresh: u64,
+    /// Too old, or dated in the future.
+    pub stale: u64,
+}
+
+/// The nodes and their agents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Agents {
+    /// The nodes.
+    pub nodes: u64,
+    /// Those whose agent is connected.
+    pub connected: u64,
+    /// Those whose agent is not; at most 20 are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+}
+
+/// What has grown within the last hour. A claim remembers its last growth, so one that grew twice is counted once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Growths {
+    /// The claims.
+    pub claims: u64,
+    /// What was added to them.
+    pub added: Bytes,
+    /// Those whose new bytes no measurement has shown yet.
+    pub under_way: u64,
+    /// The longest time from a threshold crossed to usable bytes, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slowest_ms: Option<u64>,
+}

@@ -1,0 +1,63 @@
+//! What the documents say of a decision and a measurement, whichever document it is.
+
+use jiff::Timestamp;
+use orlop_planner::{Claim, ClaimId, Decision, Governance, Usage, stale_at};
+
+use super::document::{ClaimRow, DecisionAccount, InodeAccount, UsageAccount};
+use crate::Core;
+
+/// A claim in one line. Its measurement is the latest, also where that only confirms the one that was decided by.
+pub(super) fn row(core: &Core, id: &ClaimId, claim: &Claim) -> ClaimRow {
+    let decision = core.ledger().decision(id);
+    ClaimRow {
+        namespace: id.namespace.0.to_string(),
+        name: id.name.to_string(),
+        size: claim.requested,
+        policy: decision.and_then(|decision| governing(&decision.governance)),
+        driver: driver(core, claim).map(str::to_owned),
+        decision: decision.map(|it| self::decision(core, id, it, core.ledger().since(id))),
+        usage: core.observer().latest(id).map(|it| usage(&it, None)),
+    }
+}
+
+/// The claim's driver: its volume's, or its class's.
+pub(super) fn driver<'a>(core: &'a Core, claim: &'a Claim) -> Option<&'a str> {
+    let of_class = || Some(&*core.observer().view().classes.get(claim.class.as_ref()?)?.provisioner);
+    claim.driver.as_deref().or_else(of_class)
+}
+
+/// The policy that governs, by its kind and name.
+pub(super) fn governing(governance: &Governance) -> Option<String> {
+    match governance {
+        Governance::By(policy) => Some(policy.to_string()),
+        Governance::None | Governance::Conflict(_) => None,
+    }
+}
+
+pub(super) fn decision(core: &Core, id: &ClaimId, decision: &Decision, since: Option<Timestamp>) -> DecisionAccount {
+    DecisionAccount {
+        act: decision.outcome.into(),
+        target: decision.target().filter(|target| *target != decision.size),
+        reason: decision.reason,
+        message: decision.message.clone(),
+        problem: decision.is_problem(),
+        mode: decision.mode,
+        since,
+        next_look: core.next_look(id).or(decision.again_at),
+        acting: core.is_acting_on(id),
+    }
+}
+
+pub(super) fn usage(usage: &Usage, node: Option<&str>) -> UsageAccount {
+    UsageAccount {
+        at: usage.at,
+        source: usage.source,
+        node: node.map(str::to_owned),
+        stale_at: stale_at(usage),
+        total: usage.total,
+        available: usage.available,
+        inodes: usage.counted_inodes().map(|inodes| InodeAccount { total: inodes.total, free: inodes.free }),
+        fill_bytes_per_second: usage.fill_bytes_per_second,
+        seconds_to_full: usage.available.0.checked_div(usage.fill_bytes_per_second),
+    }
+}

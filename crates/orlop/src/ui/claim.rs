@@ -1,0 +1,250 @@
+//! One claim: what was decided about it, and the numbers that led to that.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use orlop_api::{Bytes, Expansion};
+use orlop_operator::inspect::{
+    ClaimAccount, DecisionAccount, DriverAccount, Governed, ModificationAccount, ProfileOrigin, SizeAccount,
+    ThresholdAccount, UsageAccount, lasting,
+};
+use orlop_planner::GrowthRecord;
+
+use super::{
+    fill,
+    words::{FAINT, TITLE, age, ago, ahead, count, second, source, style, thousands},
+};
+
+/// How wide the bar is.
+const BAR: usize = 40;
+
+/// A claim's account for a terminal; `now` is by the clock of the operator that gave it.
+pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
+    let mut page = Page(String::new());
+    head(&mut page, account, now);
+    if let Some(usage) = &account.usage {
+        room(&mut page, usage, account.thresholds.as_ref(), now);
+    } else if let Some(thresholds) = &account.thresholds {
+        page.line("room", "not measured");
+        page.more(&format!("it is to grow with less than {} free", thresholds.min_free));
+    }
+    size(&mut page, &account.size, account.volume.as_deref());
+    if let Some(thresholds) = &account.thresholds {
+        let utilization = thresholds.target_utilization.map_or_else(String::new, |it| format!(", to {it} used"));
+        let growth = format!("by {} at least{utilization}, up to {}", thresholds.increase, thresholds.maximum);
+        page.line("growth", &growth);
+        if let Some(key) = &thresholds.group_by {
+            page.line("group", &format!("as large as the claims with the same {key}"));
+        }
+    }
+    if let Some(record) = &account.growth {
+        growth(&mut page, record, now);
+    }
+    if let Some(modifications) = &account.modifications {
+        slots(&mut page, modifications, now);
+    }
+    policy(&mut page, &account.governed, &account.decision);
+    if let Some(class) = &account.class {
+        let expands = match class.expandable {
+            Some(true) => "allows expansion",
+            Some(false) => "does not allow expansion",
+            None => "there is no such StorageClass",
+        };
+        page.line("class", &format!("{}: {expands}", class.name));
+    }
+    if let Some(it) = &account.driver {
+        page.line("driver", &driver(it));
+    }
+    let pods = if account.pods.is_empty() { "none uses it".to_owned() } else { account.pods.join(", ") };
+    page.line("pods", &pods);
+    for setback in &account.setbacks {
+        let again = ahead(setback.again_at, now);
+        let times = count(setback.failures.into(), "time", "times");
+        page.line("setback", &format!("could not {}, {times}; tried again {again}", setback.action));
+        setback.refusal.iter().for_each(|refusal| page.more(refusal));
+    }
+    turning_points(&mut page, &account.turning_points);
+    page.0
+}
+
+/// Lines with a label before the first of each kind.
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, label: &str, text: &str) {
+        // Writing into a String does not fail.
+        let _ = writeln!(self.0, "{FAINT}{label:<9}{FAINT:#} {text}");
+    }
+
+    fn more(&mut self, text: &str) {
+        let _ = writeln!(self.0, "{:<9} {text}", "");
+    }
+}
+
+fn head(page: &mut Page, account: &ClaimAccount, now: Timestamp) {
+    let DecisionAccount { act, target, reason, message, since, next_look, acting, .. } = &account.decision;
+    let colour = style(Some(&account.decision));
+    let to = target.map_or_else(String::new, |target| format!(" to {target}"));
+    let _ = writeln!(
+        page.0,
+        "{TITLE}pvc/{} in {}{TITLE:#}  {colour}{act:?}{to} ({reason}){colour:#}\n  {message}",
+        account.name, account.namespace
+    );
+    let since = since.map(|at| format!("unchanged for {}", age(at, now)));
+    let next = next_look.map(|at| format!("looked at again {} at the latest", ahead(at, now)));
+    let acting = acting.then(|| "a request for it is under way".to_owned());
+    let times: Vec<String> = [since, next, acting].into_iter().flatten().collect();
+    if !times.is_empty() {
+        let _ = writeln!(page.0, "  {FAINT}{}{FAINT:#}", times.join("; "));
+    }
+    page.0.push('\n');
+}
+
+fn room(page: &mut Page, usage: &UsageAccount, thresholds: Option<&ThresholdAccount>, now: Timestamp) {
+    let used = Bytes(usage.total.0.saturating_sub(usage.available.0));
+    page.line(
+        "room",
+        &format!(
+            "{}  {}% of {} used",
+            fill::bar(used, usage.total, BAR),
+            fill::percent(used, usage.total),
+            usage.total.human()
+        ),
+    );
+    let limit = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!("; it is to grow {limit}"));
+    let bytes = thresholds.map(|it| format!("below {} (minFree {})", it.available_below.human(), it.min_free));
+    page.line(
+        "bytes",
+        &format!("{} ({}%) free{}", usage.available.human(), fill::percent(usage.available, usage.total), limit(bytes)),
+    );
+    if let Some(inodes) = usage.inodes {
+        let below = thresholds
+            .map(|it| format!("below {} (minFreeInodes {})", thousands(it.free_inodes_below.0), it.min_free_inodes));
+        let (free, total) = (thousands(inodes.free.0), thousands(inodes.total.0));
+        page.line("inodes", &format!("{free} of {total} free{}", limit(below)));
+    }
+    let within = limit(thresholds.map(|it| format!("when full within {} (timeToFull)", it.time_to_full)));
+    let rate = match usage.seconds_to_full {
+        Some(seconds) => {
+            format!("{}/s, full in {}", Bytes(usage.fill_bytes_per_second).human(), lasting(seconds))
+        }
+        None => "it does not fill now".to_owned(),
+    };
+    page.line("rate", &format!("{rate}{within}"));
+    let on = usage.node.as_ref().map_or_else(String::new, |node| format!(" on {node}"));
+    let stale = if now >= usage.stale_at { ", too long ago to decide by" } else { "" };
+    page.line("measured", &format!("{} by {}{on}{stale}", ago(usage.at, now), source(usage.source)));
+}
+
+fn size(page: &mut Page, size: &SizeAccount, volume: Option<&str>) {
+    let capacity = size.capacity.map_or_else(|| "nothing yet".to_owned(), |capacity| capacity.to_string());
+    page.line("size", &format!("{} requested, {capacity} there", size.requested));
+    if let Some((volume, made)) = volume.zip(size.volume) {
+        page.more(&format!("the volume {volume} has {made}"));
+    }
+    size.resize.iter().for_each(|resize| page.more(&format!("resize: {resize}")));
+}
+
+fn growth(page: &mut Page, record: &GrowthRecord, now: Timestamp) {
+    page.line(
+        "last",
+        &format!("from {} to {} ({}), {}", record.from, record.to, record.reason, ago(record.decided, now)),
+    );
+    let usable = record.usable.map_or_else(
+        || "no measurement shows it yet".to_owned(),
+        |usable| {
+            let seconds = usable.duration_since(record.crossed).as_secs_f64();
+            format!("usable {}, {seconds:.1} s after the threshold was crossed", second(usable))
+        },
+    );
+    page.more(&format!("threshold crossed {}, decided {}, {usable}", second(record.crossed), second(record.decided)));
+    if !record.earlier.is_empty() {
+        let times: Vec<_> = record.earlier.iter().map(|at| second(*at).to_string()).collect();
+        page.more(&format!("before it: {}", times.join(", ")));
+    }
+}
+
+fn slots(page: &mut Page, slots: &ModificationAccount, now: Timestamp) {
+    let next = slots.next.map_or_else(
+        || "the next growth can be asked for now".to_owned(),
+        |at| format!("the next growth can be asked for at {} ({})", second(at), ahead(at, now)),
+    );
+    page.line("slots", &format!("{} of {} taken within {}; {next}", slots.taken.len(), slots.count, slots.window));
+    for taken in &slots.taken {
+        page.more(&format!("taken {} ({})", second(*taken), ago(*taken, now)));
+    }
+    slots.cooldown.iter().for_each(|cooldown| page.more(&format!("one in {cooldown} at most")));
+    if slots.next_when_completed {
+        page.more("the driver begins the next only when the last one is completed");
+    }
+}
+
+fn policy(page: &mut Page, governed: &Governed, decision: &DecisionAccount) {
+    match &governed.policy {
+        Some(policy) => page.line("policy", &format!("{policy}, mode {:?}: {}", decision.mode, governed.why)),
+        None => page.line("policy", &format!("none: {}", governed.why)),
+    }
+    if !governed.others.is_empty() {
+        let label = if governed.policy.is_some() { "also selected by" } else { "selected by" };
+        page.more(&format!("{label} {}", governed.others.join(", ")));
+    }
+}
+
+fn driver(driver: &DriverAccount) -> String {
+    let origin = match driver.profile {
+        ProfileOrigin::DriverProfile => "by its DriverProfile",
+        ProfileOrigin::BuiltIn => "by the built-in profile",
+        ProfileOrigin::Assumed => "of which nothing is known, so assumed",
+    };
+    let kind = driver.volume_type.as_ref().map_or_else(String::new, |kind| format!(", {kind}"));
+    let expands = match driver.expansion {
+        Expansion::Online => "expands online",
+        Expansion::Offline => "expands only what no pod uses",
+        Expansion::None => "cannot expand",
+    };
+    let from = driver.minimum_size.map(|size| format!("from {size}"));
+    let to = driver.maximum_size.map(|size| format!("up to {size}"));
+    let steps = (driver.size_increment > Bytes(1)).then(|| format!("in steps of {}", driver.size_increment));
+    let cost = driver.monthly.as_ref().map(|cost| format!("{cost} a month by its list price"));
+    let figures: Vec<String> = [Some(expands.to_owned()), steps, from, to, cost].into_iter().flatten().collect();
+    format!("{}{kind} ({origin}): {}", driver.name, figures.join(", "))
+}
+
+fn turning_points(page: &mut Page, points: &[String]) {
+    if points.is_empty() {
+        return;
+    }
+    let _ = writeln!(page.0, "\n{TITLE}Another decision follows when{TITLE:#}");
+    for point in points {
+        let _ = writeln!(page.0, "  - {point}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anstream::adapter::strip_str;
+    use orlop_operator::inspect::Document;
+
+    use super::*;
+
+    fn rendered(document: &str) -> String {
+        let document: Document<ClaimAccount> = serde_json::from_str(document).unwrap();
+        let (account, now) = document.open().unwrap();
+        strip_str(&render(&account, now)).to_string()
+    }
+
+    #[test]
+    fn a_claim_with_enough_room_says_when_that_ends() {
+        insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/room.json")));
+    }
+
+    #[test]
+    fn a_claim_without_a_slot_says_when_the_next_is_free() {
+        insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/no-slot.json")));
+    }
+
+    #[test]
+    fn a_claim_that_no_policy_governs_says_so() {
+        insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/ungoverned.json")));
+    }
+}
