@@ -1,4 +1,5 @@
 //! What holds for all rules: order, comments, lists, several texts, and what is not for us.
+#![expect(clippy::disallowed_methods, reason = "what the tests look at is in files")]
 
 use std::{
     fs,

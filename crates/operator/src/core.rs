@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use orlop_api::names::Reason;
 use orlop_planner::{
-    Action, ClaimId, Governance, Ledger, Plan, PolicyId, Report, Usage, Watch, invariants, plan_claims, stale_at,
+    Action, ClaimId, Decision, Governance, Ledger, Plan, PolicyId, Report, Watch, invariants, is_current, plan_claims,
 };
 use tracing::{debug, error, info, warn};
 
@@ -26,6 +26,7 @@ use crate::{
     request::{self, Request},
     setbacks::Setbacks,
     status,
+    vigil::Vigil,
 };
 
 /// After the first news how long to wait for more: what one cause changes in several objects is decided once.
@@ -45,6 +46,7 @@ pub struct Core {
     observer: Observer,
     ledger: Ledger,
     agenda: Agenda,
+    vigil: Vigil,
     /// The claims that are being acted on. They are decided again when that has ended.
     busy: BTreeSet<ClaimId>,
     setbacks: Setbacks,
@@ -125,8 +127,16 @@ impl Core {
         self.follow_the_clock(now);
         if let Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } = &measurement {
             self.metrics.sampled(usage.source, usage.at);
+            if !is_current(usage, now.time) {
+                self.observer.disturb(&measurement);
+            }
         }
+        let claim = self.observer.claim_of(&measurement).cloned();
         self.observer.measure(measurement);
+        // What is measured of a claim at rest leads to no decision.
+        if let Some(claim) = claim {
+            self.show(&claim, now.time);
+        }
     }
 
     /// Takes in what became of an errand. Done or not, the claim is decided again from what it is now.
@@ -163,7 +173,7 @@ impl Core {
         if !leads {
             return None;
         }
-        let due = self.agenda.next().map(|at| {
+        let due = [self.agenda.next(), self.vigil.next()].into_iter().flatten().min().map(|at| {
             let wait = at.duration_since(now.time);
             now.instant + Duration::try_from(wait).unwrap_or_default()
         });
@@ -174,6 +184,7 @@ impl Core {
     pub fn turn(&mut self, leads: bool, now: Moment) -> Effects {
         self.metrics.leads(leads);
         self.follow_the_clock(now);
+        self.observer.date_growths(now.time);
         if self.observer.is_synced() {
             if leads {
                 self.lead(now);
@@ -191,6 +202,7 @@ impl Core {
         if let Some(set_by) = self.clock.set_by(now) {
             warn!(seconds = set_by.as_secs(), "the clock was set");
             self.observer.date_anew(set_by);
+            self.vigil.clear();
             self.observer.mark_all();
         }
     }
@@ -206,9 +218,11 @@ impl Core {
     }
 
     fn pass_when_due(&mut self, now: Moment) {
-        for claim in self.agenda.take_due(now.time) {
-            match self.holds_until(&claim).filter(|until| *until > now.time) {
-                Some(until) => self.agenda.schedule(&claim, until),
+        let silent = self.vigil.take_due(now.time, |node| self.observer.silent_at(node));
+        for claim in self.agenda.take_due(now.time).into_iter().chain(silent) {
+            // A claim at rest that has been measured or confirmed since still is.
+            match self.observer.rests_until(&claim).filter(|until| *until > now.time) {
+                Some(until) => self.look_again(&claim, until, now),
                 None => self.observer.mark(claim),
             }
         }
@@ -222,14 +236,27 @@ impl Core {
         }
     }
 
-    /// Until when the decision about a claim holds that was to be looked at again only because its measurement would be
-    /// stale, and that has been confirmed since. Most claims of a cluster at rest are of this kind.
-    fn holds_until(&self, claim: &ClaimId) -> Option<Timestamp> {
-        let decided = self.ledger.decision(claim)?.again_at?;
-        let seen = self.observer.view().claims.get(claim)?.usage.as_ref()?;
-        let latest = self.observer.latest(claim)?;
-        let confirmed = decided == stale_at(seen) && latest == Usage { at: latest.at, ..seen.clone() };
-        confirmed.then(|| stale_at(&latest))
+    /// Has a claim at rest looked at again when its measurement may be stale: together with all others that the same agent
+    /// confirms, where one does.
+    fn look_again(&mut self, claim: &ClaimId, stale_at: Timestamp, now: Moment) {
+        match self.observer.kept_by(claim).filter(|(_, silent_at)| *silent_at > now.time) {
+            Some((node, silent_at)) => self.vigil.keep(claim, node, silent_at),
+            None => self.agenda.schedule(claim, stale_at),
+        }
+    }
+
+    /// Takes note of when a decision may change by itself.
+    fn note_decision(&mut self, claim: &ClaimId, decision: &Decision, watch: Option<Watch>, now: Moment) {
+        let at_rest = self.observer.note_decision(claim, decision, watch);
+        match decision.again_at {
+            Some(at) if at_rest => self.look_again(claim, at, now),
+            again_at => {
+                self.vigil.leave(claim);
+                if let Some(at) = again_at {
+                    self.agenda.schedule(claim, at);
+                }
+            }
+        }
     }
 
     /// Decides about everything that has changed, and begins to carry it out.
@@ -258,14 +285,14 @@ impl Core {
         }
         self.setbacks.hold_back(&mut plan, &mut report, now);
         self.settle(&mut report, now);
-        for (id, decision) in &report.decisions {
-            if let Some(at) = decision.again_at {
-                self.agenda.schedule(id, at);
+        for claim in &claims {
+            let watch = self.update_watch(claim);
+            if let Some(decision) = report.decisions.get(claim) {
+                self.note_decision(claim, decision, watch, now);
             }
         }
         self.begin(plan);
         self.record(report, now);
-        self.update_watches(&claims);
         self.effects.decided.extend(claims);
     }
 
@@ -346,20 +373,20 @@ impl Core {
         self.metrics.claim_moved(reason, None);
         self.metrics.claim_gone(claim);
         self.agenda.forget(claim);
+        self.vigil.leave(claim);
         self.setbacks.forget(claim);
         for policy in self.ledger.remove(claim).policies {
             self.pace.mark(policy, now.instant);
         }
     }
 
-    /// Tells the sources of measurements what of these claims' volumes should be reported at once.
-    fn update_watches(&mut self, claims: &[ClaimId]) {
+    /// Tells the sources of measurements what of the claim's volume should be reported at once, and returns that.
+    fn update_watch(&mut self, id: &ClaimId) -> Option<Watch> {
         let view = self.observer.view();
-        for id in claims {
-            let Some((claim, volume)) = view.claims.get(id).zip(self.observer.volume_of(id)) else { continue };
-            let wanted = orlop_planner::watch(view, id, claim);
-            self.effects.watches.push((volume.to_owned(), wanted));
-        }
+        let (claim, volume) = view.claims.get(id).zip(self.observer.volume_of(id))?;
+        let wanted = orlop_planner::watch(view, id, claim);
+        self.effects.watches.push((volume.to_owned(), wanted));
+        wanted
     }
 
     fn done(&mut self, action: &Action) {
@@ -419,7 +446,7 @@ mod tests {
 
     use jiff::SignedDuration;
     use orlop_api::Bytes;
-    use orlop_planner::{Labels, NamespaceName, Resize, Source, Uid};
+    use orlop_planner::{Labels, NamespaceName, Resize, Source, Uid, Usage};
 
     use super::*;
     use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};
@@ -516,15 +543,18 @@ mod tests {
         let gone = [Observation::Claim(Change::Gone(id())), Observation::Policy(Change::Gone(policy().0))];
         for gone in gone {
             let metrics = Metrics::new(10);
-            let is_told = || {
+            let tells = |what: &str| {
                 let mut text = String::new();
                 metrics.encode(&mut text).unwrap();
-                text.contains(r#"persistentvolumeclaim="data""#)
+                text.contains(&format!(r#"persistentvolumeclaim="data"}}{what}"#))
             };
             let mut core = core(&metrics);
             let now = Moment::now();
-            let usage = usage(now.time);
-            core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, now);
+            let measured = |available| {
+                let usage = Usage { available: Bytes(available), ..usage(now.time) };
+                Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }
+            };
+            core.measure(measured(900 << 20), now);
             let decide = |core: &mut Core| {
                 core.turn(true, now);
                 let later = Duration::from_secs(1);
@@ -532,11 +562,39 @@ mod tests {
                 core.turn(true, Moment { time, instant: now.instant + later });
             };
             decide(&mut core);
-            assert!(is_told());
+            assert!(tells(&format!(" {}", 900 << 20)));
+            core.measure(measured(800 << 20), now);
+            assert!(tells(&format!(" {}", 800 << 20)), "also where it leads to no decision");
             core.observe(gone);
             decide(&mut core);
-            assert!(!is_told());
+            assert!(!tells(""));
         }
+    }
+
+    #[test]
+    fn a_claim_with_enough_room_is_decided_about_when_a_measurement_says_otherwise_and_not_each_time_it_is_measured() {
+        let (origin, start) = (Instant::now(), Timestamp::from_second(1_000_000).unwrap());
+        let moment = |second: u64| Moment {
+            time: start + SignedDuration::from_secs(i64::try_from(second).unwrap()),
+            instant: origin + Duration::from_secs(second),
+        };
+        let mut core = core(&Metrics::default());
+        let mut decided_after = |second: u64, ahead: i64, available_mib: u64| {
+            let at = moment(second).time;
+            core.measure(Measurement::Confirmed { node: "n".into(), at }, moment(second));
+            let usage = Usage { available: Bytes(available_mib << 20), ..usage(at + SignedDuration::from_secs(ahead)) };
+            core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(second));
+            core.turn(true, moment(second));
+            let decided = core.turn(true, moment(second + 1)).decided;
+            (decided.len(), core.ledger().decision(&id()).unwrap().reason)
+        };
+        assert_eq!(decided_after(0, 0, 900), (1, Reason::EnoughRoom));
+        for second in (10..200).step_by(10) {
+            assert_eq!(decided_after(second, 0, 900 - second), (0, Reason::EnoughRoom), "after {second} s");
+        }
+        assert_eq!(decided_after(200, 3_600, 700), (1, Reason::StaleMeasurement), "a clock is wrong");
+        assert_eq!(decided_after(210, 0, 700), (1, Reason::EnoughRoom), "and right again");
+        assert_eq!(decided_after(220, 0, 100), (1, Reason::BelowMinFree));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! the simulator) carries that to an API server and brings the answers back.
 //!
 //! [`Core`] is the whole; [`observe`] keeps what is known, `orlop_planner` decides, an [`Errand`] is what is being
-//! carried out, [`objects`] reads what the API server has, and [`lease`] says which of several operators acts.
+//! carried out, [`objects`] reads what the API server has, [`lease`] says which of several operators acts, and
+//! [`kubelets`] which kubelet is asked when how full its volumes are.
 
 mod agenda;
 mod backoff;
@@ -11,6 +12,7 @@ mod core;
 mod errand;
 mod failure;
 pub mod inspect;
+pub mod kubelets;
 pub mod lease;
 mod measure;
 mod metrics;
@@ -20,9 +22,11 @@ pub mod notice;
 pub mod objects;
 pub mod observe;
 mod pace;
+mod record;
 pub mod request;
 mod setbacks;
 mod status;
+mod vigil;
 
 pub use self::{
     backoff::Backoff,

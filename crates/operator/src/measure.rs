@@ -17,7 +17,7 @@ pub enum Measurement {
     },
     /// The volume of a claim was measured, by a source that does not know the volume's name.
     SampledClaim {
-        /// The node.
+        /// The node; empty where it is not known.
         node: String,
         /// The claim.
         claim: ClaimId,
@@ -31,7 +31,7 @@ pub enum Measurement {
         /// By the node's clock.
         at: Timestamp,
     },
-    /// The volume is no longer mounted on the node.
+    /// The agent of the node no longer measures the volume: it is not mounted there, or the agent is gone.
     Gone {
         /// The node.
         node: String,

@@ -31,9 +31,7 @@ impl NodeClock {
     /// A message was received at `now` that the node sent when its clock said `sent`. Returns how far the clock is off
     /// when that is worth a remark, once.
     pub fn heard(&mut self, sent: Timestamp, now: Moment) -> Option<SignedDuration> {
-        if let Some(set_by) = self.own.set_by(now) {
-            self.lags.iter_mut().for_each(|lag| *lag += set_by);
-        }
+        self.follow_our_own(now);
         let lag = now.time.duration_since(sent);
         // A message that had to wait is later than others, and never earlier.
         if self.is_backlog(sent, now.instant) && self.lags.iter().min().is_some_and(|least| *least < lag) {
@@ -55,9 +53,19 @@ impl NodeClock {
         apart < sent.duration_since(sent_before).abs() / 2
     }
 
-    /// A time of the node's by our clock. None where there is no such time.
-    pub fn ours(&self, at: Timestamp) -> Option<Timestamp> {
+    /// A time of the node's by our clock as it is now. None where there is no such time.
+    pub fn ours(&mut self, at: Timestamp, now: Moment) -> Option<Timestamp> {
+        self.follow_our_own(now);
         at.checked_add(self.behind()).ok()
+    }
+
+    /// Where our own clock was set, all that was heard is as much later or earlier by it. What was dated before is dated
+    /// anew at the same time, and what comes between that and the next message must not be dated as if nothing had
+    /// happened: one that was overtaken on its way would be the newest.
+    fn follow_our_own(&mut self, now: Moment) {
+        if let Some(set_by) = self.own.set_by(now) {
+            self.lags.iter_mut().for_each(|lag| *lag += set_by);
+        }
     }
 
     /// How far the node's clock is behind ours, negative where it is ahead: the smallest of the latest lags, since
@@ -89,7 +97,7 @@ mod tests {
         let mut clock = NodeClock::default();
         assert_eq!(clock.heard(at(100), moment(101)), None);
         assert_eq!(clock.heard(at(105), moment(145)), None, "this one was under way for long");
-        assert_eq!(clock.ours(at(105)), Some(at(105)));
+        assert_eq!(clock.ours(at(105), moment(145)), Some(at(105)));
     }
 
     #[test]
@@ -97,11 +105,11 @@ mod tests {
         let mut clock = NodeClock::default();
         assert_eq!(clock.heard(at(100), moment(3_700)), Some(SignedDuration::from_secs(3_600)));
         assert_eq!(clock.heard(at(105), moment(3_705)), None);
-        assert_eq!(clock.ours(at(105)), Some(at(3_705)));
+        assert_eq!(clock.ours(at(105), moment(3_705)), Some(at(3_705)));
 
         let mut clock = NodeClock::default();
         assert_eq!(clock.heard(at(100), moment(60)), Some(SignedDuration::from_secs(-40)));
-        assert_eq!(clock.ours(at(100)), Some(at(60)));
+        assert_eq!(clock.ours(at(100), moment(60)), Some(at(60)));
     }
 
     #[test]
@@ -112,14 +120,14 @@ mod tests {
             let beat = i64::try_from(beat).unwrap() * 5;
             clock.heard(at(beat), moment(beat + 600));
         }
-        assert_eq!(clock.ours(at(1_000)), Some(at(1_600)));
+        assert_eq!(clock.ours(at(1_000), moment(655)), Some(at(1_600)));
     }
 
     #[test]
     fn a_time_beyond_all_times_is_none() {
         let mut clock = NodeClock::default();
         clock.heard(at(0), moment(3_600));
-        assert_eq!(clock.ours(Timestamp::MAX), None);
+        assert_eq!(clock.ours(Timestamp::MAX, moment(3_600)), None);
     }
 
     #[test]
@@ -129,7 +137,7 @@ mod tests {
         // We stood still for 15 minutes, and then read at once what was sent meanwhile.
         for beat in 1..180 {
             assert_eq!(clock.heard(at(beat * 5), moment(900)), None);
-            assert_eq!(clock.ours(at(beat * 5)), Some(at(beat * 5)));
+            assert_eq!(clock.ours(at(beat * 5), moment(900)), Some(at(beat * 5)));
         }
     }
 
@@ -139,6 +147,15 @@ mod tests {
         clock.heard(at(100), moment(100));
         let ours = Moment { time: at(7_305), ..moment(105) };
         assert_eq!(clock.heard(at(105), ours), Some(SignedDuration::from_secs(7_200)), "it is off from ours now");
-        assert_eq!(clock.ours(at(105)), Some(at(7_305)));
+        assert_eq!(clock.ours(at(105), ours), Some(at(7_305)));
+    }
+
+    #[test]
+    fn what_comes_just_after_our_own_clock_was_set_is_dated_by_it() {
+        let mut clock = NodeClock::default();
+        clock.heard(at(100), moment(100));
+        let set = |seconds: i64| Moment { time: at(seconds + 7_200), ..moment(seconds) };
+        assert_eq!(clock.ours(at(101), set(102)), Some(at(7_301)));
+        assert_eq!(clock.ours(at(103), moment(104)), Some(at(103)), "and it is right again");
     }
 }

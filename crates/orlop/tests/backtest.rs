@@ -1,5 +1,7 @@
 //! `orlop backtest` as a process: what it reads, what it prints, and how it ends.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -50,8 +52,8 @@ fn fail(arguments: &[&str]) -> String {
 
 fn write(folder: &TempDir, name: &str, content: &str) -> String {
     let path: PathBuf = folder.path().join(name);
-    fs::write(&path, content).unwrap();
-    path.to_str().unwrap().to_owned()
+    fs::write(&path, content).expect("the file can be written");
+    path.to_str().expect("the file can be written").to_owned()
 }
 
 fn example(name: &str) -> String {
@@ -89,7 +91,7 @@ fn the_page_needs_nothing_from_elsewhere_and_has_a_picture_of_each_claim() {
 
 /// The example in the format of `promtool tsdb dump-openmetrics`, and as the answers of Prometheus to a query for each metric.
 fn other_formats() -> (String, String) {
-    let usage = fs::read_to_string(example("usage.csv")).unwrap();
+    let usage = fs::read_to_string(example("usage.csv")).expect("the example can be read");
     let metrics = ["capacity_bytes", "used_bytes", "available_bytes", "inodes", "inodes_free"];
     let (mut exposition, mut answers) = (String::new(), String::new());
     for (column, metric) in (3..).zip(metrics) {
@@ -109,7 +111,7 @@ fn other_formats() -> (String, String) {
             }
             let labels = json!({ "__name__": name, "namespace": namespace, "persistentvolumeclaim": claim });
             let values: Vec<_> =
-                points.iter().map(|(time, value)| json!([time.parse::<f64>().unwrap(), value])).collect();
+                points.iter().map(|(time, value)| json!([time.parse::<i64>().expect("a time"), value])).collect();
             result.push(json!({ "metric": labels, "values": values }));
         }
         let data = json!({ "resultType": "matrix", "result": result });
@@ -161,19 +163,22 @@ fn what_is_wrong_with_a_history_is_said_with_its_file_and_line() {
 /// A server that answers range queries from the example, only with this token, and only for times from then on.
 fn server(token: &'static str, knows_from: i64) -> Router {
     let (_, answers) = other_formats();
-    let answers: Vec<Value> = answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answers: Vec<Value> = answers
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("the question and the answers are whole"))
+        .collect();
     let answer = move |answers: &[Value], question: Option<String>, headers: &HeaderMap| {
         if headers.get("authorization").is_none_or(|given| *given != format!("Bearer {token}")) {
             return (StatusCode::UNAUTHORIZED, String::new());
         }
         let question = question.unwrap_or_default();
         let question: BTreeMap<_, _> = form_urlencoded::parse(question.as_bytes()).collect();
-        let time = |name: &str| question[name].parse::<i64>().unwrap();
+        let time = |name: &str| question[name].parse::<i64>().expect("the question and the answers are whole");
         if time("start") < knows_from {
             let error = json!({ "status": "error", "errorType": "execution", "error": "the store is gone" });
             return (StatusCode::UNPROCESSABLE_ENTITY, error.to_string());
         }
-        (StatusCode::OK, matrix(&answers, &question["query"], time("start"), time("end")).to_string())
+        (StatusCode::OK, matrix(answers, &question["query"], time("start"), time("end")).to_string())
     };
     let answers = std::sync::Arc::new(answers);
     let answer = move |RawQuery(question): RawQuery, headers: HeaderMap| {
@@ -185,12 +190,13 @@ fn server(token: &'static str, knows_from: i64) -> Router {
 
 /// The series of the metric that the query names, without the metric's name, as an aggregation has them.
 fn matrix(answers: &[Value], query: &str, from: i64, until: i64) -> Value {
+    let [from, until] = [from, until].map(|second| f64::from(u32::try_from(second).unwrap()));
     let mut result = Vec::new();
     for series in answers.iter().flat_map(|answer| answer["data"]["result"].as_array().unwrap()) {
         let mut labels = series["metric"].as_object().unwrap().clone();
         let name = labels.remove("__name__").unwrap();
         if query.contains(&format!("({}{{", name.as_str().unwrap())) {
-            let is_asked_for = |point: &&Value| (from..=until).contains(&(point[0].as_f64().unwrap() as i64));
+            let is_asked_for = |point: &&Value| (from..=until).contains(&point[0].as_f64().unwrap());
             let values: Vec<_> = series["values"].as_array().unwrap().iter().filter(is_asked_for).collect();
             result.push(json!({ "metric": labels, "values": values }));
         }
@@ -200,8 +206,8 @@ fn matrix(answers: &[Value], query: &str, from: i64, until: i64) -> Value {
 
 /// Where a server listens.
 async fn listen(router: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("a port is free");
     tokio::spawn(async move { axum::serve(listener, router).await });
     format!("http://{address}/prefix/")
 }

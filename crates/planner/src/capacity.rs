@@ -11,7 +11,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use measurement::stale_at;
+pub use measurement::{is_current, silent_at, stale_at};
 pub use slots::{SlotUse, slot_use};
 
 use jiff::{SignedDuration, Timestamp};
@@ -75,6 +75,14 @@ pub fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
         free_inodes_below: Count(inodes.map_or(0, |inodes| spec.min_free_inodes.of(inodes.total.0))),
         seconds_to_full_below: spec.time_to_full.as_secs(),
     })
+}
+
+/// Does a measurement lead to the decision that the one before it has led to, which was that there is enough room under this
+/// watch? It does if it is of the same filesystem, and none to be reported at once. Whether it is recent is not asked.
+pub fn still_enough(watch: &Watch, before: &Usage, after: &Usage) -> bool {
+    let of = |usage: &Usage| (usage.source, usage.total, usage.inodes.map(|inodes| inodes.total));
+    let is_sound = after.available <= after.total && after.inodes.is_none_or(|inodes| inodes.free <= inodes.total);
+    of(before) == of(after) && is_sound && !watch.is_crossed_by(after)
 }
 
 /// A claim with the one policy that governs it.

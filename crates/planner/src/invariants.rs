@@ -228,8 +228,7 @@ fn within_slots(abilities: &Abilities<'_>, claim: &Claim, record: &GrowthRecord)
     let Some(rule) = abilities.modifications else {
         return if record.earlier.is_empty() { Ok(()) } else { Err(Rule::Slots) };
     };
-    let own =
-        claim.growth.as_ref().filter(|last| last.to > last.from && claim.requested.max(claim.capacity) >= last.to);
+    let own = claim.growth.as_ref().filter(|last| last.to > last.from);
     let age_ns = |at: &Timestamp| record.decided.as_nanosecond() - at.as_nanosecond();
     let within = |at: &Timestamp, seconds: u64| age_ns(at).unsigned_abs() < u128::from(seconds) * 1_000_000_000;
     let asked: Vec<Timestamp> = own.map_or_else(Vec::new, |last| [&last.earlier[..], &[last.decided]].concat());

@@ -182,14 +182,19 @@ impl Ledger {
     }
 
     fn take(&mut self, id: ClaimId, decision: Decision, now: Timestamp, changes: &mut Changes) {
-        let before = self.claims.get(&id);
-        let same_reason = before.is_some_and(|entry| entry.decision.reason == decision.reason);
-        let since = before.filter(|_| same_reason).map_or(now, |entry| entry.since);
-        if !before.is_some_and(|entry| is_same_event(&entry.decision, &decision)) {
+        let before = self.claims.get_mut(&id);
+        if !before.as_ref().is_some_and(|entry| is_same_event(&entry.decision, &decision)) {
             changes.claims.insert(id.clone());
         }
-        if before.is_some_and(|entry| reads_the_same(&entry.decision, &decision)) {
-            return;
+        let mut since = now;
+        if let Some(entry) = before {
+            if reads_the_same(&entry.decision, &decision) {
+                entry.decision.again_at = decision.again_at;
+                return;
+            }
+            if entry.decision.reason == decision.reason {
+                since = entry.since;
+            }
         }
         if let Some(before) = self.claims.remove(&id) {
             self.untally(&id, &before.decision, &mut changes.policies);

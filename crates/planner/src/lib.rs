@@ -21,7 +21,7 @@ mod report;
 mod selector;
 mod view;
 
-pub use capacity::{SlotUse, slot_use, stale_at, watch};
+pub use capacity::{SlotUse, is_current, silent_at, slot_use, stale_at, still_enough, watch};
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};

@@ -13,7 +13,7 @@ use proptest::{option, prelude::*};
 use crate::{
     Action, Capacity, Claim, GrowthRecord, Outcome, Policy, Resize, Source, Usage, View,
     fixture::{at, claim, cluster, id, namespaced, pod, policy, record, usage, view},
-    invariants, plan, plan_claims,
+    invariants, plan, plan_claims, still_enough, watch,
 };
 
 fn threshold<U: Copy + std::fmt::Debug>(absolute: impl Strategy<Value = U>) -> impl Strategy<Value = Threshold<U>> {
@@ -527,6 +527,28 @@ proptest! {
         if missing { claim.usage = None; }
         prop_assert_eq!(plan(&view, at(age)).0.actions, vec![]);
         prop_assert_eq!(plan(&view, at(-61)).0.actions, vec![]);
+    }
+
+    /// What an operator need not decide about.
+    #[test]
+    fn a_measurement_that_crosses_no_watch_leads_to_the_same_decision(
+        mut view in sensible(),
+        next in sensible_claim(),
+        available_permille in 0_u64..1_100,
+        free_permille in 0_u64..1_100,
+    ) {
+        let before = plan(&view, at(1)).1.decisions[&id("data-0")].clone();
+        prop_assume!(before.reason == Reason::EnoughRoom);
+        let watch = watch(&view, &id("data-0"), &view.claims[&id("data-0")]).unwrap();
+        let usage = view.claims.get_mut(&id("data-0")).unwrap().usage.as_mut().unwrap();
+        let mut after = next.usage.unwrap();
+        after.total = usage.total;
+        after.available = Bytes(u64::try_from(u128::from(usage.total.0) * u128::from(available_permille) / 1000).unwrap());
+        after.inodes = usage.inodes.map(|it| Capacity { free: Count(it.total.0 * free_permille / 1000), ..it });
+        let still_enough = still_enough(&watch, usage, &after);
+        *usage = after;
+        let after = plan(&view, at(1)).1.decisions[&id("data-0")].clone();
+        prop_assert_eq!(still_enough, after == before, "{:?}", after);
     }
 
     #[test]

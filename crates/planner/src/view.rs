@@ -327,3 +327,13 @@ pub struct Watch {
     /// Full sooner than this many seconds at the present rate.
     pub seconds_to_full_below: u64,
 }
+
+impl Watch {
+    /// Is the measurement one to be reported at once?
+    pub fn is_crossed_by(&self, usage: &Usage) -> bool {
+        let filled = u128::from(usage.fill_bytes_per_second) * u128::from(self.seconds_to_full_below);
+        usage.available < self.available_below
+            || usage.counted_inodes().is_some_and(|inodes| inodes.free < self.free_inodes_below)
+            || u128::from(usage.available.0) < filled
+    }
+}

@@ -1,18 +1,24 @@
 //! Scenarios made from a seed: small fleets, all workloads, and every kind of trouble, none of it likelier than the user
 //! says. What is made is a [`Scenario`] like any other, so that one that fails can be written down and shortened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Modifications, Period, Threshold};
+use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Modifications, Period, Price, Threshold};
 
 use crate::{
-    scenario::{Change, Claim, Class, Deed, Fault, MeasurementFate, Policy, RequestFate, Scenario, Trouble, WatchFate},
+    scenario::{
+        Change, Claim, Class, Deed, Fault, Inodes, MeasurementFate, Policy, RequestFate, Scenario, Trouble, WatchFate,
+    },
     workload::Workload,
 };
 
 /// At the end everything is left alone for so long, in seconds, so that it can be seen to settle.
 const REST_S: u64 = 3 * 3600;
+
+/// Seeds that were written down before there was more to be left to chance are to stay what they were, so what came later
+/// has a row of its own, which differs from the first by this.
+const LATER: u64 = 0x6f72_6c6f_7000_0001;
 
 /// What is made of a seed.
 #[derive(Debug, Clone, Copy)]
@@ -46,19 +52,52 @@ impl Chance {
         let names: Vec<String> = claims.keys().cloned().collect();
         let changes = if rng.u8(0..4) == 0 { changes(&names, nodes, busy, rng) } else { Vec::new() };
         let quiet = names.into_iter().map(|claim| Change { at: Period::from_secs(busy), what: Deed::Quiet { claim } });
-        Scenario {
+        let mut scenario = Scenario {
             story: format!("Made from seed {}: {} hours, {} troubles a day.", self.seed, self.hours, self.faults_a_day),
             seed: self.seed,
             lasts: Period::from_secs(lasts),
             operators,
             nodes,
+            agentless: BTreeSet::new(),
+            kubelet_interval: None,
             classes,
             policies: [("all".to_owned(), policy(rng))].into(),
             claims,
             faults,
             changes: changes.into_iter().chain(quiet).collect(),
+        };
+        let later = &mut Rng::with_seed(self.seed ^ LATER);
+        for claim in scenario.claims.values_mut() {
+            count_inodes(claim, later);
         }
+        take_agents(&mut scenario, busy, later);
+        scenario
     }
+}
+
+/// The inodes of some claims run out before their bytes, or about then.
+fn count_inodes(claim: &mut Claim, rng: &mut Rng) {
+    if rng.u8(0..4) > 0 {
+        return;
+    }
+    let bytes_each = Bytes(16 << 10);
+    let file_size = *choose(&[Bytes(6 << 10), Bytes(12 << 10), bytes_each, Bytes(64 << 10)], rng);
+    claim.inodes = Some(Inodes { bytes_each, file_size });
+    claim.used = Bytes(claim.used.0 / bytes_each.0 * file_size.min(bytes_each).0);
+}
+
+/// Some fleets have nodes without an agent, or lose all agents for long; in most of them the kubelets are asked.
+fn take_agents(scenario: &mut Scenario, busy: u64, rng: &mut Rng) {
+    match rng.u8(0..12) {
+        0..=1 => scenario.agentless = (0..scenario.nodes).filter(|_| rng.bool()).collect(),
+        2 => {
+            let at = rng.u64(60..busy);
+            let (at, lasting) = (Period::from_secs(at), Period::from_secs(rng.u64(1800..busy)));
+            scenario.faults.push(Fault { at, lasting, what: Trouble::AgentsDown {} });
+        }
+        _ => return,
+    }
+    scenario.kubelet_interval = (rng.u8(0..4) > 0).then(|| Period::from_secs(*choose(&[15, 30, 60], rng)));
 }
 
 fn choose<'a, T>(of: &'a [T], rng: &mut Rng) -> &'a T {
@@ -78,9 +117,25 @@ fn class(name: &str, rng: &mut Rng) -> Class {
     });
     Class {
         expandable: true,
-        driver: DriverProfileSpec { size_increment, modifications, ..DriverProfileSpec::default() },
+        driver: DriverProfileSpec {
+            size_increment,
+            modifications,
+            price: price(if name == "fast" { "0.08" } else { "0.045" }),
+            ..DriverProfileSpec::default()
+        },
         takes: Period::from_secs(takes),
     }
+}
+
+fn price(per_gib_month: &str) -> Option<Price> {
+    Some(Price {
+        currency: "USD".to_owned(),
+        per_gib_month: per_gib_month.parse().ok()?,
+        per_iops_month: None,
+        per_mibps_month: None,
+        source: "made up".to_owned(),
+        as_of: "2026-01-01".to_owned(),
+    })
 }
 
 fn policy(rng: &mut Rng) -> Policy {
@@ -105,6 +160,7 @@ fn claim(nodes: usize, busy: u64, rng: &mut Rng) -> Claim {
         labels: BTreeMap::new(),
         node: rng.usize(0..nodes),
         used: Bytes(size / 100 * rng.u64(0..75)),
+        inodes: None,
         workload: workload(size, busy, rng),
     }
 }

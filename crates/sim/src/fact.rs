@@ -24,6 +24,8 @@ pub enum Fact {
     Full {
         /// The claim.
         claim: String,
+        /// What it has none of.
+        lacks: Resource,
     },
     /// A volume that was full has room again.
     Room {
@@ -114,6 +116,15 @@ pub enum Fact {
     },
 }
 
+/// What a volume can be without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Free bytes.
+    Bytes,
+    /// Free inodes.
+    Inodes,
+}
+
 /// A fact with its time.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -134,7 +145,8 @@ impl fmt::Display for Fact {
             Self::TroubleBegins(trouble) => write!(f, "trouble: {trouble}"),
             Self::TroubleEnds(trouble) => write!(f, "over: {trouble}"),
             Self::Changed(change) => change.what.fmt(f),
-            Self::Full { claim } => write!(f, "{claim} is FULL"),
+            Self::Full { claim, lacks: Resource::Bytes } => write!(f, "{claim} is FULL"),
+            Self::Full { claim, lacks: Resource::Inodes } => write!(f, "{claim} is FULL: it has no inodes left"),
             Self::Room { claim } => write!(f, "{claim} has room again"),
             Self::Expands { claim, to } => write!(f, "the driver begins to expand {claim} to {to}"),
             Self::ExpansionFails { claim, why } => write!(f, "the driver does not expand {claim}: {why}"),

@@ -112,6 +112,7 @@ pub(crate) const fn kind(trouble: &Trouble) -> &'static str {
         Trouble::Requests { .. } => "spell of bad requests",
         Trouble::Watches { .. } => "spell of bad watches",
         Trouble::AgentDown { .. } => "agent down",
+        Trouble::AgentsDown {} => "all agents down",
         Trouble::Measurements { .. } => "spell of bad measurements",
         Trouble::ResizerDown {} => "resizer down",
         Trouble::DriverFails {} => "driver fails",

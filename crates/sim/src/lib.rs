@@ -20,7 +20,7 @@ mod words;
 mod workload;
 
 pub use self::{
-    fact::{Entry, Fact},
+    fact::{Entry, Fact, Resource},
     faults::Faults,
     plot::Plot,
     run::{Outcome, Witness, run, until_broken, witness},

@@ -1,7 +1,9 @@
-//! A run as a picture: for each claim how full it is and how large, over time, with what went wrong behind it. One page
-//! for a browser, which needs no script and nothing from elsewhere.
+//! A run as a picture: for each claim how full it is and how large, and what all of them cost, over time, with what went
+//! wrong behind it. One page for a browser, which needs no script and nothing from elsewhere.
 
+mod cost;
 mod page;
+mod scale;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,6 +29,8 @@ pub struct Plot {
     story: String,
     lasts: Duration,
     claims: BTreeMap<String, Track>,
+    /// What all claims cost a month at each change, in millionths, by currency.
+    costs: BTreeMap<String, Vec<(Duration, u64)>>,
     troubles: Vec<(Trouble, Band)>,
     changes: Vec<Mark>,
     next: Duration,
@@ -38,6 +42,8 @@ struct Track {
     /// Where it is known.
     price: Option<Price>,
     used: Vec<(Duration, Bytes)>,
+    /// The inodes in use, as a part of the filesystem's size; empty where it does not count them.
+    inodes: Vec<(Duration, Bytes)>,
     /// The filesystem's size, at each change.
     filesystem: Vec<(Duration, Bytes)>,
     /// The size that is requested, at each change.
@@ -72,6 +78,7 @@ impl Plot {
             story: scenario.story.trim().to_owned(),
             lasts: scenario.lasts.into(),
             claims: scenario.claims.iter().map(|(name, claim)| (name.clone(), track(claim))).collect(),
+            costs: BTreeMap::new(),
             troubles: Vec::new(),
             changes: Vec::new(),
             next: Duration::ZERO,
@@ -87,9 +94,27 @@ impl Plot {
         let now = world.now();
         let track = self.claims.entry(claim.to_owned()).or_default();
         track.used.push((now, volume.used(now)));
+        if let Some(inodes) = volume.inodes(now) {
+            let used = u128::from(inodes.total.0.saturating_sub(inodes.free.0)) * u128::from(volume.filesystem.0);
+            let part = u64::try_from(used / u128::from(inodes.total.0).max(1)).unwrap_or(u64::MAX);
+            track.inodes.push((now, Bytes(part)));
+        }
         change(&mut track.filesystem, now, volume.filesystem);
         if let Some(object) = world.server.get(Kind::Claim, claim) {
             change(&mut track.requested, now, Bytes(server::requested(object)));
+        }
+    }
+
+    fn reckon(&mut self, world: &Simulation) {
+        let mut costs: BTreeMap<&str, u128> = BTreeMap::new();
+        for (claim, volume) in world.volumes() {
+            if let Some(price) = self.claims.get(claim).and_then(|track| track.price.as_ref()) {
+                *costs.entry(&price.currency).or_default() += price.monthly_millionths(volume.size());
+            }
+        }
+        for (currency, cost) in costs {
+            let cost = u64::try_from(cost).unwrap_or(u64::MAX);
+            change(self.costs.entry(currency.to_owned()).or_default(), world.now(), cost);
         }
     }
 
@@ -113,7 +138,7 @@ impl Witness for Plot {
                 }
             }
             Fact::Changed(_) => self.changes.push(Mark { at, what: entry.fact.to_string() }),
-            Fact::Full { claim } => {
+            Fact::Full { claim, .. } => {
                 let band = Band { what: entry.fact.to_string(), from: at, to: None };
                 self.track(claim).full.push(band);
             }
@@ -132,8 +157,11 @@ impl Witness for Plot {
             }
             _ => {}
         }
+        if let Fact::Expanded { .. } | Fact::Changed(_) = &entry.fact {
+            self.reckon(world);
+        }
         // What is drawn as a step is drawn where it is one.
-        if let Fact::Usable { claim, .. } | Fact::Full { claim } | Fact::Room { claim } = &entry.fact
+        if let Fact::Usable { claim, .. } | Fact::Full { claim, .. } | Fact::Room { claim } = &entry.fact
             && let Some(volume) = world.volumes().get(claim)
         {
             self.sample(claim, volume, world);
@@ -144,6 +172,7 @@ impl Witness for Plot {
         if world.now() < self.next {
             return;
         }
+        self.reckon(world);
         for (claim, volume) in world.volumes() {
             self.sample(claim, volume, world);
         }
@@ -152,7 +181,7 @@ impl Witness for Plot {
 }
 
 /// Adds a value where it is another than the last.
-fn change(values: &mut Vec<(Duration, Bytes)>, now: Duration, value: Bytes) {
+fn change<T: Copy + PartialEq>(values: &mut Vec<(Duration, T)>, now: Duration, value: T) {
     if values.last().is_none_or(|(_, last)| *last != value) {
         values.push((now, value));
     }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::names::Reason;
 use orlop_operator::{
     Core, Errand, Failure, Measurement, Metrics, Moment, NodeClock, StatusWrite,
+    kubelets::{Measured, Schedule},
     lease::{Campaign, Candidate},
     observe::Observation,
     request::Request,
@@ -29,8 +30,16 @@ pub(crate) type Answer = Result<Option<Observation>, Failure>;
 pub(crate) enum Message {
     /// What a watch tells.
     Observed { kind: Kind, stream: u64, observations: Vec<Observation> },
+    /// An agent begins a stream.
+    Hello { node: usize, sent: Timestamp },
     /// What an agent tells.
     Measured { node: usize, sent: Timestamp, measurements: Vec<Measurement> },
+    /// The stream of a node's agent, of this number, has ended a while ago.
+    AgentLost { node: usize, stream: u64 },
+    /// It is time to ask kubelets.
+    KubeletsDue { planned: u64 },
+    /// What a kubelet says of its volumes.
+    Summary { node: usize, answer: Result<Vec<Measured>, Silence> },
     /// What became of a request.
     Answered { call: u64, answer: Box<Answer> },
     /// It is time to try for the lease.
@@ -43,6 +52,32 @@ pub(crate) enum Message {
     LeaseTimedOut { attempt: u64 },
     /// It has something to do.
     Turn { number: u64 },
+}
+
+/// Why a kubelet's summary does not come.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum Silence {
+    #[error("the API server does not bring the kubelet's summary")]
+    Refused,
+    #[error("the kubelet does not answer")]
+    Silent,
+}
+
+/// An agent's stream to a process, as the process sees it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct AgentStream {
+    /// Counts the streams of the node.
+    pub(crate) number: u64,
+    pub(crate) open: bool,
+}
+
+/// The asking of kubelets.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) schedule: Schedule,
+    /// Which of the times that were planned counts.
+    pub(crate) planned: u64,
+    pub(crate) planned_at: Option<Duration>,
 }
 
 /// What a process has asked for and not been answered.
@@ -104,6 +139,9 @@ pub(crate) struct Process {
     pub(crate) turn_at: Option<Duration>,
     pub(crate) wanted: BTreeMap<String, Watch>,
     pub(crate) clocks: HashMap<usize, NodeClock>,
+    pub(crate) agents: BTreeMap<usize, AgentStream>,
+    /// None while it does not lead, or is to ask none.
+    pub(crate) asking: Option<Asking>,
     pub(crate) reasons: HashMap<String, Reason>,
 }
 
@@ -130,6 +168,8 @@ impl Process {
             turn_at: None,
             wanted: BTreeMap::new(),
             clocks: HashMap::new(),
+            agents: BTreeMap::new(),
+            asking: None,
             reasons: HashMap::new(),
         }
     }
@@ -165,8 +205,14 @@ impl Process {
     }
 
     /// A time of a node's clock by this process's own.
-    pub(crate) fn ours(&self, node: usize, at: Timestamp) -> Option<Timestamp> {
-        self.clocks.get(&node).map_or(Some(at), |clock| clock.ours(at))
+    pub(crate) fn ours(&mut self, node: usize, at: Timestamp, now: Moment) -> Option<Timestamp> {
+        self.clocks.get_mut(&node).map_or(Some(at), |clock| clock.ours(at, now))
+    }
+
+    /// An agent that begins a stream says what the node's clock says.
+    pub(crate) fn greeted(&mut self, node: usize, sent: Timestamp, now: Moment) {
+        self.clocks.insert(node, NodeClock::default());
+        self.heard(node, sent, now);
     }
 
     /// A heartbeat says what the node's clock says.
@@ -189,5 +235,5 @@ fn campaign(number: usize) -> Campaign {
 
 /// A time so much later, also where there is no such time.
 pub(crate) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
+    if by.is_zero() { time } else { time.checked_add(by).unwrap_or(Timestamp::MAX) }
 }

@@ -1,7 +1,7 @@
 //! A scenario: what there is, what happens to it, and for how long. It is read from a file like a story, or made from a
 //! seed by [`chance`](crate::chance).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Period};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,12 @@ pub struct Scenario {
     /// How many nodes there are, each with an agent and a kubelet.
     #[serde(default = "one")]
     pub nodes: usize,
+    /// The nodes that have no agent after all, counted from 0.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub agentless: BTreeSet<usize>,
+    /// How often the operator asks the kubelet of a node whose agent is not there; never where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubelet_interval: Option<Period>,
     /// Each StorageClass with the driver behind it.
     pub classes: BTreeMap<String, Class>,
     /// Each StoragePolicy; all are in the one namespace that there is.
@@ -101,8 +107,22 @@ pub struct Claim {
     /// How much is written at first.
     #[serde(default)]
     pub used: Bytes,
+    /// The inodes of its filesystem; none where it does not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<Inodes>,
     /// What is written and deleted.
     pub workload: Workload,
+}
+
+/// A filesystem's inodes, of which each file takes one. Where files are smaller than what there is an inode for, the inodes
+/// run out before the bytes do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inodes {
+    /// There is an inode for so many bytes of the filesystem, as `mkfs.ext4 -i` says it.
+    pub bytes_each: Bytes,
+    /// What each file takes of the filesystem.
+    pub file_size: Bytes,
 }
 
 /// Something that goes wrong.
@@ -175,6 +195,8 @@ pub enum Trouble {
         /// Which.
         node: usize,
     },
+    /// No agent runs, on no node: their image cannot be pulled, or somebody has deleted them.
+    AgentsDown {},
     /// What agents report goes wrong.
     Measurements {
         /// How.
@@ -197,7 +219,7 @@ pub enum Trouble {
         /// How many times.
         times: u32,
     },
-    /// The kubelet of a node syncs no pod.
+    /// The kubelet of a node syncs no pod, and answers nobody.
     KubeletDown {
         /// Which.
         node: usize,
@@ -345,8 +367,20 @@ impl Scenario {
     /// The scenario as YAML, in the form that [`Scenario::parse`] reads.
     pub fn to_yaml(&self) -> String {
         // In the order of a story, and not of the alphabet.
-        const SECTIONS: [&str; 10] =
-            ["story", "seed", "lasts", "operators", "nodes", "classes", "policies", "claims", "faults", "changes"];
+        const SECTIONS: [&str; 12] = [
+            "story",
+            "seed",
+            "lasts",
+            "operators",
+            "nodes",
+            "agentless",
+            "kubeletInterval",
+            "classes",
+            "policies",
+            "claims",
+            "faults",
+            "changes",
+        ];
         let scenario = serde_json::json!(self);
         let sections = SECTIONS.into_iter().filter_map(|name| Some((name, scenario.get(name)?)));
         sections
@@ -370,6 +404,7 @@ impl Scenario {
             }
             self.check_node(claim.node)?;
         }
+        self.agentless.iter().try_for_each(|node| self.check_node(*node))?;
         for fault in &self.faults {
             match &fault.what {
                 Trouble::Kill { operator }

@@ -12,7 +12,7 @@ use orlop_operator::{
     observe::{Change, Observation},
     request::{Request, Target},
 };
-use orlop_planner::PolicyKind;
+use orlop_planner::{ClaimId, NamespaceName, PolicyKind};
 use serde_json::{Value, json};
 
 /// Where a claim has its requested size.
@@ -207,8 +207,7 @@ impl Server {
             let details = json!({ "name": name, "causes": [{ "field": "metadata.uid" }] });
             return Err(status(422, "Invalid", "field is immutable", details));
         }
-        // It may be lowered to what is still a growth.
-        if kind == Kind::Claim && requested(&after) < requested(&before) && requested(&after) <= capacity(&before) {
+        if kind == Kind::Claim && !may_request(&before, requested(&after)) {
             let details = json!({ "name": name, "causes": [{ "field": "spec.resources.requests.storage" }] });
             return Err(status(422, "Invalid", "field can not be less than status.capacity", details));
         }
@@ -256,6 +255,11 @@ fn is_absent(operation: &json_patch::PatchOperation, object: &Value) -> bool {
     }
 }
 
+/// The claim of this name.
+pub(crate) fn claim_id(name: &str) -> ClaimId {
+    ClaimId { namespace: NamespaceName(NAMESPACE.into()), name: name.into() }
+}
+
 /// What a request is for.
 pub(crate) fn target(target: &Target) -> (Kind, String) {
     match target {
@@ -277,6 +281,11 @@ pub(crate) fn asks(request: &Request) -> Option<Bytes> {
         }
         _ => None,
     })
+}
+
+/// May so many bytes be requested for a claim? A request can be lowered again, but not to what there is or less.
+pub(crate) fn may_request(claim: &Value, bytes: u64) -> bool {
+    bytes >= requested(claim) || bytes > capacity(claim)
 }
 
 /// A claim's requested size in bytes.

@@ -139,6 +139,15 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
     }
 
     fn leave_out_unused(&mut self) {
+        self.try_change(|it| it.agentless.clear());
+        self.try_change(|it| it.kubelet_interval = None);
+        for claim in self.best.claims.keys().cloned().collect::<Vec<_>>() {
+            self.try_change(|it| {
+                if let Some(claim) = it.claims.get_mut(&claim) {
+                    claim.inodes = None;
+                }
+            });
+        }
         self.try_change(|it| {
             let claims = &it.claims;
             it.classes.retain(|name, _| claims.values().any(|claim| claim.class == *name));
@@ -160,6 +169,7 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
         self.try_change(|it| {
             it.nodes = 1;
             it.faults.retain(|fault| node_of(&fault.what).is_none_or(|node| node == 0));
+            it.agentless.retain(|node| *node == 0);
             it.claims.values_mut().for_each(|claim| claim.node = 0);
             for change in &mut it.changes {
                 if let Deed::Start { node, .. } = &mut change.what {

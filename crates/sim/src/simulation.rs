@@ -3,11 +3,12 @@
 
 mod agents;
 mod controllers;
+mod kubelets;
 mod operators;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     time::{Duration, Instant},
 };
 
@@ -37,6 +38,8 @@ pub struct Simulation {
     /// What it goes by.
     pub scenario: Scenario,
     pub(crate) now: Duration,
+    /// The true time.
+    time: Timestamp,
     beginning: Timestamp,
     /// Where the clock that only runs is counted from. Nothing depends on when that was.
     origin: Instant,
@@ -45,6 +48,10 @@ pub struct Simulation {
     sequence: u64,
     pub(crate) server: Server,
     pub(crate) volumes: BTreeMap<String, Volume>,
+    /// The claims whose volumes' next reports are planned for a time, by the node.
+    reports: BTreeMap<(Duration, usize), Vec<String>>,
+    /// The nodes whose agents have reported all their volumes, so that a heartbeat confirms them.
+    confirming: BTreeSet<usize>,
     pub(crate) processes: Vec<Process>,
     pub(crate) faults: Faults,
     calls: u64,
@@ -60,7 +67,7 @@ pub trait Tamper {
         Some(request)
     }
 
-    /// Changes what an agent's report is to the operator.
+    /// Changes what an agent's report or a kubelet's summary is to the operator.
     fn measurement(&mut self, measurement: Measurement) -> Measurement {
         measurement
     }
@@ -84,9 +91,11 @@ enum Event {
     Deed(usize),
     Stretch { claim: String, epoch: u64 },
     Fills { claim: String, epoch: u64 },
-    Report { claim: String, planned: u64 },
+    Report { node: usize },
     Heartbeat { node: usize },
     AgentsDial,
+    KubeletMeasures { node: usize },
+    KubeletAsked { operator: usize, life: u64, node: usize },
     Deliver { operator: usize, life: u64, message: Box<Message> },
     Arrive(Box<Arrival>),
     LeaseArrives { operator: usize, life: u64, attempt: u64, write: Option<Box<(LeaseSpec, u64)>> },
@@ -139,15 +148,19 @@ impl Simulation {
     /// A world at its beginning.
     pub fn new(scenario: Scenario) -> Self {
         let origin = Instant::now();
+        let beginning = BEGINNING.parse().unwrap_or(Timestamp::UNIX_EPOCH);
         let mut world = Self {
             now: Duration::ZERO,
-            beginning: BEGINNING.parse().unwrap_or(Timestamp::UNIX_EPOCH),
+            time: beginning,
+            beginning,
             origin,
             rng: Rng::with_seed(scenario.seed),
             queue: BinaryHeap::new(),
             sequence: 0,
             server: Server::default(),
             volumes: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            confirming: BTreeSet::new(),
             processes: (0..scenario.operators).map(|number| Process::new(number, origin)).collect(),
             faults: Faults::default(),
             calls: 0,
@@ -172,7 +185,10 @@ impl Simulation {
             self.now = end;
             return false;
         };
-        self.now = next.at;
+        if self.now != next.at {
+            self.now = next.at;
+            self.time = later(self.beginning, SignedDuration::try_from(self.now).unwrap_or(SignedDuration::MAX));
+        }
         self.events += 1;
         self.happen(next.event);
         self.spread_events();
@@ -224,6 +240,10 @@ impl Simulation {
             self.server.create(Kind::Node, &node_name(node), json!({}), now);
             let first = Duration::from_millis(self.rng.u64(0..agents::HEARTBEAT_MS));
             self.schedule(first, Event::Heartbeat { node });
+            if self.scenario.kubelet_interval.is_some() {
+                let first = Duration::from_millis(self.rng.u64(0..kubelets::MEASURES_EVERY_MS));
+                self.schedule(first, Event::KubeletMeasures { node });
+            }
         }
         for (name, class) in self.scenario.classes.clone() {
             let driver = driver_name(&name);
@@ -261,9 +281,11 @@ impl Simulation {
             }
             Event::Stretch { claim, epoch } => self.stretch(&claim, epoch),
             Event::Fills { claim, epoch } => self.fills(&claim, epoch),
-            Event::Report { claim, planned } => self.report(&claim, planned),
+            Event::Report { node } => self.report(node),
             Event::Heartbeat { node } => self.heartbeat(node),
             Event::AgentsDial => self.agents_dial(),
+            Event::KubeletMeasures { node } => self.kubelet_measures(node),
+            Event::KubeletAsked { operator, life, node } => self.kubelet_asked(operator, life, node),
             Event::Deliver { operator, life, message } => self.deliver(operator, life, *message),
             Event::Arrive(arrival) => self.arrive(*arrival),
             Event::LeaseArrives { operator, life, attempt, write } => {
@@ -278,8 +300,8 @@ impl Simulation {
     }
 
     /// The true time.
-    pub(crate) fn time(&self) -> Timestamp {
-        later(self.beginning, SignedDuration::try_from(self.now).unwrap_or(SignedDuration::MAX))
+    pub(crate) const fn time(&self) -> Timestamp {
+        self.time
     }
 
     /// Does an operator think that it may act?
@@ -331,6 +353,7 @@ impl Simulation {
             }
             Trouble::ServerDown {} => self.break_watches(),
             Trouble::AgentDown { node } => self.agent_ends(node),
+            Trouble::AgentsDown {} => (0..self.scenario.nodes).for_each(|node| self.agent_ends(node)),
             Trouble::CrashLoop { claim } => self.suspend(&claim),
             _ => {}
         }
@@ -346,7 +369,9 @@ impl Simulation {
                 self.schedule(Duration::from_secs(1), Event::Start { operator, life });
             }
             Trouble::Pause { operator } => self.resume(operator),
-            Trouble::AgentDown { .. } => self.schedule(Duration::from_secs(2), Event::AgentsDial),
+            Trouble::AgentDown { .. } | Trouble::AgentsDown {} => {
+                self.schedule(Duration::from_secs(2), Event::AgentsDial);
+            }
             Trouble::CrashLoop { claim } => self.write(&claim, 0),
             _ => {}
         }
@@ -357,8 +382,7 @@ impl Simulation {
         match change.what {
             Deed::Request { claim, size } => {
                 self.server.update(Kind::Claim, &claim, |object| {
-                    // The API server takes a smaller request only where it is still a growth.
-                    if size.0 >= server::requested(object) || size.0 > server::capacity(object) {
+                    if server::may_request(object, size.0) {
                         object["spec"]["resources"]["requests"]["storage"] = json!(size);
                     }
                 });
@@ -409,6 +433,11 @@ impl PopBefore for BinaryHeap<Reverse<Scheduled>> {
 
 pub(crate) fn node_name(node: usize) -> String {
     format!("node-{node}")
+}
+
+/// Of a name that [`node_name`] has made.
+fn node_number(name: &str) -> Option<usize> {
+    name.strip_prefix("node-")?.parse().ok()
 }
 
 fn driver_name(class: &str) -> String {

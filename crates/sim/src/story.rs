@@ -165,7 +165,7 @@ impl Story {
                     }
                 }
             }
-            Fact::Full { claim } => {
+            Fact::Full { claim, .. } => {
                 self.full_since.insert(claim.clone(), entry.at);
             }
             Fact::Room { claim } => {
@@ -197,8 +197,9 @@ impl Witness for Story {
     }
 
     fn look(&mut self, world: &Simulation) {
+        let policies: Vec<_> = world.current_policies().filter(|policy| policy.mode == Mode::Auto).collect();
         for (claim, volume) in world.volumes() {
-            if !needs_growth(world, volume) {
+            if !needs_growth(&policies, volume, world.now()) {
                 self.low.remove(claim);
             } else if !self.low.contains_key(claim) {
                 self.low.insert(claim.clone(), world.now());
@@ -207,17 +208,18 @@ impl Witness for Story {
     }
 }
 
-/// Does a policy in mode Auto call for growth of a volume that is in use, by the truth?
-fn needs_growth(world: &Simulation, volume: &Volume) -> bool {
-    let available = u128::from(volume.available(world.now()).0);
-    let calls = |policy: &Policy| {
-        let Policy { mode, labels, capacity } = policy;
+/// Does one of the policies, all in mode Auto, call for growth of a volume that is in use, by the truth?
+fn needs_growth(policies: &[&Policy], volume: &Volume, now: Duration) -> bool {
+    let available = u128::from(volume.available(now).0);
+    let inodes = volume.inodes(now);
+    let calls = |policy: &&Policy| {
+        let Policy { labels, capacity, .. } = policy;
         let soon = u128::from(volume.rate().0) * u128::from(capacity.time_to_full.as_secs());
-        *mode == Mode::Auto
-            && labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
-            && (available < u128::from(capacity.min_free.of(volume.filesystem.0)) || available < soon)
+        let few_inodes = inodes.is_some_and(|it| it.free.0 < capacity.min_free_inodes.of(it.total.0));
+        labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
+            && (available < u128::from(capacity.min_free.of(volume.filesystem.0)) || available < soon || few_inodes)
     };
-    volume.node.is_some() && world.current_policies().any(calls)
+    volume.node.is_some() && policies.iter().any(calls)
 }
 
 /// A time of the story, such as `00:14:23.7`.
@@ -253,6 +255,7 @@ pub(crate) fn span(long: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fact::Resource;
 
     const SCENARIO: &str = "
         story: A claim without any luck.
@@ -273,7 +276,7 @@ mod tests {
     }
 
     fn full(second: u64) -> (u64, Fact) {
-        (second, Fact::Full { claim: "data".to_owned() })
+        (second, Fact::Full { claim: "data".to_owned(), lacks: Resource::Bytes })
     }
 
     #[test]

@@ -4,10 +4,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, Modifications};
-use orlop_planner::{Watch, forecast::FillHistory};
+use orlop_api::{Bytes, Count, Modifications};
+use orlop_operator::kubelets::Measured;
+use orlop_planner::{
+    Capacity, Watch,
+    forecast::{FillHistory, Sample},
+};
 
-use crate::scenario;
+use crate::{fact::Resource, scenario};
 
 /// A volume.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct Volume {
     pub(crate) stretch: u64,
     pub(crate) full: bool,
     pub(crate) agent: AgentView,
+    /// What the kubelet of the pod's node last measured.
+    pub(crate) summary: Option<Measured>,
     /// Events that were planned for an earlier state of the volume count for nothing.
     pub(crate) epoch: u64,
 }
@@ -70,8 +76,7 @@ pub(crate) struct AgentView {
     pub(crate) sampled: Option<Duration>,
     pub(crate) reported: Option<Reported>,
     pub(crate) crossed: Option<Timestamp>,
-    /// Counts reports that are planned: only the last counts.
-    pub(crate) planned: u64,
+    /// When the next report is planned for.
     pub(crate) planned_at: Option<Duration>,
 }
 
@@ -80,7 +85,12 @@ pub(crate) struct Reported {
     pub(crate) at: Duration,
     pub(crate) available: Bytes,
     pub(crate) total: Bytes,
+    pub(crate) free_inodes: Option<Count>,
 }
+
+/// A rate that ended so long ago may still be seen: a kubelet that does not answer is asked again after ten minutes, and what
+/// it then says is a mean over them.
+const PEAKS_FOR: Duration = Duration::from_mins(15);
 
 /// A filesystem takes a fiftieth of its volume for itself.
 pub(crate) fn filesystem(size: Bytes) -> Bytes {
@@ -106,6 +116,7 @@ impl Volume {
             stretch: 0,
             full: false,
             agent: AgentView::default(),
+            summary: None,
             epoch: 0,
             spec,
         }
@@ -116,7 +127,32 @@ impl Volume {
         let millis = u64::try_from(now.saturating_sub(self.since).as_millis()).unwrap_or(u64::MAX);
         let since = u128::from(self.rate.0) * u128::from(millis) / 1000;
         let used = u64::try_from(u128::from(self.written.0) + since).unwrap_or(u64::MAX);
-        Bytes(used.min(self.filesystem.0))
+        Bytes(used.min(self.room().0))
+    }
+
+    /// How much can be written in all, until the bytes or the inodes are used up.
+    fn room(&self) -> Bytes {
+        let by_inodes = |it: &scenario::Inodes| self.inodes_in_all(it).saturating_mul(it.file_size.0.max(1));
+        Bytes(self.spec.inodes.as_ref().map_or(self.filesystem.0, by_inodes).min(self.filesystem.0))
+    }
+
+    fn inodes_in_all(&self, inodes: &scenario::Inodes) -> u64 {
+        self.filesystem.0 / inodes.bytes_each.0.max(1)
+    }
+
+    /// How many inodes there are, and how many of them are free; none where the filesystem does not count them.
+    pub fn inodes(&self, now: Duration) -> Option<Capacity<Count>> {
+        let inodes = self.spec.inodes.as_ref()?;
+        let total = self.inodes_in_all(inodes);
+        let used = self.used(now).0.div_ceil(inodes.file_size.0.max(1));
+        Some(Capacity { total: Count(total), free: Count(total.saturating_sub(used)) })
+    }
+
+    /// What keeps anything more from being written; none where something can be.
+    pub(crate) fn lacks(&self, now: Duration) -> Option<Resource> {
+        let (used, room) = (self.used(now), self.room());
+        let of = if room < self.filesystem { Resource::Inodes } else { Resource::Bytes };
+        (used >= room).then_some(of)
     }
 
     /// When the driver takes the next modification, by its own count.
@@ -138,27 +174,21 @@ impl Volume {
         self.size
     }
 
-    /// When the present stretch of writing began.
-    pub(crate) const fn since(&self) -> Duration {
-        self.since
-    }
-
     /// How fast is written now, bytes a second.
     pub const fn rate(&self) -> Bytes {
         self.rate
     }
 
-    /// The fastest rate of the last minutes: what a window over them may show.
-    pub(crate) fn peak(&self, now: Duration) -> Bytes {
-        const WINDOW: Duration = Duration::from_mins(2);
-        let ended = self.peaks.iter().filter(|(until, _)| now.saturating_sub(*until) < WINDOW).map(|(_, rate)| *rate);
+    /// The fastest rate within so long before: what a window over it may show. At most a quarter of an hour.
+    pub(crate) fn peak(&self, within: Duration, now: Duration) -> Bytes {
+        let ended = self.peaks.iter().filter(|(until, _)| now.saturating_sub(*until) < within).map(|(_, rate)| *rate);
         ended.fold(self.rate, Bytes::max)
     }
 
     /// From now on this is written, after something was deleted.
     pub(crate) fn write(&mut self, rate: Bytes, freed: Bytes, now: Duration) {
         self.settle(now);
-        self.peaks.retain(|(until, _)| now.saturating_sub(*until) < Duration::from_mins(2));
+        self.peaks.retain(|(until, _)| now.saturating_sub(*until) < PEAKS_FOR);
         self.peaks.push((now, self.rate));
         self.written = Bytes(self.written.0.saturating_sub(freed.0));
         self.rate = rate;
@@ -175,14 +205,48 @@ impl Volume {
         self.since = now;
     }
 
-    /// When so much will be left at the latest; none where that never comes at the present rate, zero where it is so now.
-    pub(crate) fn until_available(&self, left: Bytes, now: Duration) -> Option<Duration> {
-        let available = self.available(now).0;
-        if available <= left.0 {
+    /// When nothing more can be written; none where that never comes at the present rate.
+    pub(crate) fn until_full(&self, now: Duration) -> Option<Duration> {
+        self.until_used(self.room().0, now)
+    }
+
+    /// When so much will be left at the latest.
+    fn until_available(&self, left: u64, now: Duration) -> Option<Duration> {
+        self.until_used(self.filesystem.0.saturating_sub(left), now)
+    }
+
+    /// When so many inodes will be left at the latest.
+    fn until_free_inodes(&self, left: u64, now: Duration) -> Option<Duration> {
+        let inodes = self.spec.inodes.as_ref()?;
+        // A file takes its inode with its first byte.
+        let full = self.inodes_in_all(inodes).saturating_sub(left).checked_sub(1);
+        full.map_or(Some(Duration::ZERO), |full| {
+            self.until_used(full.saturating_mul(inodes.file_size.0).saturating_add(1), now)
+        })
+    }
+
+    /// When so much will be used; none where that never comes at the present rate and size, zero where it is so now.
+    fn until_used(&self, wanted: u64, now: Duration) -> Option<Duration> {
+        let used = self.used(now).0;
+        if wanted <= used {
             return Some(Duration::ZERO);
         }
-        let millis = (u128::from(available - left.0) * 1000).checked_div(u128::from(self.rate.0))?;
+        if wanted > self.room().0 {
+            return None;
+        }
+        let millis = (u128::from(wanted - used) * 1000).checked_div(u128::from(self.rate.0))?;
         u64::try_from(millis).ok().map(|millis| Duration::from_millis(millis + 1))
+    }
+
+    /// The agent has taken a sample at this time, since which or since the last sample nothing has changed. `at` is that time
+    /// as a true one: that a clock is set does not count here, since the agent begins anew then.
+    pub(crate) fn sample(&mut self, when: Duration, at: Timestamp) {
+        if when < self.since || self.agent.sampled.is_some_and(|sampled| when <= sampled) {
+            return;
+        }
+        self.agent.sampled = Some(when);
+        let sample = Sample { at, total: self.filesystem, available: self.available(when) };
+        self.agent.history.push(sample);
     }
 
     /// When the agent has something to report, if nothing changes until then: how long from now.
@@ -192,18 +256,36 @@ impl Volume {
         if reported.total != self.filesystem {
             return Duration::ZERO;
         }
-        let part = (self.filesystem.0 / 100).max(1);
         let regular = AT_LEAST_EVERY.saturating_sub(now.saturating_sub(reported.at));
-        let moved = if self.available(now).0 >= reported.available.0.saturating_add(part) {
-            Some(Duration::ZERO)
-        } else {
-            reported.available.0.checked_sub(part).and_then(|left| self.until_available(Bytes(left), now))
-        };
-        let crossing = watch.filter(|_| self.agent.crossed.is_none()).and_then(|watch| {
-            let soon = Bytes(self.rate.0.saturating_mul(watch.seconds_to_full_below));
-            let below = Bytes(watch.available_below.0.max(soon.0).saturating_sub(1));
-            self.until_available(below, now)
+        let events = [self.until_moved(&reported, now), watch.and_then(|watch| self.until_crossing(watch, now))];
+        events.into_iter().flatten().fold(regular, Duration::min)
+    }
+
+    /// When a hundredth of the bytes or of the inodes will have come or gone since a report.
+    fn until_moved(&self, reported: &Reported, now: Duration) -> Option<Duration> {
+        let part = (self.filesystem.0 / 100).max(1);
+        if self.available(now).0 >= reported.available.0.saturating_add(part) {
+            return Some(Duration::ZERO);
+        }
+        let bytes = reported.available.0.checked_sub(part).and_then(|left| self.until_available(left, now));
+        let inodes = reported.free_inodes.zip(self.inodes(now)).and_then(|(then, is)| {
+            let part = (is.total.0 / 100).max(1);
+            if is.free.0 >= then.0.saturating_add(part) {
+                return Some(Duration::ZERO);
+            }
+            then.0.checked_sub(part).and_then(|left| self.until_free_inodes(left, now))
         });
-        [moved, crossing].into_iter().flatten().fold(regular, Duration::min)
+        bytes.into_iter().chain(inodes).min()
+    }
+
+    /// When the volume will be beyond its watch; none where it is so already.
+    fn until_crossing(&self, watch: &Watch, now: Duration) -> Option<Duration> {
+        if self.agent.crossed.is_some() {
+            return None;
+        }
+        let soon = self.rate.0.saturating_mul(watch.seconds_to_full_below);
+        let bytes = self.until_available(watch.available_below.0.max(soon).saturating_sub(1), now);
+        let inodes = watch.free_inodes_below.0.checked_sub(1).and_then(|left| self.until_free_inodes(left, now));
+        bytes.into_iter().chain(inodes).min()
     }
 }

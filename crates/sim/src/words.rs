@@ -24,6 +24,7 @@ impl fmt::Display for Trouble {
             Self::Requests { fate, share } => write!(f, "{share}% of the requests {fate}"),
             Self::Watches { fate, share } => write!(f, "{share}% of the watch events {fate}"),
             Self::AgentDown { node } => write!(f, "the agent of node-{node} does not run"),
+            Self::AgentsDown {} => f.write_str("no agent runs, on no node"),
             Self::Measurements { fate, share } => write!(f, "{share}% of the measurements {fate}"),
             Self::ResizerDown {} => f.write_str("no driver's controller runs"),
             Self::DriverFails {} => f.write_str("the drivers fail to expand volumes"),

@@ -88,6 +88,71 @@ impl Tamper for NeverGrows {
     }
 }
 
+/// Counts no inodes.
+struct CountsBytesOnly;
+
+impl Tamper for CountsBytesOnly {
+    fn measurement(&mut self, mut measurement: Measurement) -> Measurement {
+        if let Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } = &mut measurement {
+            usage.inodes = None;
+        }
+        measurement
+    }
+}
+
+#[test]
+fn a_volume_whose_inodes_run_out_is_found() {
+    is_found_by("no volume fills that could grow", || CountsBytesOnly);
+}
+
+#[test]
+fn a_shortage_of_inodes_that_is_not_seen_is_found() {
+    is_found_by("growth is not forgotten", || CountsBytesOnly);
+}
+
+/// Believes no kubelet.
+struct DeafToKubelets;
+
+impl Tamper for DeafToKubelets {
+    fn measurement(&mut self, mut measurement: Measurement) -> Measurement {
+        if let Measurement::SampledClaim { usage, .. } = &mut measurement {
+            usage.total = Bytes(0);
+        }
+        measurement
+    }
+}
+
+#[test]
+fn a_volume_that_fills_while_only_its_kubelet_measures_it_is_found() {
+    is_found_by("no volume fills that could grow", || DeafToKubelets);
+}
+
+#[test]
+fn that_a_kubelets_measurement_contradicts_itself_is_not_taken_for_true() {
+    is_found_by("every reason is true", || DeafToKubelets);
+}
+
+/// Takes what a kubelet first said of a volume that is low for what it says ever after.
+#[derive(Default)]
+struct StaleSummaries(std::collections::BTreeMap<String, Bytes>);
+
+impl Tamper for StaleSummaries {
+    fn measurement(&mut self, mut measurement: Measurement) -> Measurement {
+        if let Measurement::SampledClaim { claim, usage, .. } = &mut measurement {
+            if usage.available.0 < usage.total.0 / 5 {
+                self.0.entry(claim.name.to_string()).or_insert(usage.available);
+            }
+            usage.available = self.0.get(&*claim.name).copied().unwrap_or(usage.available);
+        }
+        measurement
+    }
+}
+
+#[test]
+fn growth_by_an_old_summary_of_a_kubelet_is_found() {
+    is_found_by("nothing is done twice", StaleSummaries::default);
+}
+
 #[test]
 fn a_volume_that_fills_is_found() {
     is_found_by("no volume fills that could grow", || NeverGrows);

@@ -31,14 +31,14 @@ pub struct Price {
 }
 
 impl Price {
+    /// What so many bytes cost a month, in millionths of the currency, rounded down.
+    pub fn monthly_millionths(&self, size: Bytes) -> u128 {
+        u128::from(size.0) * u128::from(self.per_gib_month.millionths()) / u128::from(Bytes::GIB.0)
+    }
+
     /// What so many bytes cost a month, such as `2.00 USD`, rounded to the nearest hundredth.
     pub fn monthly(&self, size: Bytes) -> String {
         format!("{} {}", amount(self.monthly_millionths(size)), self.currency)
-    }
-
-    /// What so many bytes cost a month, in millionths of the currency.
-    pub fn monthly_millionths(&self, size: Bytes) -> u128 {
-        u128::from(size.0) * u128::from(self.per_gib_month.millionths()) / u128::from(Bytes::GIB.0)
     }
 }
 

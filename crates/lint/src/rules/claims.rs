@@ -115,7 +115,7 @@ pub(crate) static ATTRIBUTES_CLASS_OF_ANOTHER_DRIVER: Rule = Rule {
 /// (pkg/driver/controller.go, `ValidateVolumeCapabilities`), azuredisk-csi-driver (pkg/azureutils,
 /// `IsValidVolumeCapabilities`), gcp-compute-persistent-disk-csi-driver (pkg/gce-pd-csi-driver/utils.go,
 /// `validateVolumeCapability`), ceph-csi (internal/rbd/controllerserver.go, `validateVolumeReq`), topolvm
-/// (internal/driver/controller.go, `CreateVolume`) and our own. As read in November 2026.
+/// (internal/driver/controller.go, `CreateVolume`) and our own.
 const NOT_SHARED: [&str; 6] = [
     "disk.csi.azure.com",
     "ebs.csi.aws.com",

@@ -19,8 +19,8 @@ pub(crate) static DATABASE_WITHOUT_VOLUME: Rule = Rule {
 };
 
 /// Images by the last part of their names, and where each keeps its data by default: by the pages of the official images
-/// (docker-library/docs, `content.md` of each), of Bitnami's for `/bitnami`, and of the projects' own for the others. As
-/// read in November 2026. PostgreSQL 18 moved up one directory.
+/// (docker-library/docs, `content.md` of each), of Bitnami's for `/bitnami`, and of the projects' own for the others. Not
+/// each was looked up. PostgreSQL 18 moved up one directory.
 const DATABASES: [(&str, &[&str]); 14] = [
     ("cassandra", &["/var/lib/cassandra"]),
     ("clickhouse-server", &["/var/lib/clickhouse"]),

@@ -27,7 +27,10 @@ use orlop_planner::{
 };
 
 pub use self::pod::PodObject;
-use crate::observe::{ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+use crate::{
+    observe::{ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts},
+    record,
+};
 
 /// Why an object cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,8 +108,8 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
     let is_bound = status.phase.as_deref() == Some("Bound") && metadata.deletion_timestamp.is_none();
     let written = annotation(&metadata, GROWTH_ANNOTATION);
     let paused = annotation(&metadata, PAUSED_ANNOTATION);
+    let uid = uid(&metadata);
     Ok(ClaimFacts {
-        uid: uid(&metadata),
         version: version(&metadata),
         class: spec.storage_class_name.filter(|class| !class.is_empty()),
         volume: spec.volume_name.filter(|_| is_bound),
@@ -117,8 +120,8 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
             .transpose()?,
         resize: resize(&status, requested),
         paused: paused.filter(|value| *value != "false").map(|value| value.as_str().into()),
-        // Somebody else's text in the annotation says nothing of our growth; it stays a precondition of a patch.
-        growth: written.and_then(|text| serde_json::from_str(text).ok()),
+        // Another text in the annotation says nothing of the claim's growth; it stays a precondition of a patch.
+        growth: written.and_then(|text| record::read(text, &uid)),
         spelling: Spelling {
             requested: requested.0.clone(),
             growth: written.cloned(),
@@ -126,6 +129,7 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
             annotated: metadata.annotations.as_ref().is_some_and(|annotations| !annotations.is_empty()),
         },
         labels: metadata.labels.unwrap_or_default().into(),
+        uid,
     })
 }
 

@@ -65,6 +65,24 @@ fn a_claim_is_paused_by_any_value_but_false() {
 }
 
 #[test]
+fn the_growth_of_a_claim_that_this_one_is_a_copy_of_is_not_its_own() {
+    let growth_of = |claim: Option<&str>| {
+        let mut growth = json!({
+            "from": "512Mi", "to": "1Gi", "filesystem": "500Mi", "crossed": "2026-01-01T00:00:00Z",
+            "decided": "2026-01-01T00:00:01Z", "reason": "BelowMinFree",
+        });
+        if let Some(claim) = claim {
+            growth["claim"] = json!(claim);
+        }
+        let annotations = json!({ "orlop.dev/growth": growth.to_string() });
+        claim_with(json!({ "metadata": { "annotations": annotations } })).unwrap().growth
+    };
+    assert_eq!(growth_of(Some("another")), None);
+    assert_eq!(growth_of(Some("u")).unwrap().to, Bytes::GIB);
+    assert_eq!(growth_of(None), growth_of(Some("u")), "written by an operator that did not say whose it is");
+}
+
+#[test]
 fn only_a_bound_claim_that_is_not_being_deleted_has_a_volume() {
     assert_eq!(claim_with(json!({})).unwrap().volume.as_deref(), Some("pv"));
     assert_eq!(claim_with(json!({ "status": { "phase": "Pending" } })).unwrap().volume, None);

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use orlop_api::Bytes;
-use orlop_planner::{Claim, ClaimId, Outgrown, PodId, PodUse, Source, Uid, Usage};
+use orlop_planner::{Claim, ClaimId, GrowthRecord, Outgrown, PodId, PodUse, Uid, Usage};
 
 use super::{Change, ClaimFacts, KnownClaim, Observer, PodFacts, Version, VolumeFacts};
 
@@ -42,6 +42,17 @@ impl Observer {
         let usage = bound_to.and_then(|(name, _)| self.measured.best(name));
         let same = before.filter(|before| before.uid == uid);
         let outgrown = same.and_then(|before| outgrown(before, capacity, usage.as_ref()));
+        // Of a growth of ours its record says what no longer is a measurement from before.
+        let is_shown = growth.as_ref().zip(usage.as_ref()).is_some_and(|(record, usage): (&GrowthRecord, &Usage)| {
+            record.to == requested && usage.total > record.filesystem
+        });
+        let has_grown = outgrown.is_some() && outgrown != same.and_then(|before| before.outgrown.clone());
+        if let Some((name, _)) = bound_to.filter(|_| has_grown && !is_shown) {
+            self.measured.outgrown(name);
+        }
+        if has_grown {
+            self.grown.insert(id.clone());
+        }
         let claim = Claim {
             uid,
             labels,
@@ -63,7 +74,9 @@ impl Observer {
             outgrown,
         };
         let is_news = before != Some(&claim);
-        let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling });
+        // What was decided holds as long as what it was decided from.
+        let rest = self.claims.get(&id).filter(|_| !is_news).and_then(|known| known.rest);
+        let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling, rest });
         self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
@@ -208,9 +221,23 @@ impl Observer {
         let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
         let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
         let usage = self.measured.best(volume);
-        if claim.usage != usage {
-            claim.usage = usage;
+        if claim.usage == usage {
+            return;
+        }
+        let rest = self.claims.get(id).and_then(|known| known.rest);
+        if !rest.is_some_and(|rest| rest.goes_on(claim.usage.as_ref(), usage.as_ref())) {
             self.dirty.claims.insert(id.clone());
+        }
+        claim.usage = usage;
+    }
+
+    /// It is now: claims that were seen to grow since this was last said had grown by now, and what is measured later shows it.
+    pub fn date_growths(&mut self, now: Timestamp) {
+        let until = now.checked_add(ON_ITS_WAY).unwrap_or(now);
+        for id in std::mem::take(&mut self.grown) {
+            if let Some(outgrown) = self.view.claims.get_mut(&id).and_then(|claim| claim.outgrown.as_mut()) {
+                outgrown.until = outgrown.until.max(until);
+            }
         }
     }
 
@@ -250,14 +277,9 @@ const fn is_older(version: Version, known: Version) -> bool {
     matches!((version, known), (Some(version), Some(known)) if version < known)
 }
 
-/// After the last measurement that was known when a claim was seen to have grown, how long one more may have been on its way
-/// that was made before. Of a source that measures once a minute the last one that was known may be old already.
-const fn on_its_way(source: Source) -> SignedDuration {
-    match source {
-        Source::Agent => SignedDuration::from_secs(10),
-        Source::Kubelet | Source::Prometheus => SignedDuration::from_secs(180),
-    }
-}
+/// After a claim was seen to have grown, and after the last measurement that was known then, how far the clocks may differ by
+/// which one is dated that was made before.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// What the claim's volume was when its capacity grew, now or before. A filesystem that is larger than the capacity was has
 /// been measured since.
@@ -266,5 +288,5 @@ fn outgrown(before: &Claim, capacity: Option<Bytes>, usage: Option<&Usage>) -> O
         return before.outgrown.clone();
     }
     let usage = usage.filter(|usage| usage.total <= before.capacity)?;
-    Some(Outgrown { total: usage.total, until: usage.at.checked_add(on_its_way(usage.source)).ok()? })
+    Some(Outgrown { total: usage.total, until: usage.at.checked_add(ON_ITS_WAY).ok()? })
 }

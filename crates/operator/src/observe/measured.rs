@@ -28,23 +28,36 @@ pub(super) struct Measured {
 struct Sample {
     node: Arc<str>,
     usage: Usage,
+    /// When it was last confirmed before the volume grew, where that has grown since. What an agent confirms then is what it
+    /// has measured of the larger one, and that may have been lost on its way.
+    outgrown: Option<Timestamp>,
 }
 
 impl Measured {
     /// A volume was measured.
     pub(super) fn sampled(&mut self, node: &str, volume: &str, usage: Usage) {
         let node = self.confirmed.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
-        let samples = self.volumes.entry(volume.to_owned()).or_default();
+        let samples = match self.volumes.get_mut(volume) {
+            Some(samples) => samples,
+            None => self.volumes.entry(volume.to_owned()).or_default(),
+        };
+        if usage.source == Source::Agent {
+            // An agent that is back knows better. What a kubelet said meanwhile may be dated into the future, by its clock or
+            // because ours was behind, and would hide what the agent measures for as long.
+            samples.retain(|sample| sample.usage.source == Source::Agent);
+        }
         if let Some(known) = samples.iter_mut().find(|it| it.node == node && it.usage.source == usage.source) {
             // One that was overtaken on its way tells of what was. Much older it is by a clock that was set back.
             let behind = known.usage.at.duration_since(usage.at);
             if behind <= SignedDuration::ZERO || behind > OVERTAKEN_BY {
                 known.usage = usage;
+                // The same once more shows nothing new.
+                known.outgrown = known.outgrown.filter(|_| behind.is_zero());
             }
         } else {
             // Nearly every volume is mounted on one node, and there are many volumes.
             samples.reserve_exact(1);
-            samples.push(Sample { node, usage });
+            samples.push(Sample { node, usage, outgrown: None });
         }
     }
 
@@ -58,20 +71,30 @@ impl Measured {
         }
     }
 
-    /// The clock that dates them was set forward by so much, or back.
+    /// The clock that dates what agents measure was set forward by so much, or back. Kubelets date by their own.
     pub(super) fn date_anew(&mut self, set_by: SignedDuration) {
         let anew = |at: &mut Timestamp| *at = at.saturating_add(set_by).unwrap_or(*at);
         self.confirmed.values_mut().for_each(anew);
-        for sample in self.volumes.values_mut().flatten() {
+        let by_ours = |sample: &&mut Sample| sample.usage.source == Source::Agent;
+        for sample in self.volumes.values_mut().flatten().filter(by_ours) {
             anew(&mut sample.usage.at);
             sample.usage.crossed.as_mut().map(anew);
+            sample.outgrown.as_mut().map(anew);
         }
     }
 
-    /// The volume is no longer mounted on the node. What Prometheus has read is of no certain node, and may be of this one.
+    /// The volume has grown: no confirmation makes newer what was measured before.
+    pub(super) fn outgrown(&mut self, volume: &str) {
+        for sample in self.volumes.get_mut(volume).into_iter().flatten() {
+            sample.outgrown = sample.outgrown.or(Some(sample.confirmed(&self.confirmed)));
+        }
+    }
+
+    /// The agent of the node no longer measures the volume: it is not mounted, or the agent is gone. That says nothing about
+    /// what others have measured, which may be all that there is then.
     pub(super) fn gone(&mut self, node: &str, volume: &str) {
         if let Some(samples) = self.volumes.get_mut(volume) {
-            samples.retain(|sample| *sample.node != *node && sample.usage.source != Source::Prometheus);
+            samples.retain(|sample| *sample.node != *node || sample.usage.source != Source::Agent);
             if samples.is_empty() {
                 self.volumes.remove(volume);
             }
@@ -103,16 +126,41 @@ impl Measured {
         })
     }
 
-    /// The node that made the measurement to believe.
+    /// The node that made the measurement to believe, where it is known.
     pub(super) fn best_node(&self, volume: &str) -> Option<&str> {
         let best = self.best(volume)?;
         let made_it = |sample: &&Sample| self.as_confirmed(sample) == best;
-        self.volumes.get(volume)?.iter().find(made_it).map(|sample| &*sample.node)
+        let node = self.volumes.get(volume)?.iter().find(made_it).map(|sample| &*sample.node);
+        // What Prometheus has read is of no certain node.
+        node.filter(|node| !node.is_empty())
+    }
+
+    /// The node whose agent renews the measurement of the volume by confirming it; none where none or several do.
+    pub(super) fn only_agent(&self, volume: &str) -> Option<&Arc<str>> {
+        let mut renewed = self.volumes.get(volume)?.iter().filter(|sample| sample.is_renewed());
+        renewed.next().filter(|_| renewed.next().is_none()).map(|sample| &sample.node)
+    }
+
+    /// When the agent of the node last said that what it has measured still holds.
+    pub(super) fn last_confirmed(&self, node: &str) -> Option<Timestamp> {
+        self.confirmed.get(node).copied()
     }
 
     fn as_confirmed(&self, sample: &Sample) -> Usage {
-        let confirmed = self.confirmed.get(&sample.node).filter(|_| sample.usage.source == Source::Agent);
-        Usage { at: confirmed.map_or(sample.usage.at, |at| sample.usage.at.max(*at)), ..sample.usage.clone() }
+        Usage { at: sample.confirmed(&self.confirmed), ..sample.usage.clone() }
+    }
+}
+
+impl Sample {
+    /// Does its agent renew it by confirming what it has measured?
+    fn is_renewed(&self) -> bool {
+        self.usage.source == Source::Agent && self.outgrown.is_none()
+    }
+
+    /// When it was last confirmed, these being the times at which each node's agent last confirmed anything.
+    fn confirmed(&self, agents: &HashMap<Arc<str>, Timestamp>) -> Timestamp {
+        let last = if self.is_renewed() { agents.get(&self.node).copied() } else { self.outgrown };
+        last.map_or(self.usage.at, |at| at.max(self.usage.at))
     }
 }
 
@@ -150,18 +198,39 @@ mod tests {
         assert_eq!(measured.best_node("v"), Some("node-1"));
     }
 
-    #[test]
-    fn nothing_is_kept_of_a_volume_that_is_deleted() {
-        let at = Timestamp::from_second(1_000).unwrap();
-        let usage = |source| Usage {
-            at,
+    fn usage(source: Source, second: i64) -> Usage {
+        Usage {
+            at: Timestamp::from_second(second).unwrap(),
             source,
             total: Bytes::GIB,
             available: Bytes::MIB,
             inodes: None,
             fill_bytes_per_second: 0,
             crossed: None,
-        };
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_given_up_takes_nothing_with_it_that_a_kubelet_has_measured() {
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(Source::Agent, 1_000));
+        measured.sampled("node-1", "v", usage(Source::Kubelet, 1_040));
+        measured.gone("node-1", "v");
+        assert_eq!(measured.best("v"), Some(usage(Source::Kubelet, 1_040)));
+    }
+
+    #[test]
+    fn an_agent_that_is_back_is_believed_also_after_a_kubelet_from_the_future() {
+        let mut measured = Measured::default();
+        measured.sampled("node-1", "v", usage(Source::Kubelet, 8_200));
+        measured.sampled("node-1", "v", usage(Source::Agent, 1_000));
+        assert_eq!(measured.best("v"), Some(usage(Source::Agent, 1_000)));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_volume_that_is_deleted() {
+        let at = Timestamp::from_second(1_000).unwrap();
+        let usage = |source| usage(source, 1_000);
         let mut measured = Measured::default();
         measured.sampled("node-1", "v", usage(Source::Agent));
         measured.sampled("node-2", "v", usage(Source::Kubelet));

@@ -7,6 +7,7 @@ mod cluster;
 mod facts;
 mod measured;
 mod policies;
+mod rest;
 #[cfg(test)]
 mod tests;
 
@@ -14,11 +15,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::PolicyStatus;
-use orlop_planner::{ClaimId, NamespaceName, PodId, PolicyId, Uid, Usage, View};
+use orlop_planner::{Claim, ClaimId, NamespaceName, PodId, PolicyId, Source, Uid, Usage, View};
 
 pub use facts::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
-use self::{census::Census, measured::Measured};
+use self::{census::Census, measured::Measured, rest::Rest};
 use super::measure::Measurement;
 
 /// What is known of the cluster.
@@ -33,6 +34,8 @@ pub struct Observer {
     policies: HashMap<PolicyId, KnownPolicy>,
     nodes: BTreeSet<String>,
     measured: Measured,
+    /// The claims that were seen to grow, and it is not known yet when.
+    grown: BTreeSet<ClaimId>,
     lists: Lists,
     dirty: Dirty,
 }
@@ -54,6 +57,8 @@ struct KnownClaim {
     version: Version,
     volume: Option<String>,
     spelling: Spelling,
+    /// Is what was last decided about it to be decided again only by what is measured, and by what of that?
+    rest: Option<Rest>,
 }
 
 /// A policy beside what the planner needs of it.
@@ -120,9 +125,25 @@ impl Observer {
         }
     }
 
+    /// The claim that a measurement is of.
+    pub(crate) fn claim_of<'a>(&'a self, measurement: &'a Measurement) -> Option<&'a ClaimId> {
+        match measurement {
+            Measurement::Sampled { volume, .. } | Measurement::Gone { volume, .. } => {
+                self.volumes.get(volume)?.claim.as_ref().map(|(id, _)| id)
+            }
+            Measurement::SampledClaim { claim, .. } => Some(claim),
+            Measurement::Confirmed { .. } => None,
+        }
+    }
+
     /// The clock by which measurements are dated was set forward by so much, or back.
     pub fn date_anew(&mut self, set_by: SignedDuration) {
         self.measured.date_anew(set_by);
+        // What a kubelet measures is dated by its own clock.
+        let by_ours = |claim: &&mut Claim| claim.usage.as_ref().is_none_or(|usage| usage.source == Source::Agent);
+        for outgrown in self.view.claims.values_mut().filter(by_ours).filter_map(|claim| claim.outgrown.as_mut()) {
+            outgrown.until = outgrown.until.saturating_add(set_by).unwrap_or(outgrown.until);
+        }
         let volumes: Vec<String> = self.volumes.keys().cloned().collect();
         for volume in volumes {
             self.measured_anew(&volume);

@@ -418,11 +418,11 @@ fn prometheus_is_believed_when_agents_and_kubelets_have_fallen_silent() {
     observer.measure(sampled("", "pv-a", usage(Source::Prometheus, 211, 900)));
     assert_eq!(source(&observer), Source::Prometheus);
     observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 181, 500)));
+    assert_eq!(source(&observer), Source::Agent, "it is back, and knows better");
+    observer.measure(sampled("", "pv-a", usage(Source::Prometheus, 211, 900)));
     assert_eq!(source(&observer), Source::Agent);
-    observer.measure(sampled("", "pv-a", usage(Source::Prometheus, 212, 900)));
-    assert_eq!(source(&observer), Source::Prometheus);
     observer.measure(Measurement::Gone { node: "n1".into(), volume: "pv-a".into() });
-    assert_eq!(observer.seen("a").usage, None, "what it has read may be of the mount that is gone");
+    assert_eq!(source(&observer), Source::Prometheus, "which the agent takes nothing of with it");
 }
 
 #[test]
@@ -458,6 +458,27 @@ fn a_confirmation_renews_what_its_own_agent_measured_and_decides_nothing() {
 }
 
 #[test]
+fn no_confirmation_renews_what_was_measured_before_a_claim_has_grown() {
+    let mut observer = observer();
+    let confirmed = |second| Measurement::Confirmed { node: "n1".into(), at: Timestamp::from_second(second).unwrap() };
+    let seen_at = |observer: &mut Observer, second| {
+        observer.measure(confirmed(second));
+        observer.mark_all();
+        observer.take_dirty(usize::MAX);
+        observer.seen("a").usage.as_ref().unwrap().at.as_second()
+    };
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1_000, 5)));
+    assert_eq!(seen_at(&mut observer, 1_005), 1_005);
+    let grown = ClaimFacts { capacity: Some(Bytes(2 << 30)), ..claim("a", 50) };
+    observer.observe(Observation::Claim(Change::Is(claim_id("a"), grown)));
+    assert_eq!(seen_at(&mut observer, 1_010), 1_005);
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1_000, 5)));
+    assert_eq!(seen_at(&mut observer, 1_015), 1_005, "it has come twice");
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 1_012, 5)));
+    assert_eq!(seen_at(&mut observer, 1_020), 1_020, "it was measured anew");
+}
+
+#[test]
 fn what_was_measured_when_a_claim_is_seen_to_have_grown_is_remembered_until_it_grows_again() {
     let mut observer = observer();
     let grown = |version, gib: u64| {
@@ -472,6 +493,11 @@ fn what_was_measured_when_a_claim_is_seen_to_have_grown_is_remembered_until_it_g
     assert_eq!((first.total, first.until), (usage(Source::Agent, 0, 0).total, Timestamp::from_second(1_010).unwrap()));
     observer.observe(grown(51, 2));
     assert_eq!(outgrown(&observer), Some(first));
+    observer.date_growths(Timestamp::from_second(1_005).unwrap());
+    observer.date_growths(Timestamp::from_second(2_000).unwrap());
+    assert_eq!(outgrown(&observer).unwrap().until, Timestamp::from_second(1_015).unwrap(), "it is dated once");
+    observer.date_anew(SignedDuration::from_secs(-25));
+    assert_eq!(outgrown(&observer).unwrap().until, Timestamp::from_second(990).unwrap(), "the clock was set back");
     let larger = Usage { total: Bytes(3 << 30), ..usage(Source::Agent, 2_000, 5) };
     observer.measure(sampled("n1", "pv-a", larger));
     observer.observe(grown(52, 3));

@@ -14,7 +14,7 @@ use orlop_api::{
 use orlop_planner::{Action, ClaimId, GrowthRecord, PodId, PolicyId, Uid};
 use serde_json::{Value, json};
 
-use crate::observe::Spelling;
+use crate::{observe::Spelling, record};
 
 /// A request that has not been answered by then is given up; whether it was carried out, the watch will tell.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ pub(crate) fn status(policy: &PolicyId, uid: &Uid, status: &PolicyStatus) -> Req
 
 fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
     let mut operations = vec![is("/metadata/uid", &*uid.0), is(REQUEST, &spelling.requested)];
-    let text = serde_json::to_string(record).ok()?;
+    let text = record::write(uid, record)?;
     if spelling.annotated {
         // An annotation that is not there equals null.
         operations.push(is(&annotation(GROWTH_ANNOTATION), &spelling.growth));
@@ -99,7 +99,7 @@ fn take_back(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Ve
 }
 
 fn record_usable(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
-    let text = serde_json::to_string(record).ok()?;
+    let text = record::write(uid, record)?;
     Some(vec![
         is("/metadata/uid", &*uid.0),
         is(&annotation(GROWTH_ANNOTATION), spelling.growth.as_ref()?),

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Target, request};
 use crate::{failure::Failure, observe::Spelling};
 
-const RECORD: &str = r#"{"from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree"}"#;
-const USABLE: &str = r#"{"from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree","usable":"1970-01-01T00:00:12Z"}"#;
+const RECORD: &str = r#"{"claim":"u","from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree"}"#;
+const USABLE: &str = r#"{"claim":"u","from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree","usable":"1970-01-01T00:00:12Z"}"#;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()

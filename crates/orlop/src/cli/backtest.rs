@@ -65,10 +65,10 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct History {
-    /// Files with history: CSV, the text format of Prometheus or OpenMetrics with times, or answers of query_range
+    /// Files with history: CSV, the text format of Prometheus or OpenMetrics with times, or answers of the API of range queries
     #[arg(long, value_name = "FILE", num_args = 1.., value_hint = clap::ValueHint::FilePath)]
     from: Vec<PathBuf>,
-    /// A server that speaks the query API of Prometheus, such as http://localhost:9090; may be given several times
+    /// A server that speaks the query API of Prometheus, by its URL; may be given several times
     #[arg(long, value_name = "URL", value_parser = url)]
     prometheus: Vec<Uri>,
     /// Make up a history from this seed
@@ -187,6 +187,9 @@ fn tell(args: &Args, report: &Report) -> Outcome {
     Ok(())
 }
 
+/// A flag, what its files must have, the files, and how many of that have been read.
+type Expected<'a> = (&'a str, &'a str, &'a [PathBuf], fn(&Manifests) -> usize);
+
 /// The world, and what was assumed of it.
 fn world(args: &WorldArgs) -> Outcome<(World, Vec<String>)> {
     let failed = |error: ManifestError| {
@@ -194,7 +197,7 @@ fn world(args: &WorldArgs) -> Outcome<(World, Vec<String>)> {
             .remedy("correct them: docs/backtest.md has an example of each")
     };
     let mut manifests = Manifests::default();
-    let has: [(&str, &str, &[PathBuf], fn(&Manifests) -> usize); 3] = [
+    let has: [Expected<'_>; 3] = [
         ("--policy", "StoragePolicy or ClusterStoragePolicy", &args.policy, Manifests::policies),
         ("--class", "StorageClass or DriverProfile", &args.class, Manifests::classes),
         ("--claims", "PersistentVolumeClaim", &args.claims, Manifests::claims),

@@ -30,8 +30,9 @@ pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
     }
 }
 
-/// The record of the claim's last growth by us. One that the claim's size contradicts was overtaken, or copied here from
-/// another claim, and holds up nothing. What was requested may have been lowered again while the driver was growing it.
+/// The record of the claim's last growth by us, where the claim still has that size or is to have it. One that the claim's
+/// size contradicts was overtaken, by a user who has lowered the request again, and holds up nothing. That may have been
+/// while the driver was growing it.
 pub(super) fn own_record(claim: &Claim) -> Option<&GrowthRecord> {
     let size = claim.requested.max(claim.capacity);
     claim.growth.as_ref().filter(|record| record.from < record.to && record.to <= size)

@@ -32,6 +32,21 @@ pub fn stale_at(usage: &Usage) -> Timestamp {
     later(usage.at, stale_after(usage.source))
 }
 
+/// When an agent that has last said at this time that what it has measured still holds is silent, if it says nothing more:
+/// all of that is too old to decide by then.
+pub fn silent_at(confirmed: Timestamp) -> Timestamp {
+    later(confirmed, AGENT_STALE_AFTER)
+}
+
+/// Is the measurement neither too old to decide by nor dated too far in the future?
+pub fn is_current(usage: &Usage, now: Timestamp) -> bool {
+    !is_ahead(usage, now) && now < stale_at(usage)
+}
+
+fn is_ahead(usage: &Usage, now: Timestamp) -> bool {
+    usage.at.duration_since(now) > CLOCK_SKEW_MAX
+}
+
 const fn stale_after(source: Source) -> SignedDuration {
     match source {
         Source::Agent => AGENT_STALE_AFTER,
@@ -51,7 +66,7 @@ const fn lag(source: Source) -> SignedDuration {
 pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     let claim = case.claim;
     let Some(usage) = &claim.usage else { return Err(missing(case)) };
-    if usage.at.duration_since(case.now) > CLOCK_SKEW_MAX {
+    if is_ahead(usage, case.now) {
         let message = format!(
             "the measurement is dated more than {}s in the future: set the clock of the node that measures",
             CLOCK_SKEW_MAX.as_secs()

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::Modifications;
 
-use super::{growth, later};
+use super::later;
 use crate::view::{Claim, View};
 
 /// How the modification slots of a claim's volume stand.
@@ -40,7 +40,10 @@ pub(super) struct Slots<'a> {
 
 impl<'a> Slots<'a> {
     pub(super) fn of(rule: &'a Modifications, claim: &Claim, now: Timestamp) -> Self {
-        let times = growth::own_record(claim).into_iter().flat_map(|last| last.earlier.iter().chain([&last.decided]));
+        // Also what has come to nothing, because the driver refused it or a user lowered the request again, was asked for,
+        // and the driver may have begun it.
+        let last = claim.growth.iter().filter(|last| last.from < last.to);
+        let times = last.flat_map(|last| last.earlier.iter().chain([&last.decided]));
         // A time further ahead than clocks ever disagree is none that we wrote, and must not hold up a growth for long.
         let is_taken = |at: &Timestamp| now.duration_since(*at).abs() < SignedDuration::from(rule.window);
         let mut taken: Vec<_> = times.copied().filter(is_taken).collect();

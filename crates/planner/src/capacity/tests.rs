@@ -539,11 +539,14 @@ fn the_last_slot_is_taken_by_a_step_that_lasts_until_the_next_one_is_free() {
 }
 
 #[test]
-fn slots_of_a_record_that_the_claim_contradicts_are_not_its_own() {
+fn slots_are_taken_also_by_a_growth_of_which_a_user_has_made_less() {
     let mut view = low_after(with_slots(1), &[-10]);
     assert_eq!(decide_at(&view, 5).1.reason, Reason::NoModificationSlot);
-    the_claim(&mut view).growth.as_mut().unwrap().to = mib(9000);
-    assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)));
+    let growth = the_claim(&mut view).growth.as_mut().unwrap();
+    (growth.to, growth.usable) = (mib(9000), None);
+    assert_eq!(decide_at(&view, 5).1.reason, Reason::NoModificationSlot);
+    the_claim(&mut view).growth.as_mut().unwrap().to = mib(1);
+    assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "what made nothing larger was no growth");
 }
 
 /// Two growths have taken slots, and then the request was lowered to less than the driver had made of it already.

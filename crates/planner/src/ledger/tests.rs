@@ -215,3 +215,14 @@ fn what_is_recorded_step_by_step_is_what_is_recorded_at_once() {
         assert_eq!(by_steps.policies, at_once.policies);
     }
 }
+
+#[test]
+fn when_to_look_again_is_as_in_the_latest_decision_also_where_it_reads_the_same() {
+    let mut view = view();
+    let (mut ledger, _) = ledger(&view);
+    let again_at = |ledger: &Ledger| ledger.decision(&id("data-0")).unwrap().again_at.unwrap();
+    let first = again_at(&ledger);
+    the_usage(&mut view).at = at(20);
+    assert_eq!(record(&mut ledger, &view, 20), Changes::default());
+    assert_eq!(again_at(&ledger).duration_since(first).as_secs(), 20);
+}

@@ -26,7 +26,7 @@ impl Checker for Answers {
                 // What is left to do is the driver's.
                 && !matches!(volume.expansion, Expansion::Running { .. })
                 && fullness::could_grow(world, volume)
-                && fullness::undisturbed_for(world, fullness::RECOVERY);
+                && fullness::undisturbed_for(world, fullness::recovery(world));
             if !low {
                 self.low_since.remove(name);
                 continue;

@@ -9,7 +9,7 @@ use orlop_planner::Action;
 use super::Checker;
 use crate::{
     fact::{Entry, Fact},
-    scenario::Deed,
+    scenario::{Deed, Fault, Trouble},
     server::{self, Kind},
     simulation::Simulation,
     volume::Volume,
@@ -19,6 +19,15 @@ use crate::{
 /// measurement is stale, 30 s and a little for a request that is late, and the clock of a node that is corrected with a
 /// little delay.
 const LAG: Duration = Duration::from_secs(90);
+
+/// The same where kubelets measure: what one said may be three minutes old, and is asked for at most every half minute.
+const LAG_WITH_KUBELETS: Duration = Duration::from_mins(4);
+
+/// A window over the latest reports of an agent shows what was written in this time…
+const RATE_SEEN_FOR: Duration = Duration::from_mins(2);
+
+/// …and one over what a kubelet said, which may be asked again after ten minutes only, in this.
+const RATE_SEEN_FOR_WITH_KUBELETS: Duration = Duration::from_mins(15);
 
 #[derive(Default)]
 pub(super) struct Once {
@@ -47,8 +56,10 @@ impl Checker for Once {
                     let led = is_led(world, volume, record.to);
                     return (!led).then(|| format!("{name} follows nobody to {}", record.to));
                 }
-                let needed =
-                    needs(world, volume) || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= LAG);
+                let lag = if world.scenario.kubelet_interval.is_some() { LAG_WITH_KUBELETS } else { LAG };
+                let needed = a_kubelets_clock_was_set(world)
+                    || needs(world, volume)
+                    || self.needed.get(name).is_some_and(|at| entry.at.saturating_sub(*at) <= lag);
                 (!needed).then(|| format!("{name} is asked to grow to {} and has room enough", record.to))
             }
             _ => None,
@@ -82,13 +93,26 @@ fn is_led(world: &Simulation, volume: &Volume, to: Bytes) -> bool {
     })
 }
 
+/// Was the clock of a node set while a kubelet's measurements may have been compared that were made before and after? The rate
+/// that comes of it is too high or too low, and nobody can know.
+fn a_kubelets_clock_was_set(world: &Simulation) -> bool {
+    let is_recent = |fault: &Fault| {
+        let (from, to) = (Duration::from(fault.at), Duration::from(fault.at) + Duration::from(fault.lasting));
+        from <= world.now() && world.now() <= to + RATE_SEEN_FOR_WITH_KUBELETS
+    };
+    let is_clock = |fault: &&Fault| matches!(fault.what, Trouble::NodeClock { .. });
+    world.scenario.kubelet_interval.is_some() && world.scenario.faults.iter().filter(is_clock).any(is_recent)
+}
+
 /// Does the volume need growth, by the truth and any policy that is or was there?
 fn needs(world: &Simulation, volume: &Volume) -> bool {
+    let (total, available, inodes) = (volume.filesystem, volume.available(world.now()), volume.inodes(world.now()));
+    let kubelets_serve = world.scenario.kubelet_interval.is_some();
+    // What one burst shows as a rate for a minute is a need too, though it is over.
+    let peak = volume.peak(if kubelets_serve { RATE_SEEN_FOR_WITH_KUBELETS } else { RATE_SEEN_FOR }, world.now());
     specs(world).any(|spec| {
-        let (total, available) = (volume.filesystem, volume.available(world.now()));
-        // What one burst shows as a rate for a minute is a need too, though it is over.
-        let peak = volume.peak(world.now());
         available.0 < spec.min_free.of(total.0)
+            || inodes.is_some_and(|it| it.free.0 < spec.min_free_inodes.of(it.total.0))
             || u128::from(available.0) < u128::from(peak.0) * u128::from(spec.time_to_full.as_secs())
     })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use orlop_api::{Expansion, Mode, names::Reason};
+use orlop_planner::Source;
 
 use super::{Checker, foreign, fullness, slots};
 use crate::{server, server::Kind, simulation::Simulation, volume::Volume};
@@ -27,11 +28,7 @@ impl Checker for Reasons {
         let leader = world.processes.iter().find(|process| world.leads(process.number));
         let Some(leader) = leader else { return Some("nobody leads, and nothing is wrong".to_owned()) };
         world.volumes().iter().find_map(|(name, volume)| {
-            let id = orlop_planner::ClaimId {
-                namespace: orlop_planner::NamespaceName(server::NAMESPACE.into()),
-                name: name.as_str().into(),
-            };
-            let decision = leader.core.ledger().decision(&id);
+            let decision = leader.core.ledger().decision(&server::claim_id(name));
             let Some(decision) = decision else { return Some(format!("nothing is said of {name}")) };
             is_false(world, name, volume, decision.reason)
                 .map(|why| format!("{name}: {} is not true, {why}", decision.reason))
@@ -59,7 +56,10 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
         Reason::PolicyConflict => (policies().count() < 2).then_some("at most one policy selects it"),
         Reason::NotInUse => in_use.then_some("a pod uses it"),
         Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => {
-            Some("its agent runs and reports what is so")
+            fullness::measured_by(world, volume).map(|source| match source {
+                Source::Agent => "its agent runs and reports what is so",
+                Source::Kubelet => "its kubelet runs and is asked, and says what is so",
+            })
         }
         Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => {
             (!grows).then_some("it is not growing")

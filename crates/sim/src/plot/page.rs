@@ -1,25 +1,21 @@
 //! The page: what is drawn where.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use orlop_api::Bytes;
 
-use super::{Band, Mark, Plot, Track};
+use super::{
+    Band, Mark, Plot, Track,
+    scale::{LEFT, RIGHT, Scale, TOP, WIDTH, round},
+};
 use crate::{
     faults::kind,
     run::Outcome,
     story::{clock, span},
 };
 
-/// The width of a picture; the page scales it.
-const WIDTH: f64 = 1000.0;
-/// Where the time begins and ends in it: left of that are the sizes, right of it the names of the lines.
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 825.0;
-/// The height of a claim's picture, and where its sizes end.
-const HEIGHT: f64 = 200.0;
-const TOP: f64 = 14.0;
+/// Where a claim's sizes end, below.
 const BOTTOM: f64 = 176.0;
 /// The height of a row of troubles.
 const ROW: f64 = 16.0;
@@ -40,9 +36,10 @@ impl Plot {
                 body {
                     p.story { (self.story) }
                     (self.figures(outcome))
-                    (legend())
+                    (self.legend())
                     @if !self.troubles.is_empty() { (self.troubles()) }
                     @for (name, track) in &self.claims { (self.claim(name, track, outcome)) }
+                    (self.costs())
                 }
             }
         }
@@ -70,6 +67,26 @@ impl Plot {
         }
     }
 
+    fn legend(&self) -> Markup {
+        let sample = |class: &str, shape: &str| html! { svg.key viewBox="0 0 24 14" { path.(class) d=(shape) {} } };
+        let line = "M1 7H23";
+        let block = "M1 2H23V12H1Z";
+        html! {
+            p.legend {
+                span { (sample("used", block)) "written" }
+                @if self.claims.values().any(|track| !track.inodes.is_empty()) {
+                    span { (sample("inodes", line)) "inodes in use, of all that the filesystem has" }
+                }
+                span { (sample("filesystem", line)) "size of the filesystem" }
+                span { (sample("requested", line)) "size requested for the claim" }
+                span { (sample("growth", "M12 2L17 12H7Z")) "Orlop requests more" }
+                span { (sample("change", "M12 1V13")) "a user does something" }
+                span { (sample("shade", block)) "something is wrong" }
+                span { (sample("full", block)) "the volume is full" }
+            }
+        }
+    }
+
     fn troubles(&self) -> Markup {
         let mut rows: BTreeMap<&str, Vec<&Band>> = BTreeMap::new();
         for (trouble, band) in &self.troubles {
@@ -91,20 +108,21 @@ impl Plot {
     }
 
     fn claim(&self, name: &str, track: &Track, outcome: &Outcome) -> Markup {
-        let most = track.filesystem.iter().chain(&track.requested).map(|(_, size)| size.0).max().unwrap_or(1).max(1);
-        let scale = Scale { lasts: self.lasts, most: Bytes(most + most / 12) };
+        let most = track.filesystem.iter().chain(&track.requested).map(|(_, size)| size.0).max().unwrap_or(1);
+        let scale = Scale::new(self.lasts, most, BOTTOM);
         let sizes = [&track.filesystem, &track.requested].map(|line| line.last().map_or(Bytes(0), |(_, size)| *size));
         let used = track.used.last().map_or(Bytes(0), |(_, used)| *used);
-        let last = |text: &str, size: Bytes| (scale.y(size), format!("{text} {}", size.human()));
+        let last = |text: &str, size: Bytes| (scale.y(size.0), format!("{text} {}", size.human()));
         let labels = apart([last("requested", sizes[1]), last("filesystem", sizes[0]), last("written", used)]);
         html! {
             h2 { (name) " " small { (summary(track)) } }
-            svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(format!("the fill and the size of {name}, over time")) {
+            svg viewBox=(format!("0 0 {WIDTH} {}", scale.height())) role="img" aria-label=(format!("the fill and the size of {name}, over time")) {
                 @for (_, band) in &self.troubles { (self.band(band, "shade", TOP, BOTTOM - TOP)) }
-                (scale.axes())
-                path.used d=(area(&scale, &track.used)) {}
-                path.filesystem d=(steps(&scale, &track.filesystem)) {}
-                path.requested d=(steps(&scale, &track.requested)) {}
+                (scale.axes(step(scale.most), |size| Bytes(size).to_string()))
+                path.used d=(scale.area(&bytes(&track.used))) {}
+                @if !track.inodes.is_empty() { path.inodes d=(scale.line(&bytes(&track.inodes))) {} }
+                path.filesystem d=(scale.steps(&bytes(&track.filesystem))) {}
+                path.requested d=(scale.steps(&bytes(&track.requested))) {}
                 @for band in &track.full { (self.band(band, "full", TOP, BOTTOM - TOP)) }
                 @for change in &self.changes { (line_at(&scale, change, "change")) }
                 @for violation in &outcome.violations {
@@ -123,8 +141,8 @@ impl Plot {
     }
 
     /// A span of time, at least wide enough to be seen.
-    fn band(&self, band: &Band, class: &str, y: f64, height: f64) -> Markup {
-        let scale = Scale { lasts: self.lasts, most: Bytes(1) };
+    pub(super) fn band(&self, band: &Band, class: &str, y: f64, height: f64) -> Markup {
+        let scale = Scale::new(self.lasts, 1, BOTTOM);
         let x = scale.x(band.from);
         let width = (scale.x(band.to.unwrap_or(self.lasts)) - x).max(1.5);
         let title = format!("{}, from {} for {}", band.what, clock(band.from), span(self.length(band)));
@@ -158,112 +176,28 @@ fn summary(track: &Track) -> String {
     format!("{sizes}{growths}{full}{cost}")
 }
 
-fn legend() -> Markup {
-    let sample = |class: &str, shape: &str| html! { svg.key viewBox="0 0 24 14" { path.(class) d=(shape) {} } };
-    let line = "M1 7H23";
-    let block = "M1 2H23V12H1Z";
-    html! {
-        p.legend {
-            span { (sample("used", block)) "written" }
-            span { (sample("filesystem", line)) "size of the filesystem" }
-            span { (sample("requested", line)) "size requested for the claim" }
-            span { (sample("growth", "M12 2L17 12H7Z")) "Orlop requests more" }
-            span { (sample("change", "M12 1V13")) "a user does something" }
-            span { (sample("shade", block)) "something is wrong" }
-            span { (sample("full", block)) "the volume is full" }
-        }
-    }
+/// A round step of sizes, of which three to six are in the picture.
+fn step(most: u64) -> u64 {
+    let mut steps = std::iter::successors(Some(1 << 20), |step: &u64| step.checked_mul(2));
+    steps.find(|step| most / step <= 5).unwrap_or(u64::MAX)
 }
 
-/// Where times and sizes are.
-struct Scale {
-    lasts: Duration,
-    most: Bytes,
+fn bytes(points: &[(Duration, Bytes)]) -> Vec<(Duration, u64)> {
+    points.iter().map(|(at, size)| (*at, size.0)).collect()
 }
 
-impl Scale {
-    fn x(&self, at: Duration) -> f64 {
-        LEFT + (RIGHT - LEFT) * at.as_secs_f64() / self.lasts.as_secs_f64().max(1.0)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a picture")]
-    fn y(&self, size: Bytes) -> f64 {
-        BOTTOM - (BOTTOM - TOP) * size.0 as f64 / self.most.0 as f64
-    }
-
-    fn axes(&self) -> Markup {
-        html! {
-            @for size in self.sizes() {
-                @let y = self.y(size);
-                path.grid d=(format!("M{LEFT} {y:.1}H{RIGHT}")) {}
-                text.tick text-anchor="end" x=(LEFT - 6.0) y=(round(y + 4.0)) { (size) }
-            }
-            @for at in self.times() {
-                text.tick text-anchor="middle" x=(round(self.x(at))) y=(BOTTOM + 16.0) { (time(at)) }
-            }
-        }
-    }
-
-    /// Round sizes, three to six of them.
-    fn sizes(&self) -> Vec<Bytes> {
-        let mut step = 1 << 20;
-        while self.most.0 / step > 5 {
-            step *= 2;
-        }
-        (0..=self.most.0 / step).map(|times| Bytes(times * step)).collect()
-    }
-
-    /// Round times, six to twelve of them.
-    fn times(&self) -> Vec<Duration> {
-        const STEPS_S: [u64; 13] =
-            [60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400, 604_800];
-        let lasts = self.lasts.as_secs();
-        let step = STEPS_S.into_iter().find(|step| lasts / step <= 12).unwrap_or(lasts / 10);
-        (0..=lasts / step.max(1)).map(|times| Duration::from_secs(times * step)).collect()
-    }
-}
-
-fn time(at: Duration) -> String {
-    match at.as_secs() {
-        0 => "0".to_owned(),
-        seconds if seconds.is_multiple_of(86_400) => format!("{} d", seconds / 86_400),
-        seconds => format!("{}:{:02}", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-fn area(scale: &Scale, points: &[(Duration, Bytes)]) -> String {
-    let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return String::new() };
-    let mut path = format!("M{:.1} {BOTTOM}", scale.x(*first));
-    for (at, size) in points {
-        // Writing to a String cannot fail.
-        let _ = write!(path, "L{:.1} {:.1}", scale.x(*at), scale.y(*size));
-    }
-    let _ = write!(path, "L{:.1} {BOTTOM}Z", scale.x(*last));
-    path
-}
-
-fn steps(scale: &Scale, changes: &[(Duration, Bytes)]) -> String {
-    let mut path = String::new();
-    for (at, size) in changes {
-        let (x, y) = (scale.x(*at), scale.y(*size));
-        let _ = if path.is_empty() { write!(path, "M{x:.1} {y:.1}") } else { write!(path, "H{x:.1}V{y:.1}") };
-    }
-    let _ = write!(path, "H{RIGHT}");
-    path
-}
-
-fn triangle(scale: &Scale, growth: &Mark) -> Markup {
+pub(super) fn triangle(scale: &Scale, growth: &Mark) -> Markup {
     let x = scale.x(growth.at);
     html! {
-        path.growth d=(format!("M{x:.1} {:.1}l5 9h-10z", BOTTOM - 11.0)) {
+        path.growth d=(format!("M{x:.1} {:.1}l5 9h-10z", scale.bottom - 11.0)) {
             title { (clock(growth.at)) ": " (growth.what) }
         }
     }
 }
 
-fn line_at(scale: &Scale, mark: &Mark, class: &str) -> Markup {
+pub(super) fn line_at(scale: &Scale, mark: &Mark, class: &str) -> Markup {
     html! {
-        path.(class) d=(format!("M{:.1} {TOP}V{BOTTOM}", scale.x(mark.at))) {
+        path.(class) d=(format!("M{:.1} {TOP}V{}", scale.x(mark.at), scale.bottom)) {
             title { (clock(mark.at)) ": " (mark.what) }
         }
     }
@@ -276,8 +210,4 @@ fn apart<const N: usize>(mut labels: [(f64, String); N]) -> [(f64, String); N] {
         labels[index].0 = labels[index].0.max(labels[index - 1].0 + APART);
     }
     labels
-}
-
-fn round(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
 }

@@ -5,24 +5,41 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::Bytes;
 use orlop_operator::Measurement;
-use orlop_planner::{Source, Usage, forecast::Sample};
+use orlop_planner::{Source, Usage};
 
 use super::{Event, Simulation, node_name};
 use crate::{
     process::{Message, State, later},
     scenario::{MeasurementFate, Trouble},
-    volume::Reported,
+    volume::{AgentView, Reported},
 };
 
 /// How often an agent says that it is there. The real one does every five seconds; a measurement is stale after thirty.
 pub(super) const HEARTBEAT_MS: u64 = 10_000;
+
+/// An agent that restarts is back within this time. If it is not, the operator gives up what it had reported.
+const GRACE: Duration = Duration::from_mins(1);
 
 /// How much later a late report is.
 const LATE: Duration = Duration::from_secs(20);
 
 impl Simulation {
     fn agent_is_down(&self, node: usize) -> bool {
-        self.faults.is_on(|trouble| matches!(trouble, Trouble::AgentDown { node: of } if *of == node))
+        self.scenario.agentless.contains(&node)
+            || self.faults.is_on(|trouble| match trouble {
+                Trouble::AgentDown { node: of } => *of == node,
+                Trouble::AgentsDown {} => true,
+                _ => false,
+            })
+    }
+
+    /// Does somebody measure the volumes of a node, and is it the agent?
+    pub(crate) fn measured_by(&self, node: usize) -> Option<Source> {
+        if self.agent_is_down(node) {
+            self.scenario.kubelet_interval.map(|_| Source::Kubelet)
+        } else {
+            Some(Source::Agent)
+        }
     }
 
     /// The operator that agents find: the first that leads.
@@ -36,7 +53,7 @@ impl Simulation {
         (0..self.processes.len()).find(leads)
     }
 
-    fn node_time(&self, node: usize) -> Timestamp {
+    pub(super) fn node_time(&self, node: usize) -> Timestamp {
         let ahead = self.faults.sum(|trouble| match trouble {
             Trouble::NodeClock { node: of, ahead } if *of == node => Some(*ahead),
             _ => None,
@@ -48,6 +65,19 @@ impl Simulation {
     pub(super) fn agents_dial(&mut self) {
         self.agents_lose_their_operator();
         self.drop_what_is_not_reported();
+        if let Some(operator) = self.served_by() {
+            for node in 0..self.scenario.nodes {
+                if self.agent_is_down(node) {
+                    continue;
+                }
+                let stream = self.processes[operator].agents.entry(node).or_default();
+                stream.number += 1;
+                stream.open = true;
+                let sent = self.node_time(node);
+                self.send_to(operator, Duration::ZERO, Message::Hello { node, sent });
+            }
+            self.set_kubelets(operator);
+        }
         let claims: Vec<_> = self.volumes.keys().cloned().collect();
         for claim in claims {
             self.plan_report(&claim);
@@ -56,6 +86,7 @@ impl Simulation {
 
     /// What agents have told another operator, this one does not know.
     pub(super) fn agents_lose_their_operator(&mut self) {
+        self.confirming.clear();
         for volume in self.volumes.values_mut() {
             volume.agent.reported = None;
         }
@@ -74,9 +105,32 @@ impl Simulation {
     }
 
     pub(super) fn agent_ends(&mut self, node: usize) {
-        let of_node = self.volumes.iter_mut().filter(|(_, volume)| volume.node == Some(node));
-        for (_, volume) in of_node {
-            volume.agent = crate::volume::AgentView { planned: volume.agent.planned + 1, ..Default::default() };
+        self.confirming.remove(&node);
+        for volume in self.volumes.values_mut().filter(|volume| volume.node == Some(node)) {
+            volume.agent = AgentView::default();
+        }
+        for operator in 0..self.processes.len() {
+            let Some(stream) = self.processes[operator].agents.get_mut(&node).filter(|stream| stream.open) else {
+                continue;
+            };
+            stream.open = false;
+            let stream = stream.number;
+            self.send_to(operator, GRACE, Message::AgentLost { node, stream });
+            self.set_kubelets(operator);
+        }
+    }
+
+    /// The agent of a node has been gone for long: what it had reported is given up, unless it is back.
+    pub(super) fn agent_lost(&mut self, operator: usize, node: usize, stream: u64) {
+        let now = self.moment(operator);
+        let process = &mut self.processes[operator];
+        if process.agents.get(&node).is_none_or(|known| known.open || known.number != stream) {
+            return;
+        }
+        for (claim, volume) in &mut self.volumes {
+            if volume.seen_on.remove(&node) {
+                process.core.measure(Measurement::Gone { node: node_name(node), volume: claim.clone() }, now);
+            }
         }
     }
 
@@ -87,10 +141,13 @@ impl Simulation {
         }
         let Some(operator) = self.served_by() else { return };
         let at = self.node_time(node);
-        // What has not been reported is not confirmed.
-        let mounted = || self.volumes.values().filter(|volume| volume.node == Some(node));
-        if mounted().next().is_none() || mounted().any(|volume| volume.agent.reported.is_none()) {
-            return;
+        if !self.confirming.contains(&node) {
+            // What has not been reported is not confirmed.
+            let mounted = || self.volumes.values().filter(|volume| volume.node == Some(node));
+            if mounted().next().is_none() || mounted().any(|volume| volume.agent.reported.is_none()) {
+                return;
+            }
+            self.confirming.insert(node);
         }
         self.tell_operator(operator, node, vec![Measurement::Confirmed { node: node_name(node), at }]);
     }
@@ -98,7 +155,9 @@ impl Simulation {
     /// Plans the next report of a volume.
     pub(super) fn plan_report(&mut self, claim: &str) {
         let Some(operator) = self.served_by() else { return };
-        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
+        let Some((node, volume)) = self.volumes.get_mut(claim).and_then(|volume| Some((volume.node?, volume))) else {
+            return;
+        };
         let watch = self.processes[operator].wanted.get(claim);
         let wait = volume.until_report(watch, self.now);
         // It looks once a second.
@@ -107,78 +166,74 @@ impl Simulation {
         if volume.agent.planned_at.is_some_and(|planned| planned <= at) {
             return;
         }
-        volume.agent.planned += 1;
         volume.agent.planned_at = Some(at);
-        let planned = volume.agent.planned;
-        self.schedule_at(at, Event::Report { claim: claim.to_owned(), planned });
+        let planned = self.reports.entry((at, node)).or_default();
+        planned.push(claim.to_owned());
+        if planned.len() == 1 {
+            self.schedule_at(at, Event::Report { node });
+        }
     }
 
-    pub(super) fn report(&mut self, claim: &str, planned: u64) {
+    /// The agent of a node reports what it has to report of its volumes, in one message.
+    pub(super) fn report(&mut self, node: usize) {
         let now = self.now;
-        let Some((node, volume)) = self.volumes.get(claim).and_then(|it| Some((it.node?, it))) else { return };
-        if volume.agent.planned != planned {
-            return;
-        }
+        let mut planned = self.reports.remove(&(now, node)).unwrap_or_default();
+        // A report may have been planned anew since, or its volume be gone.
+        planned.retain(|claim| {
+            let volume = self.volumes.get_mut(claim).filter(|volume| volume.node == Some(node));
+            volume.is_some_and(|volume| volume.agent.planned_at.take_if(|at| *at == now).is_some())
+        });
         let down = self.agent_is_down(node);
-        let Some(volume) = self.volumes.get_mut(claim) else { return };
-        volume.agent.planned_at = None;
         let Some(operator) = self.served_by().filter(|_| !down) else { return };
-        let watch = self.processes[operator].wanted.get(claim).copied();
-        if self.volumes.get(claim).is_none_or(|volume| volume.until_report(watch.as_ref(), now) > Duration::ZERO) {
-            return self.plan_report(claim);
+        let sampled: Vec<_> = planned.iter().filter_map(|claim| self.measure(claim, node, operator)).collect();
+        if !sampled.is_empty() {
+            self.tell_operator(operator, node, sampled);
         }
-        let at = self.node_time(node);
+        for claim in planned {
+            self.plan_report(&claim);
+        }
+    }
+
+    /// What an agent has to report of a volume; none where it has nothing yet.
+    fn measure(&mut self, claim: &str, node: usize, operator: usize) -> Option<Measurement> {
+        let (now, true_time, at) = (self.now, self.time(), self.node_time(node));
+        let watch = self.processes[operator].wanted.get(claim);
+        let volume = self.volumes.get_mut(claim)?;
+        if volume.until_report(watch, now) > Duration::ZERO {
+            return None;
+        }
         // It has taken a sample a second, of which those at the beginnings of its windows count.
         for before in [60, 5, 0] {
-            self.sample(claim, now.saturating_sub(Duration::from_secs(before)));
+            let when = now.saturating_sub(Duration::from_secs(before));
+            volume.sample(when, earlier(true_time, now - when));
         }
-        let true_time = self.time();
-        let Some(volume) = self.volumes.get_mut(claim) else { return };
-        let (total, available) = (volume.filesystem, volume.available(now));
+        let (total, available, inodes) = (volume.filesystem, volume.available(now), volume.inodes(now));
         let rate = volume.agent.history.rate(true_time);
         if volume.agent.reported.is_some_and(|reported| reported.total != total) {
             volume.agent.crossed = None;
         }
-        let beyond = watch.is_some_and(|watch| {
-            available < watch.available_below
-                || u128::from(available.0) < u128::from(rate) * u128::from(watch.seconds_to_full_below)
-        });
+        let usage =
+            Usage { at, source: Source::Agent, total, available, inodes, fill_bytes_per_second: rate, crossed: None };
+        let beyond = watch.is_some_and(|watch| watch.is_crossed_by(&usage));
         volume.agent.crossed = if beyond { volume.agent.crossed.or(Some(at)) } else { None };
         volume.seen_on.insert(node);
-        volume.agent.reported = Some(Reported { at: now, available, total });
-        let usage = Usage {
-            at,
-            source: Source::Agent,
-            total,
-            available,
-            inodes: None,
-            fill_bytes_per_second: rate,
-            crossed: volume.agent.crossed,
-        };
-        let sampled = Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage };
-        self.tell_operator(operator, node, vec![sampled]);
-        self.plan_report(claim);
+        volume.agent.reported = Some(Reported { at: now, available, total, free_inodes: inodes.map(|it| it.free) });
+        let usage = Usage { crossed: volume.agent.crossed, ..usage };
+        Some(Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage })
     }
 
-    /// The agent has taken a sample at this time, since which or since the last sample nothing has changed. Its clock being
-    /// set does not count here: it begins anew then.
-    pub(super) fn sample(&mut self, claim: &str, when: Duration) {
-        let at = later(
-            self.time(),
-            SignedDuration::try_from(self.now.saturating_sub(when)).map_or(SignedDuration::ZERO, |ago| -ago),
-        );
-        let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) else { return };
-        if when < volume.since() || volume.agent.sampled.is_some_and(|sampled| when <= sampled) {
-            return;
+    /// The agent has taken a sample of a volume just before something changes.
+    pub(super) fn sample(&mut self, claim: &str) {
+        let (now, at) = (self.now, self.time());
+        if let Some(volume) = self.volumes.get_mut(claim).filter(|volume| volume.node.is_some()) {
+            volume.sample(now, at);
         }
-        volume.agent.sampled = Some(when);
-        let sample = Sample { at, total: volume.filesystem, available: volume.available(when) };
-        volume.agent.history.push(sample);
     }
 
     pub(super) fn unmounted(&mut self, claim: &str, node: usize) {
+        self.confirming.remove(&node);
         if let Some(volume) = self.volumes.get_mut(claim) {
-            volume.agent = crate::volume::AgentView { planned: volume.agent.planned + 1, ..Default::default() };
+            volume.agent = AgentView::default();
         }
         if self.agent_is_down(node) {
             return;
@@ -221,19 +276,24 @@ impl Simulation {
             }
             let process = &mut self.processes[operator];
             match &mut measurement {
-                Measurement::Sampled { usage, .. } | Measurement::SampledClaim { usage, .. } => {
-                    let Some(at) = process.ours(node, usage.at) else { continue };
+                Measurement::Sampled { usage, .. } => {
+                    let Some(at) = process.ours(node, usage.at, now) else { continue };
                     usage.at = at;
-                    usage.crossed = usage.crossed.and_then(|crossed| process.ours(node, crossed));
+                    usage.crossed = usage.crossed.and_then(|crossed| process.ours(node, crossed, now));
                 }
                 Measurement::Confirmed { at, .. } => {
                     process.heard(node, sent, now);
-                    let Some(ours) = process.ours(node, *at) else { continue };
+                    let Some(ours) = process.ours(node, *at, now) else { continue };
                     *at = ours;
                 }
-                Measurement::Gone { .. } => {}
+                Measurement::SampledClaim { .. } | Measurement::Gone { .. } => {}
             }
             process.core.measure(measurement, now);
         }
     }
+}
+
+/// The time so much earlier.
+fn earlier(time: Timestamp, by: Duration) -> Timestamp {
+    later(time, SignedDuration::try_from(by).map_or(SignedDuration::ZERO, |by| -by))
 }

@@ -69,6 +69,7 @@ impl Simulation {
         }
         volume.node = Some(node);
         volume.pods += 1;
+        self.confirming.remove(&node);
         let name = pod_name(claim);
         let object =
             json!({ "spec": { "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }] } });
@@ -86,6 +87,7 @@ impl Simulation {
         let Some(node) = volume.node.take() else { return };
         volume.write(Bytes(0), Bytes(0), now);
         volume.epoch += 1;
+        volume.summary = None;
         self.server.delete(Kind::Pod, &pod_name(claim));
         self.unmounted(claim, node);
     }
@@ -93,7 +95,7 @@ impl Simulation {
     /// The claim's workload writes nothing until it is begun anew.
     pub(super) fn suspend(&mut self, claim: &str) {
         let now = self.now;
-        self.sample(claim, now);
+        self.sample(claim);
         if let Some(volume) = self.volumes.get_mut(claim) {
             volume.write(Bytes(0), Bytes(0), now);
             volume.epoch += 1;
@@ -108,7 +110,7 @@ impl Simulation {
         volume.stretch = stretch;
         let epoch = volume.epoch;
         let next = volume.spec.workload.stretch(stretch, now, rng);
-        self.sample(claim, now);
+        self.sample(claim);
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.write(next.rate, next.freed, now);
         if let Some(lasting) = next.lasting {
@@ -129,12 +131,12 @@ impl Simulation {
     fn watch_fill(&mut self, claim: &str) {
         let now = self.now;
         let Some(volume) = self.volumes.get_mut(claim) else { return };
-        if volume.full && volume.available(now) > Bytes(0) {
+        if volume.full && volume.lacks(now).is_none() {
             volume.full = false;
             self.tell(Fact::Room { claim: claim.to_owned() });
         }
         let Some(volume) = self.volumes.get(claim) else { return };
-        if let Some(wait) = volume.until_available(Bytes(0), now).filter(|_| !volume.full && volume.rate() > Bytes(0)) {
+        if let Some(wait) = volume.until_full(now).filter(|_| !volume.full && volume.rate() > Bytes(0)) {
             let epoch = volume.epoch;
             self.schedule(wait, Event::Fills { claim: claim.to_owned(), epoch });
         }
@@ -143,9 +145,12 @@ impl Simulation {
     pub(super) fn fills(&mut self, claim: &str, epoch: u64) {
         let now = self.now;
         let Some(volume) = self.volumes.get_mut(claim) else { return };
-        if volume.epoch == epoch && !volume.full && volume.available(now) == Bytes(0) {
+        if volume.epoch != epoch || volume.full {
+            return;
+        }
+        if let Some(lacks) = volume.lacks(now) {
             volume.full = true;
-            self.tell(Fact::Full { claim: claim.to_owned() });
+            self.tell(Fact::Full { claim: claim.to_owned(), lacks });
         }
     }
 
@@ -291,7 +296,7 @@ impl Simulation {
     /// The filesystem takes the volume's size, and the claim says so.
     fn finish_growth(&mut self, claim: &str) {
         let now = self.now;
-        self.sample(claim, now);
+        self.sample(claim);
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.grow_filesystem(now);
         let size = volume.size;

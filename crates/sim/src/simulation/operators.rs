@@ -161,7 +161,11 @@ impl Simulation {
                     }
                 }
             }
+            Message::Hello { node, sent } => return process.greeted(node, sent, now),
             Message::Measured { node, sent, measurements } => self.measured(operator, node, sent, measurements),
+            Message::AgentLost { node, stream } => self.agent_lost(operator, node, stream),
+            Message::KubeletsDue { planned } => return self.ask_kubelets(operator, planned),
+            Message::Summary { node, answer } => self.summary(operator, node, answer),
             Message::Answered { call, answer } => match process.calls.remove(&call) {
                 Some(Call::Errand(errand)) => match errand.answered(*answer) {
                     Next::Request(next) => self.send(operator, Call::Errand(Box::new(next))),
@@ -408,6 +412,7 @@ impl Simulation {
         if written && !led {
             self.tell(Fact::Leads { operator });
             self.agents_lose_their_operator();
+            self.begin_asking(operator);
             let dial = Duration::from_millis(self.rng.u64(500..5_000));
             self.schedule(dial, Event::AgentsDial);
         }

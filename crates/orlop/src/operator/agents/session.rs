@@ -155,7 +155,7 @@ impl Session {
 
     /// What a sample says. Refuses what no agent of ours sends; whether the numbers go together is the planner's
     /// question, which has an answer for the user.
-    fn usage(&self, sample: &Sample) -> Result<Usage, Status> {
+    fn usage(&mut self, sample: &Sample) -> Result<Usage, Status> {
         let name_is_valid = (1..=NAME_MAX).contains(&sample.volume.len())
             && sample.volume.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
         if !name_is_valid {
@@ -180,8 +180,8 @@ impl Session {
     }
 
     /// A time of the node's by our clock.
-    fn ours(&self, at_ms: i64) -> Result<Timestamp, Status> {
-        self.clock.ours(time(at_ms)?).ok_or_else(|| Status::invalid_argument("a time beyond all times"))
+    fn ours(&mut self, at_ms: i64) -> Result<Timestamp, Status> {
+        self.clock.ours(time(at_ms)?, Moment::now()).ok_or_else(|| Status::invalid_argument("a time beyond all times"))
     }
 
     /// What the agent is to watch and has not been told yet; none where there is nothing.

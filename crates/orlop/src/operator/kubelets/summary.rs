@@ -4,6 +4,7 @@ use futures::AsyncReadExt as _;
 use jiff::Timestamp;
 use kube::Client;
 use orlop_api::{Bytes, Count};
+use orlop_operator::kubelets::Measured;
 use orlop_planner::{Capacity, ClaimId, NamespaceName};
 use serde::Deserialize;
 
@@ -50,16 +51,6 @@ impl Summaries for ApiServer {
         std::pin::pin!(body).take(BYTES_MAX + 1).read_to_end(&mut summary).await.map_err(SummaryError::Read)?;
         if summary.len() as u64 > BYTES_MAX { Err(SummaryError::TooLarge) } else { Ok(summary) }
     }
-}
-
-/// The filesystem of a claim's volume, as a kubelet measured it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Measured {
-    pub(super) claim: ClaimId,
-    pub(super) at: Timestamp,
-    pub(super) total: Bytes,
-    pub(super) available: Bytes,
-    pub(super) inodes: Option<Capacity<Count>>,
 }
 
 /// The volumes of claims in a summary, several times where several pods use one. What lacks a number is passed over:
