@@ -1,6 +1,7 @@
 //! The custom resources of Orlop (`orlop.dev/v1alpha1`), their validation, and the units and names that every other
 //! part shares. There is no client here and no I/O: whoever has a manifest can check it with this crate alone.
 
+pub mod budget;
 pub mod driver;
 mod manifest;
 pub mod names;
@@ -8,6 +9,7 @@ pub mod policy;
 mod quantity;
 pub mod units;
 
+pub use budget::{BudgetLimits, StorageBudget, StorageBudgetSpec, StorageBudgetStatus};
 pub use driver::{
     Abilities, DriverProfile, DriverProfileSpec, Expansion, Modifications, ParameterMatch, Performance, Price,
     VolumeType, amount,
@@ -25,5 +27,5 @@ pub const GROUP: &str = "orlop.dev";
 pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt as _;
-    vec![StoragePolicy::crd(), ClusterStoragePolicy::crd(), DriverProfile::crd()]
+    vec![StoragePolicy::crd(), ClusterStoragePolicy::crd(), StorageBudget::crd(), DriverProfile::crd()]
 }

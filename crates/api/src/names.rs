@@ -42,12 +42,34 @@ pub const OPERATOR_TLS_NAME: &str = "orlop-operator";
 /// The audience of the tokens that agents authenticate with: a token for anything else is refused.
 pub const OPERATOR_AUDIENCE: &str = "orlop.dev/operator";
 
-/// The conditions in a policy's status.
+/// The conditions in the status of a policy or a budget.
 pub mod condition {
-    /// Is the policy valid and in force?
+    /// Is the policy or the budget valid and in force?
     pub const READY: &str = "Ready";
-    /// Does every selected claim keep what the policy promises?
+    /// Does every selected claim keep what the policy promises? Has the budget room for growth?
     pub const HEALTHY: &str = "Healthy";
+}
+
+/// How a budget stands: the reason of its condition `Healthy`, and of the Event when that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BudgetReason {
+    /// Claims wait for room.
+    Exhausted,
+    /// More is used than a limit allows.
+    Exceeded,
+    /// Little is left of what claims may use that are not about to be full.
+    NearlyUsedUp,
+    /// There is a limit for the cost, and claims whose price is not known.
+    PriceUnknown,
+    /// There is room.
+    WithinLimits,
+}
+
+/// The name as it stands in an Event or a condition.
+impl fmt::Display for BudgetReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
 }
 
 /// Why a claim is grown, or is not: the reason of the decision, of the Event, and of the condition.
@@ -91,6 +113,8 @@ pub enum Reason {
     OfflineOnly,
     /// The driver allows no further modification of the volume yet.
     NoModificationSlot,
+    /// A budget has too little left.
+    OverBudget,
     // Nothing can be decided.
     /// Several policies of the same kind select the claim.
     PolicyConflict,
@@ -132,6 +156,7 @@ impl Reason {
             | Self::DriverCannotExpand
             | Self::OfflineOnly
             | Self::NoModificationSlot
+            | Self::OverBudget
             | Self::PolicyConflict
             | Self::NoMeasurement
             | Self::StaleMeasurement

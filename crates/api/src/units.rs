@@ -24,7 +24,7 @@ pub enum UnitError {
     #[error("`{0}` is not a period: write hours, minutes and seconds, such as 90s, 10m or 1h30m")]
     Period(String),
     /// Not a number such as `0.08`.
-    #[error("`{0}` is not a decimal number: write digits, with at most six before and after the point, such as 0.08")]
+    #[error("`{0}` is not a decimal number: write digits, at most twelve before and six after the point, such as 0.08")]
     Decimal(String),
 }
 
@@ -406,13 +406,21 @@ impl JsonSchema for Period {
     }
 }
 
-/// A number from 0 to 999,999 with at most six digits after the point, kept exactly: a price, or a share for each GiB.
+/// A number from 0 with at most twelve digits before the point and six after it, kept exactly: a price, an amount of money,
+/// or a share for each GiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Decimal(u64);
 
 impl Decimal {
-    const DIGITS: usize = 6;
+    const WHOLE_DIGITS: usize = 12;
+    const FRACTION_DIGITS: usize = 6;
+    const LARGEST: u64 = 10_u64.pow(18) - 1;
+
+    /// A number of so many millionths, held within what can be written.
+    pub const fn from_millionths(millionths: u64) -> Self {
+        if millionths > Self::LARGEST { Self(Self::LARGEST) } else { Self(millionths) }
+    }
 
     /// The number in millionths.
     pub const fn millionths(self) -> u64 {
@@ -433,8 +441,8 @@ impl FromStr for Decimal {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
         let are_digits =
-            |part: &str| (1..=Self::DIGITS).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !are_digits(whole) || !are_digits(fraction) {
+            |part: &str, most| (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !are_digits(whole, Self::WHOLE_DIGITS) || !are_digits(fraction, Self::FRACTION_DIGITS) {
             return Err(UnitError::Decimal(text.to_owned()));
         }
         format!("{whole}{fraction:0<6}").parse().map(Self).map_err(|_| UnitError::Decimal(text.to_owned()))
@@ -464,11 +472,11 @@ impl JsonSchema for Decimal {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "maxLength": 13,
+            "maxLength": 19,
             "x-kubernetes-validations": [{
-                "rule": "self.matches('^[0-9]{1,6}([.][0-9]{1,6})?$')",
-                "message": "is not a decimal number: write it in quotes with at most six digits before and after the \
-                            point, such as '0.08' or '30'",
+                "rule": "self.matches('^[0-9]{1,12}([.][0-9]{1,6})?$')",
+                "message": "is not a decimal number: write it in quotes with at most twelve digits before and six after \
+                            the point, such as '0.08' or '30'",
             }],
         })
     }
@@ -537,7 +545,7 @@ mod tests {
             assert_eq!((decimal.millionths(), decimal.to_string()), (millionths, written.to_owned()));
             assert_eq!(written.parse(), Ok(decimal));
         }
-        for text in ["", ".5", "5.", "-1", "1e3", "1.0000001", "1000000", "1,5", "1.2.3"] {
+        for text in ["", ".5", "5.", "-1", "1e3", "1.0000001", "1000000000000", "1,5", "1.2.3"] {
             assert!(text.parse::<Decimal>().is_err(), "{text}");
         }
     }

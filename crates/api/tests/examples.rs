@@ -8,7 +8,7 @@ use std::{
 
 use kube::CustomResourceExt;
 use kube_cel::{Validator, compile_schema};
-use orlop_api::{ClusterStoragePolicy, DriverProfile, StoragePolicy, driver::built_in};
+use orlop_api::{ClusterStoragePolicy, DriverProfile, StorageBudget, StoragePolicy, driver::built_in};
 use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -65,6 +65,7 @@ fn check_any(object: &Value) -> Result<bool, String> {
     match object["kind"].as_str() {
         Some("StoragePolicy") => check::<StoragePolicy>(object),
         Some("ClusterStoragePolicy") => check::<ClusterStoragePolicy>(object),
+        Some("StorageBudget") => check::<StorageBudget>(object),
         Some("DriverProfile") => check::<DriverProfile>(object),
         kind => Err(format!("there is no kind {kind:?}")),
     }

@@ -3,7 +3,9 @@
 
 use kube::CustomResourceExt;
 use kube_cel::{CompiledSchema, Validator, compile_schema};
-use orlop_api::{Bytes, ClusterStoragePolicy, Count, Decimal, DriverProfile, Period, StoragePolicy, Threshold};
+use orlop_api::{
+    Bytes, ClusterStoragePolicy, Count, Decimal, DriverProfile, Period, StorageBudget, StoragePolicy, Threshold,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -15,8 +17,8 @@ const NO_LABEL: &str =
     "is not the key of a label: write it as it stands on the claims, such as app.kubernetes.io/instance";
 const NO_PERIOD: &str = "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m";
 
-const NO_DECIMAL: &str = "is not a decimal number: write it in quotes with at most six digits before and after the \
-                          point, such as '0.08' or '30'";
+const NO_DECIMAL: &str = "is not a decimal number: write it in quotes with at most twelve digits before and six after \
+                          the point, such as '0.08' or '30'";
 const NO_DAY: &str = "is not a day: write year, month and day, such as 2026-01-31";
 
 /// The rules of one kind, ready to be evaluated.
@@ -221,6 +223,53 @@ fn what_the_rules_accept_of_a_whole_profile_can_be_read() {
     assert_eq!(json!(profile.spec), whole_profile());
 }
 
+#[test]
+fn a_budget_needs_a_limit_and_may_be_for_all_claims() {
+    let rules = Rules::of::<StorageBudget>();
+    for spec in [
+        json!({ "limits": { "bytes": "2Ti" } }),
+        json!({ "limits": { "monthlyCost": "150" } }),
+        json!({ "limits": { "bytes": "2Ti", "monthlyCost": "0.5" }, "emergencyReserve": "5%" }),
+        json!({ "limits": { "bytes": "2Ti", "monthlyCost": "1000000" }, "emergencyReserve": "100Gi" }),
+        json!({ "limits": { "bytes": "1" }, "namespaceSelector": {}, "selector": { "matchLabels": { "a": "b" } } }),
+    ] {
+        assert_eq!(rules.refusals(&spec), Vec::<String>::new(), "{spec}");
+        let object = json!({ "metadata": { "name": "a" }, "spec": spec });
+        assert!(serde_json::from_value::<StorageBudget>(object).is_ok(), "{spec}");
+    }
+}
+
+#[test]
+fn a_budget_that_makes_no_sense_is_refused_with_a_sentence_that_says_what_to_do() {
+    let rules = Rules::of::<StorageBudget>();
+    let no_part = "emergencyReserve is a size, and limits has no bytes that it could be a part of: write a percentage";
+    let too_large =
+        "emergencyReserve leaves nothing of limits.bytes for other claims: make it smaller, or raise limits.bytes";
+    let zero = "monthlyCost is zero, with which nothing could grow: write an amount above zero, or leave it out";
+    for (spec, at, sentence) in [
+        (json!({ "limits": {} }), "spec.limits", "there is no limit: write bytes, monthlyCost or both"),
+        (json!({ "limits": { "bytes": "0" } }), "spec.limits.bytes", NO_SIZE),
+        (json!({ "limits": { "bytes": "a lot" }, "emergencyReserve": "1Gi" }), "spec.limits.bytes", NO_SIZE),
+        (json!({ "limits": { "monthlyCost": "0.00" } }), "spec.limits", zero),
+        (json!({ "limits": { "monthlyCost": "150 USD" } }), "spec.limits.monthlyCost", NO_DECIMAL),
+        (json!({ "limits": { "monthlyCost": "5" }, "emergencyReserve": "1Gi" }), "spec", no_part),
+        (json!({ "limits": { "bytes": "1Gi" }, "emergencyReserve": "1Gi" }), "spec", too_large),
+        (json!({ "limits": { "bytes": "1Gi" }, "emergencyReserve": "2000Mi" }), "spec", too_large),
+        (json!({ "limits": { "bytes": "1Gi" }, "emergencyReserve": "100%" }), "spec.emergencyReserve", NO_THRESHOLD),
+        (json!({ "limits": { "bytes": "1Gi" }, "emergencyReserve": "some" }), "spec.emergencyReserve", NO_THRESHOLD),
+    ] {
+        assert_eq!(rules.refusals(&spec), [format!("{at}: {sentence}")], "{spec}");
+    }
+}
+
+#[test]
+fn what_a_status_says_of_a_budget_that_covers_nothing_is_accepted() {
+    let status = json!(orlop_api::StorageBudgetStatus::default());
+    let object = json!({ "spec": { "limits": { "bytes": "1Gi" } }, "status": status });
+    let Rules(compiled) = Rules::of::<StorageBudget>();
+    assert!(Validator::new().validate_compiled(&compiled, &object, None).is_ok(), "{status}");
+}
+
 /// Texts that are nearly units: many are not. They stay below 10^29, where the evaluator of these tests overflows (the
 /// API server's does not).
 const NEARLY_A_QUANTITY: &str =
@@ -243,7 +292,7 @@ proptest! {
     }
 
     #[test]
-    fn a_decimal_number_that_the_rules_accept_can_be_read(text in "[0-9]{0,7}[.]?[0-9]{0,7}") {
+    fn a_decimal_number_that_the_rules_accept_can_be_read(text in "[0-9]{0,13}[.]?[0-9]{0,7}") {
         let mut profile = whole_profile();
         profile["price"]["perGibMonth"] = json!(text);
         prop_assert_eq!(Rules::of::<DriverProfile>().accept(&profile), text.parse::<Decimal>().is_ok());

@@ -1,20 +1,25 @@
 //! The operator's mind: takes in what is observed, has the claims concerned decided, and says what is to be carried out
 //! and told.
 
+#[cfg(test)]
+mod budgets;
+mod statuses;
+
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use orlop_api::names::Reason;
+use orlop_api::{Bytes, names::Reason};
 use orlop_planner::{
-    Action, ClaimId, Decision, Governance, Ledger, Plan, PolicyId, Report, Watch, invariants, is_current, plan_claims,
+    Action, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, Watch, invariants, is_current, plan_claims,
 };
 use tracing::{debug, error, info, warn};
 
 use crate::{
     agenda::Agenda,
+    asked::Unanswered,
     errand::{Acted, Errand},
     failure::Failure,
     measure::Measurement,
@@ -23,9 +28,8 @@ use crate::{
     notice::{self, Notice},
     observe::{Dirty, Observation, Observer},
     pace::Pace,
-    request::{self, Request},
+    request::{Request, StatusId},
     setbacks::Setbacks,
-    status,
     vigil::Vigil,
 };
 
@@ -50,12 +54,13 @@ pub struct Core {
     /// The claims that are being acted on. They are decided again when that has ended.
     busy: BTreeSet<ClaimId>,
     setbacks: Setbacks,
+    unanswered: Unanswered,
     pace: Pace,
     /// When this operator began to lead.
     leads_since: Option<Instant>,
     clock: WallClock,
-    /// Policies of claims that were not measured yet when the operator had just started.
-    unsettled: BTreeSet<PolicyId>,
+    /// The statuses that speak of claims which were not measured yet when the operator had just started.
+    unsettled: BTreeSet<StatusId>,
     plan_at: Option<Instant>,
     effects: Effects,
     metrics: Metrics,
@@ -81,7 +86,7 @@ pub struct Effects {
 #[derive(Debug)]
 pub struct StatusWrite {
     /// Whose status.
-    pub policy: PolicyId,
+    pub of: StatusId,
     /// What is to be sent, if this operator still may act.
     pub request: Request,
 }
@@ -146,11 +151,19 @@ impl Core {
         for (action, observation) in done {
             self.setbacks.clear(&claim, &action);
             self.done(&action);
+            // One that cannot be read will be by the watch.
+            let is_seen = observation.is_some();
             if let Some(observation) = observation {
                 self.observer.observe(observation);
             }
+            if action.requests().is_some() {
+                self.answered(&claim, is_seen, now);
+            }
         }
         if let Some((action, failure)) = failed {
+            if action.requests().is_some() {
+                self.answered(&claim, !matches!(failure, Failure::Unanswered(_)), now);
+            }
             self.metrics.action_failed(failure.label());
             warn!(%action, ?failure, "an action failed");
             self.setbacks.failed(&claim, &action, failure, now);
@@ -158,12 +171,29 @@ impl Core {
         self.observer.mark(claim);
     }
 
-    /// Takes in what became of writing a status: the policy as it is since, or why it could not be written.
-    pub fn written(&mut self, policy: &PolicyId, result: Result<Option<Observation>, Failure>, now: Instant) {
-        self.pace.end(policy, result.is_ok(), now);
+    fn ask(&mut self, claim: &ClaimId, to: Bytes) {
+        self.unanswered.forget(claim);
+        // Of two that were asked for, either may be the one that is carried out.
+        let before = self.observer.view().budgets.asked(claim);
+        self.observer.ask(claim, Some(before.map_or(to, |before| before.max(to))));
+    }
+
+    /// A growth counts in the budgets from when it is asked for until it is known what came of it.
+    fn answered(&mut self, claim: &ClaimId, is_known: bool, now: Instant) {
+        if is_known {
+            self.unanswered.forget(claim);
+            self.observer.ask(claim, None);
+        } else {
+            self.unanswered.note(claim.clone(), now);
+        }
+    }
+
+    /// Takes in what became of writing a status: its object as it is since, or why it could not be written.
+    pub fn written(&mut self, of: &StatusId, result: Result<Option<Observation>, Failure>, now: Instant) {
+        self.pace.end(of, result.is_ok(), now);
         match result {
             Ok(observation) => observation.into_iter().for_each(|observation| self.observer.observe(observation)),
-            Err(failure) => warn!(%policy, ?failure, "a status could not be written"),
+            Err(failure) => warn!(%of, ?failure, "a status could not be written"),
         }
     }
 
@@ -177,7 +207,7 @@ impl Core {
             let wait = at.duration_since(now.time);
             now.instant + Duration::try_from(wait).unwrap_or_default()
         });
-        [self.plan_at, due, self.pace.next()].into_iter().flatten().min()
+        [self.plan_at, due, self.pace.next(), self.unanswered.next()].into_iter().flatten().min()
     }
 
     /// Decides what is to be decided now. `leads` is whether this operator may act.
@@ -226,10 +256,14 @@ impl Core {
                 None => self.observer.mark(claim),
             }
         }
+        for claim in self.unanswered.take_over(now.instant) {
+            self.observer.ask(&claim, None);
+        }
         if self.observer.is_dirty() && self.plan_at.is_none() {
             self.plan_at = Some(now.instant + COALESCE);
         }
         if self.plan_at.is_some_and(|at| at <= now.instant) {
+            self.mark_waiting();
             let dirty = self.observer.take_dirty(CLAIMS_A_PASS);
             self.plan_at = self.observer.is_dirty().then_some(now.instant);
             self.pass(dirty, now);
@@ -259,10 +293,20 @@ impl Core {
         }
     }
 
+    /// Has the claims decided again that wait for a budget which allows something else since, or has more or less left.
+    fn mark_waiting(&mut self) {
+        let changed = self.observer.changed_accounts();
+        let waiting: Vec<_> = changed.iter().flat_map(|budget| self.ledger.waiting(budget)).cloned().collect();
+        for claim in waiting {
+            self.observer.mark(claim);
+        }
+    }
+
     /// Decides about everything that has changed, and begins to carry it out.
     fn pass(&mut self, dirty: Dirty, now: Moment) {
-        for policy in dirty.policies {
-            self.pace.mark(policy, now.instant);
+        let statuses = dirty.policies.into_iter().map(StatusId::Policy);
+        for id in statuses.chain(dirty.budgets.into_iter().map(StatusId::Budget)) {
+            self.pace.mark(id, now.instant);
         }
         self.effects.watches.extend(dirty.released.into_iter().map(|volume| (volume, None)));
         // A claim that is being acted on is decided when the outcome is known; it is marked again then.
@@ -300,8 +344,8 @@ impl Core {
     fn settle(&mut self, report: &mut Report, now: Moment) {
         let settles_in = self.leads_since.map(|since| (since + SETTLE).saturating_duration_since(now.instant));
         let Some(settles_in) = settles_in.filter(|wait| !wait.is_zero()) else {
-            for policy in std::mem::take(&mut self.unsettled) {
-                self.pace.mark(policy, now.instant);
+            for id in std::mem::take(&mut self.unsettled) {
+                self.pace.mark(id, now.instant);
             }
             return;
         };
@@ -311,8 +355,10 @@ impl Core {
             if unknown {
                 self.agenda.schedule(claim, settled_at);
                 if let Governance::By(policy) = &decision.governance {
-                    self.unsettled.insert(policy.clone());
+                    self.unsettled.insert(StatusId::Policy(policy.clone()));
                 }
+                let budgets = self.observer.view().budgets.covering(claim);
+                self.unsettled.extend(budgets.iter().cloned().map(StatusId::Budget));
             }
             !unknown
         });
@@ -323,6 +369,11 @@ impl Core {
             info!("{action}");
         }
         let errands = Errand::of_plan(plan, &self.observer);
+        for errand in &errands {
+            if let Some(to) = errand.action().requests() {
+                self.ask(errand.claim(), to);
+            }
+        }
         self.busy.extend(errands.iter().map(|errand| errand.claim().clone()));
         self.effects.errands.extend(errands);
     }
@@ -341,8 +392,13 @@ impl Core {
                 self.tell(&claim, now.time);
             }
         }
-        for policy in changes.policies {
-            self.pace.mark(policy, now.instant);
+        self.mark_statuses(changes, now);
+    }
+
+    fn mark_statuses(&mut self, changes: Changes, now: Moment) {
+        let policies = changes.policies.into_iter().map(StatusId::Policy);
+        for id in policies.chain(changes.budgets.into_iter().map(StatusId::Budget)) {
+            self.pace.mark(id, now.instant);
         }
     }
 
@@ -375,9 +431,10 @@ impl Core {
         self.agenda.forget(claim);
         self.vigil.leave(claim);
         self.setbacks.forget(claim);
-        for policy in self.ledger.remove(claim).policies {
-            self.pace.mark(policy, now.instant);
-        }
+        self.unanswered.forget(claim);
+        self.observer.ask(claim, None);
+        let changes = self.ledger.remove(claim);
+        self.mark_statuses(changes, now);
     }
 
     /// Tells the sources of measurements what of the claim's volume should be reported at once, and returns that.
@@ -410,34 +467,6 @@ impl Core {
             Action::SyncPod { .. } => {}
         }
     }
-
-    fn write_due_statuses(&mut self, now: Moment) {
-        for policy in self.pace.take_due(now.instant) {
-            let Some(known) = self.observer.known_policy(&policy) else {
-                self.metrics.policy_gone(&policy);
-                self.pace.forget(&policy);
-                continue;
-            };
-            if self.unsettled.contains(&policy) {
-                continue;
-            }
-            let status = match &known.invalid {
-                Some(why) => status::of_invalid(known, why, now.time),
-                None => self.ledger.status(&policy, known.generation, known.status.as_ref(), now.time),
-            };
-            if !status::is_news(known.status.as_ref(), &status) {
-                continue;
-            }
-            if let Some(condition) = status::newly_not_ready(known.status.as_ref(), &status) {
-                let (reason, message) = (&condition.reason, &condition.message);
-                let notice = notice::not_ready(&policy, &known.uid, known.generation, reason, message);
-                self.effects.notices.push(notice);
-            }
-            self.pace.begin(policy.clone());
-            let request = request::status(&policy, &known.uid, &status);
-            self.effects.statuses.push(StatusWrite { policy, request });
-        }
-    }
 }
 
 #[cfg(test)]
@@ -451,11 +480,11 @@ mod tests {
     use super::*;
     use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};
 
-    fn id() -> ClaimId {
+    pub(super) fn id() -> ClaimId {
         ClaimId { namespace: NamespaceName("app".into()), name: "data".into() }
     }
 
-    fn policy() -> (PolicyId, PolicyFacts) {
+    fn policy() -> (orlop_planner::PolicyId, PolicyFacts) {
         let object = serde_json::json!({
             "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
             "metadata": { "name": "all", "namespace": "app", "uid": "p" },
@@ -466,7 +495,11 @@ mod tests {
     }
 
     /// An operator that knows of a claim, which a policy governs, and of its volume.
-    fn core(metrics: &Metrics) -> Core {
+    pub(super) fn core() -> Core {
+        core_with(&Metrics::default())
+    }
+
+    fn core_with(metrics: &Metrics) -> Core {
         let mut core = Core::new(metrics.clone());
         let policy = policy();
         let claim = ClaimFacts {
@@ -500,6 +533,7 @@ mod tests {
         list!(Class, "fast".to_owned() => class);
         list!(Policy, policy.0 => policy.1);
         list!(ClusterPolicy);
+        list!(Budget);
         list!(Driver);
         core
     }
@@ -523,7 +557,7 @@ mod tests {
             time: start + SignedDuration::from_secs(i64::try_from(second).unwrap()),
             instant: origin + Duration::from_secs(second),
         };
-        let mut core = core(&Metrics::default());
+        let mut core = core();
         let usage = usage(start);
         core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(0));
         core.turn(true, moment(0));
@@ -543,12 +577,8 @@ mod tests {
         let gone = [Observation::Claim(Change::Gone(id())), Observation::Policy(Change::Gone(policy().0))];
         for gone in gone {
             let metrics = Metrics::new(10);
-            let tells = |what: &str| {
-                let mut text = String::new();
-                metrics.encode(&mut text).unwrap();
-                text.contains(&format!(r#"persistentvolumeclaim="data"}}{what}"#))
-            };
-            let mut core = core(&metrics);
+            let tells = |what: &str| metrics.encode().contains(&format!(r#"persistentvolumeclaim="data"}}{what}"#));
+            let mut core = core_with(&metrics);
             let now = Moment::now();
             let measured = |available| {
                 let usage = Usage { available: Bytes(available), ..usage(now.time) };
@@ -578,7 +608,7 @@ mod tests {
             time: start + SignedDuration::from_secs(i64::try_from(second).unwrap()),
             instant: origin + Duration::from_secs(second),
         };
-        let mut core = core(&Metrics::default());
+        let mut core = core();
         let mut decided_after = |second: u64, ahead: i64, available_mib: u64| {
             let at = moment(second).time;
             core.measure(Measurement::Confirmed { node: "n".into(), at }, moment(second));
@@ -599,7 +629,7 @@ mod tests {
 
     #[test]
     fn who_may_not_act_has_nothing_to_do_however_much_is_due() {
-        let mut core = core(&Metrics::default());
+        let mut core = core();
         let now = Moment::now();
         core.turn(true, now);
         assert!(core.turn_at(true, now).is_some());

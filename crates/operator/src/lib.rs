@@ -7,6 +7,7 @@
 //! [`kubelets`] which kubelet is asked when how full its volumes are.
 
 mod agenda;
+mod asked;
 mod backoff;
 mod core;
 mod errand;

@@ -4,11 +4,15 @@ mod claims;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use orlop_api::names::Reason;
-use orlop_planner::{ClaimId, GrowthRecord, PolicyId, PolicyKind, Source};
+use orlop_planner::{Account, Budget, BudgetName, ClaimId, GrowthRecord, PolicyId, PolicyKind, Source};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -47,6 +51,24 @@ struct Inner {
     prometheus_queries: Family<QueryLabels, Counter>,
     unconnected: Gauge,
     local_lost: Gauge,
+    budgets: Budgets,
+}
+
+/// What is known of each budget.
+#[derive(Default)]
+struct Budgets {
+    used: Family<BudgetLabel, Gauge>,
+    limit: Family<BudgetLabel, Gauge>,
+    cost: Family<BudgetLabel, Gauge<f64, AtomicU64>>,
+    cost_limit: Family<BudgetLabel, Gauge<f64, AtomicU64>>,
+    claims: Family<BudgetLabel, Gauge>,
+    unpriced: Family<BudgetLabel, Gauge>,
+    waiting: Family<BudgetLabel, Gauge>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BudgetLabel {
+    budget: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -134,6 +156,7 @@ impl Inner {
             prometheus_queries: Family::default(),
             unconnected: Gauge::default(),
             local_lost: Gauge::default(),
+            budgets: Budgets::default(),
         }
     }
 
@@ -171,6 +194,7 @@ impl Inner {
         );
         to.register("nodes_without_agent", "Nodes whose agent is not connected", self.unconnected.clone());
         to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", self.local_lost.clone());
+        self.budgets.register(to);
         to.register_collector(Box::new(self.per_claim.clone()));
         self.registry = registry;
     }
@@ -186,8 +210,16 @@ impl Metrics {
 
     /// Writes the metrics as text, in the form that Prometheus reads. Of a large cluster that is much text, and so `out` may
     /// pass it on piece by piece. Fails when `out` does.
-    pub fn encode(&self, out: &mut impl fmt::Write) -> fmt::Result {
+    pub fn encode_into(&self, out: &mut impl fmt::Write) -> fmt::Result {
         text::encode(out, &self.0.registry)
+    }
+
+    /// The metrics as one text.
+    #[cfg(test)]
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        self.encode_into(&mut text).unwrap();
+        text
     }
 
     pub(crate) fn leads(&self, leads: bool) {
@@ -279,6 +311,37 @@ impl Metrics {
         self.0.unconnected.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// A budget, what its claims have, and how many wait for it.
+    pub(crate) fn budget(&self, name: &BudgetName, budget: &Budget, account: &Account, waiting: usize) {
+        let label = BudgetLabel { budget: name.to_string() };
+        let Budgets { used, limit, cost, cost_limit, claims, unpriced, waiting: waits } = &self.0.budgets;
+        used.get_or_create(&label).set(i64::try_from(account.used.bytes).unwrap_or(i64::MAX));
+        cost.get_or_create(&label).set(in_dollars(account.used.cost));
+        for (family, number) in [(claims, account.claims), (unpriced, account.unpriced), (waits, waiting)] {
+            family.get_or_create(&label).set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        match budget.limits.bytes {
+            Some(bytes) => drop(limit.get_or_create(&label).set(i64::try_from(bytes.0).unwrap_or(i64::MAX))),
+            None => drop(limit.remove(&label)),
+        }
+        match budget.limits.monthly_cost {
+            Some(amount) => drop(cost_limit.get_or_create(&label).set(in_dollars(amount.millionths().into()))),
+            None => drop(cost_limit.remove(&label)),
+        }
+    }
+
+    /// A budget is no more, or not in force.
+    pub(crate) fn budget_gone(&self, name: &BudgetName) {
+        let label = BudgetLabel { budget: name.to_string() };
+        let Budgets { used, limit, cost, cost_limit, claims, unpriced, waiting } = &self.0.budgets;
+        for family in [used, limit, claims, unpriced, waiting] {
+            family.remove(&label);
+        }
+        for family in [cost, cost_limit] {
+            family.remove(&label);
+        }
+    }
+
     /// So many volumes of the local driver are on nodes that are gone.
     pub fn local_volumes_lost(&self, count: usize) {
         self.0.local_lost.set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -290,4 +353,23 @@ impl Metrics {
             RequestLabels { verb: verb.as_str().to_owned(), code: code.map_or(0, |code| code.as_u16().into()) };
         self.0.requests.get_or_create(&labels).inc();
     }
+}
+
+impl Budgets {
+    fn register(&self, to: &mut Registry) {
+        let bytes = "The sizes of the claims that a budget covers";
+        to.register_with_unit("budget_used", bytes, Unit::Bytes, self.used.clone());
+        to.register_with_unit("budget_limit", "What they may be together", Unit::Bytes, self.limit.clone());
+        let cost = "What the claims that a budget covers cost a month whose price is known, in US dollars";
+        to.register("budget_monthly_cost", cost, self.cost.clone());
+        to.register("budget_monthly_cost_limit", "What they may cost a month, in US dollars", self.cost_limit.clone());
+        to.register("budget_claims", "The claims that a budget covers", self.claims.clone());
+        to.register("budget_unpriced_claims", "Those of them whose price is not known", self.unpriced.clone());
+        to.register("budget_waiting_claims", "Claims that wait for room in a budget", self.waiting.clone());
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric has the precision of a float")]
+fn in_dollars(millionths: u128) -> f64 {
+    millionths as f64 / 1e6
 }

@@ -4,17 +4,19 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
-    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta},
 };
 use kube::Resource as _;
 use orlop_api::{
-    ClusterStoragePolicy, StoragePolicy,
+    ClusterStoragePolicy, StorageBudget, StorageBudgetStatus, StoragePolicy,
     names::{FIELD_MANAGER, Reason},
 };
 use orlop_planner::{
     Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
 };
 use sha2::{Digest as _, Sha256};
+
+use crate::request::StatusId;
 
 /// The API server keeps an Event for an hour by default. What is older than this is not said again after a restart.
 const NEWS_FOR: SignedDuration = SignedDuration::from_mins(10);
@@ -37,7 +39,8 @@ pub struct Notice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum About {
     Claim(ClaimId),
-    Policy(PolicyId),
+    /// A policy or a budget.
+    Status(StatusId),
     /// A PersistentVolume, by its name.
     Volume(String),
     /// A VolumeGroupSnapshot, by its namespace and name.
@@ -121,15 +124,30 @@ fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> N
     }
 }
 
-/// A policy is not in force.
-pub fn not_ready(id: &PolicyId, uid: &Uid, generation: Option<i64>, reason: &str, message: &str) -> Notice {
+/// A policy or a budget is not in force, as its condition says.
+pub fn not_ready(id: &StatusId, uid: &Uid, generation: Option<i64>, condition: &Condition) -> Notice {
+    let Condition { reason, message, .. } = condition;
     Notice {
-        about: About::Policy(id.clone()),
+        about: About::Status(id.clone()),
         uid: uid.clone(),
         severity: Severity::Warning,
-        reason: reason.to_owned(),
-        note: message.to_owned(),
+        reason: reason.clone(),
+        note: message.clone(),
         occasion: format!("{reason} of generation {}", generation.unwrap_or_default()),
+    }
+}
+
+/// A budget stands otherwise than before, as its condition says.
+pub fn of_budget(id: &StatusId, uid: &Uid, status: &StorageBudgetStatus, condition: &Condition) -> Notice {
+    let Condition { reason, message, .. } = condition;
+    let generation = status.observed_generation.unwrap_or_default();
+    Notice {
+        about: About::Status(id.clone()),
+        uid: uid.clone(),
+        severity: if condition.status == "False" { Severity::Warning } else { Severity::Normal },
+        reason: reason.clone(),
+        note: message.clone(),
+        occasion: format!("{reason} of generation {generation} with {}", status.used.bytes),
     }
 }
 
@@ -213,9 +231,9 @@ impl Notice {
     pub fn namespace(&self) -> &str {
         match &self.about {
             About::Claim(id) => &id.namespace.0,
-            About::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. })
+            About::Status(StatusId::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. }))
             | About::GroupSnapshot(namespace, _) => &namespace.0,
-            About::Policy(_) | About::Volume(_) => "default",
+            About::Status(_) | About::Volume(_) => "default",
         }
     }
 
@@ -226,13 +244,16 @@ impl Notice {
             About::GroupSnapshot(_, name) => {
                 ("groupsnapshot.storage.k8s.io/v1".to_owned(), "VolumeGroupSnapshot".to_owned(), name.as_str(), true)
             }
-            About::Policy(PolicyId { kind: PolicyKind::Cluster, name }) => (
+            About::Status(StatusId::Budget(name)) => {
+                (StorageBudget::api_version(&()).into_owned(), StorageBudget::kind(&()).into_owned(), &*name.0, false)
+            }
+            About::Status(StatusId::Policy(PolicyId { kind: PolicyKind::Cluster, name })) => (
                 ClusterStoragePolicy::api_version(&()).into_owned(),
                 ClusterStoragePolicy::kind(&()).into_owned(),
                 &**name,
                 false,
             ),
-            About::Policy(PolicyId { name, .. }) => {
+            About::Status(StatusId::Policy(PolicyId { name, .. })) => {
                 (StoragePolicy::api_version(&()).into_owned(), StoragePolicy::kind(&()).into_owned(), &**name, true)
             }
         };
@@ -306,6 +327,7 @@ mod tests {
             reason,
             message: "because".into(),
             again_at: None,
+            over_budget: None,
         }
     }
 

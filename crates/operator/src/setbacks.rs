@@ -152,6 +152,7 @@ mod tests {
             reason: record.reason,
             message: "grow".into(),
             again_at: Some(at(500)),
+            over_budget: None,
         };
         let action = Action::Grow { claim: claim(), uid: Uid("u".into()), previous: None, record };
         (Plan { actions: vec![action] }, Report { decisions: [(claim(), decision)].into() })

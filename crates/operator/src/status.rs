@@ -1,54 +1,58 @@
-//! The statuses of policies: when one is worth writing, and what that of a policy says that cannot be read.
+//! Statuses: when one is worth writing, and what that of an object says that cannot be read.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use orlop_api::{PolicyStatus, names::condition};
+use orlop_api::names::condition;
+use serde::Serialize;
 use serde_json::json;
 
-use crate::observe::KnownPolicy;
-
 /// Would writing the status change what is there? Compared as it is written: a time is written in whole seconds.
-pub(crate) fn is_news(before: Option<&PolicyStatus>, after: &PolicyStatus) -> bool {
+pub(crate) fn is_news<S: Serialize>(before: Option<&S>, after: &S) -> bool {
     before.is_none_or(|before| json!(before) != json!(after))
 }
 
-/// What the status of a policy says that cannot be read, and so governs nothing.
-pub(crate) fn of_invalid(known: &KnownPolicy, why: &str, now: Timestamp) -> PolicyStatus {
-    let previous = known.status.as_ref().map_or(&[][..], |status| &status.conditions);
+/// The conditions of a policy or a budget of this generation that cannot be read, and so is not in force. `previous` are
+/// those that it has now.
+pub(crate) fn of_invalid(
+    what: &str,
+    generation: Option<i64>,
+    previous: &[Condition],
+    why: &str,
+    now: Timestamp,
+) -> Vec<Condition> {
     let condition = |kind: &str, status: &str| {
         let unchanged = previous.iter().find(|it| it.type_ == kind && it.status == status);
         Condition {
             type_: kind.to_owned(),
             status: status.to_owned(),
             reason: INVALID.to_owned(),
-            message: format!("the policy is not applied: {why}"),
-            observed_generation: known.generation,
+            message: format!("the {what} is not applied: {why}"),
+            observed_generation: generation,
             last_transition_time: unchanged.map_or(Time(now), |it| it.last_transition_time.clone()),
         }
     };
-    PolicyStatus {
-        observed_generation: known.generation,
-        conditions: vec![condition(condition::READY, "False"), condition(condition::HEALTHY, "Unknown")],
-        ..PolicyStatus::default()
-    }
+    vec![condition(condition::READY, "False"), condition(condition::HEALTHY, "Unknown")]
 }
 
-/// The reason of the conditions of a policy that cannot be read.
+/// The reason of the conditions of what cannot be read.
 const INVALID: &str = "Invalid";
 
-/// The condition that the policy is not in force, where the status has it and the one before had not.
-pub(crate) fn newly_not_ready<'a>(before: Option<&PolicyStatus>, after: &'a PolicyStatus) -> Option<&'a Condition> {
-    let not_ready = |status: &'a PolicyStatus| {
-        status.conditions.iter().find(|it| it.type_ == condition::READY && it.status == "False")
-    };
-    let was_not_ready = before
-        .is_some_and(|status| status.conditions.iter().any(|it| it.type_ == condition::READY && it.status == "False"));
-    not_ready(after).filter(|_| !was_not_ready)
+/// The condition that the policy or the budget is not in force, where it was not so before.
+pub(crate) fn newly_not_ready<'a>(before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
+    let is_not_ready = |it: &&Condition| it.type_ == condition::READY && it.status == "False";
+    let was_not_ready = before.iter().any(|it| is_not_ready(&it));
+    after.iter().find(is_not_ready).filter(|_| !was_not_ready)
+}
+
+/// The condition of the kind that has another reason than before; none where there was none before.
+pub(crate) fn newly<'a>(kind: &str, before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
+    let before = before.iter().find(|it| it.type_ == kind)?;
+    after.iter().find(|it| it.type_ == kind).filter(|it| it.reason != before.reason)
 }
 
 #[cfg(test)]
 mod tests {
-    use orlop_planner::Uid;
+    use orlop_api::PolicyStatus;
 
     use super::*;
 
@@ -56,22 +60,22 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn known(status: Option<PolicyStatus>) -> KnownPolicy {
-        KnownPolicy { uid: Uid("u".into()), generation: Some(3), invalid: None, status }
+    fn invalid(previous: &[Condition], why: &str, now: i64) -> Vec<Condition> {
+        of_invalid("policy", Some(3), previous, why, at(now))
     }
 
     #[test]
-    fn the_status_of_a_policy_that_cannot_be_read_says_why_and_since_when() {
-        let first = of_invalid(&known(None), "no such operator", at(10));
-        let [ready, healthy] = &first.conditions[..] else { panic!("two conditions") };
+    fn the_conditions_of_what_cannot_be_read_say_why_and_since_when() {
+        let first = invalid(&[], "no such operator", 10);
+        let [ready, healthy] = &first[..] else { panic!("two conditions") };
         assert_eq!((ready.type_.as_str(), ready.status.as_str()), ("Ready", "False"));
         assert_eq!((healthy.type_.as_str(), healthy.status.as_str()), ("Healthy", "Unknown"));
         assert_eq!(ready.message, "the policy is not applied: no such operator");
         assert_eq!(ready.observed_generation, Some(3));
 
-        let second = of_invalid(&known(Some(first)), "still none", at(20));
-        assert_eq!(second.conditions[0].last_transition_time, Time(at(10)));
-        assert_eq!(second.conditions[0].message, "the policy is not applied: still none");
+        let second = invalid(&first, "still none", 20);
+        assert_eq!(second[0].last_transition_time, Time(at(10)));
+        assert_eq!(second[0].message, "the policy is not applied: still none");
     }
 
     #[test]
@@ -93,10 +97,21 @@ mod tests {
     }
 
     #[test]
-    fn that_a_policy_is_not_in_force_is_told_when_it_begins() {
-        let not_ready = of_invalid(&known(None), "no such operator", at(10));
-        assert!(newly_not_ready(None, &not_ready).is_some());
-        assert!(newly_not_ready(Some(&not_ready), &not_ready).is_none());
-        assert!(newly_not_ready(Some(&not_ready), &PolicyStatus::default()).is_none());
+    fn that_something_is_not_in_force_is_told_when_it_begins() {
+        let not_ready = invalid(&[], "no such operator", 10);
+        assert!(newly_not_ready(&[], &not_ready).is_some());
+        assert!(newly_not_ready(&not_ready, &not_ready).is_none());
+        assert!(newly_not_ready(&not_ready, &[]).is_none());
+    }
+
+    #[test]
+    fn another_reason_is_told_and_the_first_is_not() {
+        let [ready, _] = &invalid(&[], "no such operator", 10)[..] else { panic!("two conditions") };
+        let other = Condition { reason: "Other".to_owned(), ..ready.clone() };
+        let newly =
+            |before: &[Condition], after: &Condition| newly("Ready", before, std::slice::from_ref(after)).cloned();
+        assert_eq!(newly(&[], ready), None);
+        assert_eq!(newly(std::slice::from_ref(ready), ready), None);
+        assert_eq!(newly(std::slice::from_ref(ready), &other), Some(other.clone()));
     }
 }

@@ -239,7 +239,7 @@ impl Operator {
     /// How often the server has had that outcome.
     fn count(&self, server: &str, outcome: &str) -> u64 {
         let mut text = String::new();
-        self.metrics.encode(&mut text).unwrap();
+        self.metrics.encode_into(&mut text).unwrap();
         let name = format!(r#"orlop_prometheus_queries_total{{server="{server}",outcome="{outcome}"}} "#);
         text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |it| it.parse().unwrap())
     }

@@ -1,6 +1,7 @@
 //! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
-//! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is
-//! growth called for and to which size, [`slots`] may the driver be asked now.
+//! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`refusal`] has its
+//! driver refused it, [`measurement`] can the measurement be believed, [`target`] is growth called for and to which size,
+//! [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
 
 mod group;
 mod growth;
@@ -22,6 +23,7 @@ use orlop_api::{
 
 use self::slots::Slots;
 use crate::{
+    budget::{Bookings, OverBudget},
     plan::Action,
     report::{Decision, Outcome},
     view::{Claim, ClaimId, Class, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
@@ -30,8 +32,14 @@ use crate::{
 /// How much of the text is repeated that says why a claim is paused.
 const PAUSED_CHARS_MAX: usize = 100;
 
-/// Decides what to do about one claim, and why.
-pub(crate) fn decide(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -> (Vec<Action>, Decision) {
+/// Decides what to do about one claim, and why. `bookings` is what was decided before it in the same pass.
+pub(crate) fn decide(
+    view: &View,
+    bookings: &Bookings,
+    id: &ClaimId,
+    claim: &Claim,
+    now: Timestamp,
+) -> (Vec<Action>, Decision) {
     let governance = view.governance(id, claim);
     let governing = match &governance {
         Governance::By(policy) => view.policies.get_key_value(policy),
@@ -39,11 +47,11 @@ pub(crate) fn decide(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -
     };
     let mode = governing.map_or(Mode::Off, |(_, policy)| policy.mode);
     let verdict = match (&governance, governing) {
-        (_, Some((policy_id, policy))) => Case { view, id, claim, policy_id, policy, now }.judge(),
+        (_, Some((policy_id, policy))) => Case { view, bookings, id, claim, policy_id, policy, now }.judge(),
         (Governance::Conflict(policies), _) => conflict(policies),
         _ => Verdict::new(Outcome::Keep, Reason::Off, "no policy selects the claim"),
     };
-    let Verdict { actions, outcome, reason, message, again_at } = verdict;
+    let Verdict { actions, outcome, reason, message, again_at, over_budget } = verdict;
     let decision = Decision {
         uid: claim.uid.clone(),
         governance,
@@ -53,6 +61,7 @@ pub(crate) fn decide(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -
         reason,
         message,
         again_at,
+        over_budget,
     };
     (actions, decision)
 }
@@ -63,7 +72,8 @@ pub(crate) fn decide(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -
 pub fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
     let Governance::By(policy_id) = view.governance(id, claim) else { return None };
     let (policy_id, policy) = view.policies.get_key_value(&policy_id)?;
-    let case = Case { view, id, claim, policy_id, policy, now: Timestamp::UNIX_EPOCH };
+    let bookings = &Bookings::default();
+    let case = Case { view, bookings, id, claim, policy_id, policy, now: Timestamp::UNIX_EPOCH };
     let spec = case.in_force().ok()?;
     case.has_filesystem().ok()?;
     // Until the first measurement the claim's size stands for the filesystem's, which is a little smaller: the watch
@@ -88,6 +98,7 @@ pub fn still_enough(watch: &Watch, before: &Usage, after: &Usage) -> bool {
 /// A claim with the one policy that governs it.
 struct Case<'a> {
     view: &'a View,
+    bookings: &'a Bookings,
     id: &'a ClaimId,
     claim: &'a Claim,
     policy_id: &'a PolicyId,
@@ -102,11 +113,12 @@ struct Verdict {
     reason: Reason,
     message: String,
     again_at: Option<Timestamp>,
+    over_budget: Option<Box<OverBudget>>,
 }
 
 impl Verdict {
     fn new(outcome: Outcome, reason: Reason, message: impl Into<String>) -> Self {
-        Self { actions: Vec::new(), outcome, reason, message: message.into(), again_at: None }
+        Self { actions: Vec::new(), outcome, reason, message: message.into(), again_at: None, over_budget: None }
     }
 
     fn wait(reason: Reason, message: impl Into<String>) -> Self {
@@ -251,11 +263,29 @@ impl<'a> Case<'a> {
         if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
             return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
         }
+        let room = self.bookings.room(self.view, self.id, claim);
+        let least = if own.is_none() {
+            // Half of the way to the claim that it follows would leave the group as unequal as it is.
+            to
+        } else if room.is_emergency() {
+            target::smallest(abilities, claim, to)
+        } else {
+            target::least(spec, abilities, claim, usage, to)
+        };
+        let fit = match room.fit(least, to, abilities.size_increment) {
+            Ok(fit) => fit,
+            Err(short) => {
+                let message = format!("the volume needs more room than {}, and {}", claim.requested, short.sentence);
+                let verdict = Verdict::wait(Reason::OverBudget, message);
+                return Verdict { over_budget: Some(Box::new(short.over)), ..verdict };
+            }
+        };
+        let to = fit.to;
         let why = match (own, &following) {
             (None, Some(leader)) => leader.sentence(),
             _ => target::sentence(need, spec, usage),
         };
-        let step = target::step(claim, to, next_after_this);
+        let step = target::step(claim, &fit, next_after_this);
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
             return Verdict::new(Outcome::Recommend(to), need, format!("{why}; in mode Auto it would {step}{cost}"));

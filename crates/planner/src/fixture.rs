@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER};
 
 use crate::{
-    Action, Capacity, Claim, ClaimId, Class, Decision, Groups, GrowthRecord, Labels, NamespaceName, PodId, PodUse,
-    Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+    Action, Budgets, Capacity, Claim, ClaimId, Class, Decision, Groups, GrowthRecord, Labels, NamespaceName, PodId,
+    PodUse, Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -105,6 +105,7 @@ pub fn view() -> View {
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
         drivers: BTreeMap::new(),
         groups: Groups::default(),
+        budgets: Budgets::default(),
     }
 }
 

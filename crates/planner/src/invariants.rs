@@ -1,6 +1,7 @@
 //! What no plan may do, whatever led to it. Checked before every plan is applied, in production too, and written
 //! without the code that decides: an action that fails here is a bug there, and is refused, counted and reported.
 
+mod budgets;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,9 @@ use std::{collections::BTreeSet, fmt};
 use jiff::Timestamp;
 use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
 
+use self::budgets::Sums;
 use crate::{
+    budget::BudgetName,
     plan::{Action, Plan},
     view::{Claim, ClaimId, Governance, GrowthRecord, PodId, Resize, Uid, View},
 };
@@ -72,6 +75,9 @@ pub enum Rule {
     /// The driver allows no modification of the volume at that time.
     #[error("every modification slot of its driver is taken")]
     NoSlot,
+    /// With the growths before it in the plan, more than the claims of the budget may have.
+    #[error("with the plan's growths before it, it takes more than StorageBudget {0} allows")]
+    OverBudget(BudgetName),
     /// What is forgotten of the slots could be taken twice.
     #[error("the record does not say which modification slots are taken")]
     Slots,
@@ -108,9 +114,10 @@ pub fn retain_sound(view: &View, plan: Plan) -> (Plan, Vec<Violation>) {
     let mut sound = Plan::default();
     let mut violations = Vec::new();
     let mut grown = BTreeSet::new();
+    let mut sums = Sums::default();
     for action in plan.actions {
         let again = action.requests().is_some() && !grown.insert(action.claim().clone());
-        let checked = if again { Err(Rule::GrownTwice) } else { check(view, &action) };
+        let checked = if again { Err(Rule::GrownTwice) } else { check(view, &action, &mut sums) };
         match checked {
             Ok(()) => sound.actions.push(action),
             Err(rule) => violations.push(Violation { claim: action.claim().clone(), rule }),
@@ -119,7 +126,7 @@ pub fn retain_sound(view: &View, plan: Plan) -> (Plan, Vec<Violation>) {
     (sound, violations)
 }
 
-fn check(view: &View, action: &Action) -> Result<(), Rule> {
+fn check(view: &View, action: &Action, sums: &mut Sums) -> Result<(), Rule> {
     let id = action.claim();
     match action {
         Action::Grow { uid, previous, record, .. } => {
@@ -133,7 +140,8 @@ fn check(view: &View, action: &Action) -> Result<(), Rule> {
             let abilities = expandable(view, claim)?;
             within_limits(&abilities, maximum, record.to)?;
             follows(view, id, claim, record)?;
-            within_slots(&abilities, claim, record)
+            within_slots(&abilities, claim, record)?;
+            sums.add(view, id, claim, abilities.price, record.to)
         }
         Action::TakeBack { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;

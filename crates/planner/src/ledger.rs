@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use orlop_api::{PolicyStatus, names::Reason, policy::ClaimStatus};
+use orlop_api::{PolicyStatus, StorageBudgetStatus, budget::WaitingClaim, names::Reason, policy::ClaimStatus};
 
 use crate::{
+    budget::{self, Account, Budget, BudgetName, Queue},
     report::{Decision, Outcome, Report},
     view::{ClaimId, Governance, PolicyId},
 };
@@ -22,6 +23,7 @@ use crate::{
 pub struct Ledger {
     claims: BTreeMap<ClaimId, Entry>,
     policies: BTreeMap<PolicyId, Tally>,
+    queue: Queue,
 }
 
 /// What recording has changed.
@@ -33,6 +35,8 @@ pub struct Changes {
     pub claims: BTreeSet<ClaimId>,
     /// The policies whose status is no longer what [`Ledger::status`] last said.
     pub policies: BTreeSet<PolicyId>,
+    /// The budgets for which claims wait otherwise than before.
+    pub budgets: BTreeSet<BudgetName>,
 }
 
 #[derive(Debug, Clone)]
@@ -83,7 +87,8 @@ impl Urgency {
             | Reason::GrowthOverdue
             | Reason::AtMaximum
             | Reason::OfflineOnly
-            | Reason::NoModificationSlot => Self::Stuck,
+            | Reason::NoModificationSlot
+            | Reason::OverBudget => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
             Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
@@ -125,6 +130,7 @@ impl Ledger {
     pub fn record(&mut self, report: Report, now: Timestamp) -> Changes {
         let mut changes = Changes::default();
         for (id, decision) in report.decisions {
+            self.queue.note(&id, decision.over_budget.as_deref(), &mut changes.budgets);
             if decision.governance == Governance::None {
                 self.forget(&id, &mut changes);
             } else {
@@ -137,6 +143,7 @@ impl Ledger {
     /// Forgets a claim that is no more.
     pub fn remove(&mut self, id: &ClaimId) -> Changes {
         let mut changes = Changes::default();
+        self.queue.note(id, None, &mut changes.budgets);
         self.forget(id, &mut changes);
         changes
     }
@@ -175,6 +182,29 @@ impl Ledger {
             problem_count: count(tally.problems),
             claims: worst.into_iter().map(|(id, entry)| claim_status(id, entry)).collect(),
         }
+    }
+
+    /// The claims that wait for room in a budget, the most urgent first.
+    pub fn waiting(&self, budget: &BudgetName) -> impl ExactSizeIterator<Item = &ClaimId> {
+        self.queue.waiting(budget)
+    }
+
+    /// What the status of a budget of this generation is to say, also where it covers nothing. `previous` is what the
+    /// status says now, as for [`Ledger::status`].
+    pub fn budget_status(
+        &self,
+        name: &BudgetName,
+        (budget, account): (&Budget, &Account),
+        generation: Option<i64>,
+        previous: Option<&StorageBudgetStatus>,
+        now: Timestamp,
+    ) -> StorageBudgetStatus {
+        let waiting = self.waiting(name);
+        let count = waiting.len();
+        let listed = waiting.take(StorageBudgetStatus::WAITING_MAX).filter_map(|id| self.claims.get_key_value(id));
+        let listed = listed.map(|(id, entry)| waiting_claim(id, entry)).collect();
+        let previous = previous.map_or(&[][..], |status| &status.conditions);
+        budget::status((budget, account), (listed, count), generation, previous, now)
     }
 
     fn most_urgent<'a>(&'a self, tally: &'a Tally) -> impl Iterator<Item = (&'a ClaimId, &'a Entry)> {
@@ -260,6 +290,16 @@ fn claim_status(id: &ClaimId, entry: &Entry) -> ClaimStatus {
         target: entry.decision.target().filter(|target| target != size),
         reason: *reason,
         message: message.clone(),
+        since: Time(entry.since),
+    }
+}
+
+fn waiting_claim(id: &ClaimId, entry: &Entry) -> WaitingClaim {
+    WaitingClaim {
+        namespace: id.namespace.0.to_string(),
+        name: id.name.to_string(),
+        size: entry.decision.size,
+        message: entry.decision.message.clone(),
         since: Time(entry.since),
     }
 }

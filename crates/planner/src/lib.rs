@@ -5,6 +5,7 @@
 //! [`plan()`] decides for every claim of a view, [`plan_claims()`] for some: the cost follows what changed. A plan is
 //! checked by [`invariants`] before anyone applies it, in production too.
 
+mod budget;
 mod capacity;
 #[cfg(test)]
 mod fixture;
@@ -21,6 +22,7 @@ mod report;
 mod selector;
 mod view;
 
+pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
 pub use capacity::{SlotUse, is_current, silent_at, slot_use, stale_at, still_enough, watch};
 pub use groups::Groups;
 pub use labels::Labels;
@@ -32,6 +34,8 @@ pub use view::{
     PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
 };
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 /// Decides for every claim of the view.
@@ -39,15 +43,21 @@ pub fn plan(view: &View, now: Timestamp) -> (Plan, Report) {
     plan_claims(view, view.claims.keys(), now)
 }
 
-/// Decides for the claims named; one that the view does not hold is passed over.
+/// Decides for the claims named; one that the view does not hold is passed over. Claims that are to grow within the same
+/// budget are decided in the order of their urgency, each after what was decided for those before it.
 pub fn plan_claims<'a>(view: &View, claims: impl IntoIterator<Item = &'a ClaimId>, now: Timestamp) -> (Plan, Report) {
-    let mut plan = Plan::default();
+    let mut bookings = budget::Bookings::default();
+    let mut actions = BTreeMap::new();
     let mut report = Report::default();
-    for id in claims {
-        let Some(claim) = view.claims.get(id) else { continue };
-        let (actions, decision) = capacity::decide(view, id, claim, now);
-        plan.actions.extend(actions);
+    for (id, claim) in budget::in_order(view, claims) {
+        let (mut decided, decision) = capacity::decide(view, &bookings, id, claim, now);
+        if let Some(to) = decided.iter().find_map(Action::requests) {
+            bookings.book(view, id, claim, to);
+        }
+        if !decided.is_empty() {
+            actions.entry(id).or_insert_with(Vec::new).append(&mut decided);
+        }
         report.decisions.insert(id.clone(), decision);
     }
-    (plan, report)
+    (Plan { actions: actions.into_values().flatten().collect() }, report)
 }

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 
 use orlop_api::{
-    Abilities, Bytes, CapacitySpec, Count, DriverProfileSpec, Expansion, Mode, Modifications, ParameterMatch, Period,
-    Threshold, VolumeType,
+    Abilities, BudgetLimits, Bytes, CapacitySpec, Count, Decimal, DriverProfileSpec, Expansion, Mode, Modifications,
+    ParameterMatch, Period, Price, Threshold, VolumeType,
     names::{LOCAL_DRIVER, Reason},
 };
 use proptest::{option, prelude::*};
 
 use crate::{
-    Action, Capacity, Claim, GrowthRecord, Outcome, Policy, Resize, Source, Usage, View,
+    Account, Action, Budget, BudgetName, Capacity, Claim, GrowthRecord, Outcome, Policy, Resize, Selector, Source,
+    Usage, View,
     fixture::{at, claim, cluster, id, namespaced, pod, policy, record, usage, view},
     invariants, plan, plan_claims, still_enough, watch,
 };
@@ -223,6 +224,44 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// A wild world with up to three budgets, in which its claims have some way to go or none, and mostly a price.
+    fn budgeted()(
+        mut view in wild(),
+        price in option::weighted(0.7, 1_u64..10_000_000),
+        budgets in prop::collection::vec(
+            (option::of(0_u128..200), option::of(0_u128..200), option::weighted(0.5, threshold(bytes(50)))),
+            0..4,
+        ),
+    ) -> View {
+        let price = price.map(|per_gib| Price {
+            currency: "USD".to_owned(), per_gib_month: Decimal::from_millionths(per_gib), per_iops_month: None,
+            per_mibps_month: None, source: "a list".to_owned(), as_of: "2026-01-31".to_owned(),
+        });
+        view.drivers.entry(LOCAL_DRIVER.to_owned()).or_default().price = price;
+        let all = Budget {
+            namespaces: Selector::default(),
+            claims: Selector::default(),
+            limits: BudgetLimits { bytes: None, monthly_cost: None },
+            reserve: None,
+        };
+        let probe = BudgetName("probe".into());
+        view.set_budget(&probe, Some(all.clone()));
+        let Account { used, .. } = *view.budgets.get(&probe).unwrap().1;
+        view.set_budget(&probe, None);
+        // Some of what is used, or up to twice as much.
+        let part = |whole: u128, percent: u128| u64::try_from(whole.saturating_mul(percent) / 100).unwrap_or(u64::MAX);
+        for (number, (bytes, cost, reserve)) in budgets.into_iter().enumerate() {
+            let limits = BudgetLimits {
+                bytes: bytes.map(|percent| Bytes(part(used.bytes, percent))),
+                monthly_cost: cost.map(|percent| Decimal::from_millionths(part(used.cost, percent))),
+            };
+            view.set_budget(&BudgetName(number.to_string().into()), Some(Budget { limits, reserve, ..all.clone() }));
+        }
+        view
+    }
+}
+
 /// What the API server has after the plan was applied.
 fn apply(view: &mut View, actions: &[Action]) {
     for action in actions {
@@ -290,6 +329,39 @@ proptest! {
         prop_assert_eq!(violations, vec![]);
         prop_assert_eq!(sound, planned);
         prop_assert_eq!(report.decisions.len(), view.claims.len());
+    }
+
+    #[test]
+    fn no_plan_breaks_a_budget(mut view in budgeted(), second in 0_i64..100) {
+        let before = view.clone();
+        let (planned, report) = plan(&view, at(second));
+        let (sound, violations) = invariants::retain_sound(&view, planned.clone());
+        prop_assert_eq!(violations, vec![]);
+        prop_assert_eq!(&sound, &planned);
+        apply(&mut view, &planned.actions);
+        view.charge_all();
+        for (name, budget, account) in view.budgets.iter() {
+            let BudgetLimits { bytes, monthly_cost } = &budget.limits;
+            let was = before.budgets.get(name).unwrap().1.used;
+            // What was over before stays so, and gets no more.
+            let most = |limit: u128, was: u128| limit.max(was);
+            prop_assert!(bytes.is_none_or(|it| account.used.bytes <= most(it.0.into(), was.bytes)), "{:?}", planned);
+            prop_assert!(
+                monthly_cost.is_none_or(|it| account.used.cost <= most(it.millionths().into(), was.cost)),
+                "{:?}", planned
+            );
+        }
+        for (id, decision) in &report.decisions {
+            prop_assert_eq!(decision.reason == Reason::OverBudget, decision.over_budget.is_some());
+            // Who waits for its budgets would grow without them.
+            if decision.reason == Reason::OverBudget {
+                let mut free = before.clone();
+                let names: Vec<_> = free.budgets.iter().map(|(name, ..)| name.clone()).collect();
+                for name in names { free.set_budget(&name, None); }
+                let outcome = plan_claims(&free, [id], at(second)).1.decisions[id].outcome;
+                prop_assert!(matches!(outcome, Outcome::Grow(_) | Outcome::Recommend(_)), "{:?}", outcome);
+            }
+        }
     }
 
     #[test]

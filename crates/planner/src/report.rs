@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use orlop_api::{Bytes, Mode, names::Reason};
 
-use crate::view::{ClaimId, Governance, Uid};
+use crate::{
+    budget::OverBudget,
+    view::{ClaimId, Governance, Uid},
+};
 
 /// The decisions of one pass.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,6 +39,9 @@ pub struct Decision {
     /// When the decision may change without anything being observed: a measurement becomes stale, a growth overdue,
     /// a modification slot free, a pod is to be touched again. Whoever plans must plan this claim again by then.
     pub again_at: Option<Timestamp>,
+    /// The budgets that hold up a growth, where the reason is `OverBudget`: when one of them or its account changes, the
+    /// claim is to be decided again.
+    pub over_budget: Option<Box<OverBudget>>,
 }
 
 /// What is done about a claim.

@@ -62,16 +62,18 @@ impl View {
         self.policies.range(first..).take_while(move |(id, _)| id.kind == kind)
     }
 
-    /// Is the policy for claims of this namespace? A namespace whose labels are not known is picked only by a selector
-    /// that picks all: it would be a guess to hold that a label is not there.
+    /// Is the policy for claims of this namespace?
     pub fn is_for(&self, id: &PolicyId, policy: &Policy, namespace: &NamespaceName) -> bool {
         match &id.kind {
             PolicyKind::Namespaced(own) => own == namespace,
-            PolicyKind::Cluster => self
-                .namespaces
-                .get(namespace)
-                .map_or(policy.namespaces.0.is_empty(), |labels| policy.namespaces.matches(labels)),
+            PolicyKind::Cluster => self.picks(&policy.namespaces, namespace),
         }
+    }
+
+    /// Does the selector pick the namespace? One whose labels are not known is picked only by a selector that picks all: it
+    /// would be a guess to hold that a label is not there.
+    pub(crate) fn picks(&self, selector: &Selector, namespace: &NamespaceName) -> bool {
+        self.namespaces.get(namespace).map_or(selector.0.is_empty(), |labels| selector.matches(labels))
     }
 }
 

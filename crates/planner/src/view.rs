@@ -10,7 +10,7 @@ use orlop_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{groups::Groups, labels::Labels};
+use crate::{budget::Budgets, groups::Groups, labels::Labels};
 
 /// Everything that a decision may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,6 +27,8 @@ pub struct View {
     pub drivers: BTreeMap<String, DriverProfileSpec>,
     /// Which claims are to stay equal, by [`View::regroup`]: whoever fills a view by hand calls that for all its claims.
     pub groups: Groups,
+    /// The budgets, with what their claims have.
+    pub budgets: Budgets,
 }
 
 impl View {

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Modifications, Period, Price, Threshold};
+use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Mode, Modifications, Period, Price, Threshold};
 
 use crate::{
     scenario::{
-        Change, Claim, Class, Deed, Fault, Inodes, MeasurementFate, Policy, RequestFate, Scenario, Trouble, WatchFate,
+        Budget, Change, Claim, Class, Deed, Fault, Inodes, MeasurementFate, Policy, RequestFate, Scenario, Trouble,
+        WatchFate,
     },
     workload::Workload,
 };
@@ -62,6 +63,7 @@ impl Chance {
             kubelet_interval: None,
             classes,
             policies: [("all".to_owned(), policy(rng))].into(),
+            budgets: budgets(&claims, rng),
             claims,
             faults,
             changes: changes.into_iter().chain(quiet).collect(),
@@ -150,6 +152,17 @@ fn policy(rng: &mut Rng) -> Policy {
             ..CapacitySpec::up_to(Bytes(rng.u64(50..400) << 30))
         },
     }
+}
+
+/// In one world of four, a budget in which some of its claims can grow, and not all as far as they would.
+fn budgets(claims: &BTreeMap<String, Claim>, rng: &mut Rng) -> BTreeMap<String, Budget> {
+    if rng.u8(0..4) > 0 {
+        return BTreeMap::new();
+    }
+    let size: u64 = claims.values().map(|claim| claim.size.0).sum();
+    let limits = BudgetLimits { bytes: Some(Bytes(size / 100 * rng.u64(105..220))), monthly_cost: None };
+    let emergency_reserve = rng.bool().then(|| Threshold::Percent(rng.u8(1..20)));
+    [("team".to_owned(), Budget { labels: BTreeMap::new(), limits, emergency_reserve })].into()
 }
 
 fn claim(nodes: usize, busy: u64, rng: &mut Rng) -> Claim {

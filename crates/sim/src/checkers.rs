@@ -2,6 +2,7 @@
 //! it. A new capability adds its own here.
 
 mod answers;
+mod budgets;
 mod foreign;
 mod fullness;
 mod leaders;
@@ -56,10 +57,11 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(shrinking::Shrinking),
         Box::new(fullness::Fullness::default()),
         Box::new(slots::Slots::default()),
+        Box::new(budgets::Budgets::default()),
         Box::new(once::Once::default()),
         Box::new(foreign::Foreign),
         Box::new(leaders::Leaders),
-        Box::new(reasons::Reasons),
+        Box::new(reasons::Reasons::default()),
         Box::new(settling::Settling::default()),
         Box::new(answers::Answers::default()),
     ]

@@ -181,10 +181,22 @@ impl fmt::Display for Fact {
     }
 }
 
-/// What a policy's status tells whoever lists policies.
+/// Is it a budget, of the objects with a status?
+pub(crate) fn is_budget(object: &Value) -> bool {
+    object["spec"].get("limits").is_some()
+}
+
+/// What a status tells whoever lists policies or budgets.
 fn status_line(policy: &Value) -> String {
     let name = policy["metadata"]["name"].as_str().unwrap_or_default();
     let status = &policy["status"];
+    if is_budget(policy) {
+        return match (condition_of(policy, condition::READY), condition_of(policy, condition::HEALTHY)) {
+            (("False", reason), _) => format!("budget {name} is not in force: {reason}"),
+            (_, ("True", _)) => format!("budget {name} has room"),
+            (_, (_, reason)) => format!("budget {name}: {reason}, {} claims wait", status["waitingCount"]),
+        };
+    }
     match (condition_of(policy, condition::READY), condition_of(policy, condition::HEALTHY)) {
         (("False", reason), _) => format!("policy {name} is not in force: {reason}"),
         (_, ("True", _)) => format!("policy {name} is healthy"),

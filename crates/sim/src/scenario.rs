@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use orlop_api::{Bytes, CapacitySpec, DriverProfileSpec, Mode, Period};
+use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Mode, Period, Threshold};
 use serde::{Deserialize, Serialize};
 
 use crate::workload::Workload;
@@ -35,6 +35,9 @@ pub struct Scenario {
     pub classes: BTreeMap<String, Class>,
     /// Each StoragePolicy; all are in the one namespace that there is.
     pub policies: BTreeMap<String, Policy>,
+    /// Each StorageBudget.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub budgets: BTreeMap<String, Budget>,
     /// The claims, each used by one pod.
     pub claims: BTreeMap<String, Claim>,
     /// What goes wrong.
@@ -88,6 +91,20 @@ pub struct Policy {
 
 const fn auto() -> Mode {
     Mode::Auto
+}
+
+/// A StorageBudget.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Budget {
+    /// The claims with these labels; without any, all.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// How much they may have.
+    pub limits: BudgetLimits,
+    /// The part of it that is for claims which are about to be full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency_reserve: Option<Threshold<Bytes>>,
 }
 
 /// A claim, its volume, and the pod that writes to it.
@@ -333,6 +350,13 @@ pub enum Deed {
         /// Its spec.
         spec: Policy,
     },
+    /// Replace a budget's spec.
+    Budget {
+        /// The budget.
+        name: String,
+        /// Its spec.
+        spec: Budget,
+    },
     /// All workloads of this claim end: nothing is written any more.
     Quiet {
         /// The claim.
@@ -367,7 +391,7 @@ impl Scenario {
     /// The scenario as YAML, in the form that [`Scenario::parse`] reads.
     pub fn to_yaml(&self) -> String {
         // In the order of a story, and not of the alphabet.
-        const SECTIONS: [&str; 12] = [
+        const SECTIONS: [&str; 13] = [
             "story",
             "seed",
             "lasts",
@@ -377,6 +401,7 @@ impl Scenario {
             "kubeletInterval",
             "classes",
             "policies",
+            "budgets",
             "claims",
             "faults",
             "changes",
@@ -439,6 +464,9 @@ impl Scenario {
                 }
                 Deed::Policy { name, .. } if !self.policies.contains_key(name) => {
                     return unknown(format!("policy {name}"), "policies");
+                }
+                Deed::Budget { name, .. } if !self.budgets.contains_key(name) => {
+                    return unknown(format!("budget {name}"), "budgets");
                 }
                 Deed::Start { node, .. } => self.check_node(*node)?,
                 _ => {}

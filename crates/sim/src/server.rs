@@ -10,7 +10,7 @@ use orlop_api::Bytes;
 use orlop_operator::{
     objects::{self, PodObject},
     observe::{Change, Observation},
-    request::{Request, Target},
+    request::{Request, StatusId, Target},
 };
 use orlop_planner::{ClaimId, NamespaceName, PolicyKind};
 use serde_json::{Value, json};
@@ -32,11 +32,12 @@ pub(crate) enum Kind {
     Class,
     Policy,
     ClusterPolicy,
+    Budget,
     Driver,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Claim,
         Self::Volume,
         Self::Pod,
@@ -45,6 +46,7 @@ impl Kind {
         Self::Class,
         Self::Policy,
         Self::ClusterPolicy,
+        Self::Budget,
         Self::Driver,
     ];
 
@@ -77,6 +79,11 @@ impl Kind {
                 object,
                 |it: DeserializeGuard<_>| Some(objects::cluster_policy(it.0)),
             )),
+            Self::Budget => {
+                Observation::Budget(change(objects::budget_name(meta), object, |it: DeserializeGuard<_>| {
+                    Some(objects::budget(it.0))
+                }))
+            }
             Self::Driver => {
                 Observation::Driver(change(name.to_owned(), object, |it: orlop_api::DriverProfile| Some(it.spec)))
             }
@@ -99,6 +106,7 @@ impl Kind {
             Self::Class => list!(Class),
             Self::Policy => list!(Policy),
             Self::ClusterPolicy => list!(ClusterPolicy),
+            Self::Budget => list!(Budget),
             Self::Driver => list!(Driver),
         }
     }
@@ -265,7 +273,8 @@ pub(crate) fn target(target: &Target) -> (Kind, String) {
     match target {
         Target::Claim(id) => (Kind::Claim, id.name.to_string()),
         Target::Pod(id) => (Kind::Pod, id.name.to_string()),
-        Target::Status(id) => match id.kind {
+        Target::Status(StatusId::Budget(name)) => (Kind::Budget, name.to_string()),
+        Target::Status(StatusId::Policy(id)) => match id.kind {
             PolicyKind::Namespaced(_) => (Kind::Policy, id.name.to_string()),
             PolicyKind::Cluster => (Kind::ClusterPolicy, id.name.to_string()),
         },

@@ -38,6 +38,7 @@ pub fn shrink(
         shrinking.leave_out(|it| &mut it.changes);
         shrinking.leave_out_claims();
         shrinking.leave_out_unused();
+        shrinking.leave_out_budgets();
         shrinking.reduce();
         if shrinking.best == before || shrinking.runs >= runs_max {
             return Shrunk { scenario: shrinking.best, runs: shrinking.runs };
@@ -160,6 +161,15 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
         }
     }
 
+    fn leave_out_budgets(&mut self) {
+        for budget in self.best.budgets.keys().cloned().collect::<Vec<_>>() {
+            self.try_change(|it| {
+                it.budgets.remove(&budget);
+                it.changes.retain(|change| !matches!(&change.what, Deed::Budget { name, .. } if *name == budget));
+            });
+        }
+    }
+
     /// One operator, one node, shorter troubles.
     fn reduce(&mut self) {
         self.try_change(|it| {
@@ -196,7 +206,7 @@ fn claim_of(deed: &Deed) -> Option<&String> {
         | Deed::Pause { claim, .. }
         | Deed::Resume { claim }
         | Deed::Quiet { claim } => Some(claim),
-        Deed::Policy { .. } => None,
+        Deed::Policy { .. } | Deed::Budget { .. } => None,
     }
 }
 

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use orlop_api::{StoragePolicySpec, names::PAUSED_ANNOTATION};
+use orlop_api::{StorageBudgetSpec, StoragePolicySpec, names::PAUSED_ANNOTATION};
 use orlop_operator::{Measurement, Moment, request::Request};
 use orlop_planner::Action;
 use serde_json::json;
@@ -25,7 +25,7 @@ use crate::{
     fact::{Entry, Fact},
     faults::Faults,
     process::{Message, Process, State, later},
-    scenario::{Change, Deed, Policy, Scenario, Trouble},
+    scenario::{Budget, Change, Deed, Policy, Scenario, Trouble},
     server::{self, Kind, NAMESPACE, Server},
     volume::Volume,
 };
@@ -228,6 +228,19 @@ impl Simulation {
         })
     }
 
+    /// The budgets as they are now, after what users have done to them.
+    pub fn current_budgets(&self) -> impl Iterator<Item = (&String, &Budget)> {
+        let now = self.now;
+        self.scenario.budgets.iter().map(move |(name, budget)| {
+            let done = self.scenario.changes.iter().filter(|change| Duration::from(change.at) <= now);
+            let specs = done.filter_map(|change| match &change.what {
+                Deed::Budget { name: of, spec } if of == name => Some((change.at.as_secs(), spec)),
+                _ => None,
+            });
+            (name, specs.max_by_key(|(at, _)| *at).map_or(budget, |(_, spec)| spec))
+        })
+    }
+
     /// The troubles that are on.
     pub const fn faults(&self) -> &Faults {
         &self.faults
@@ -253,6 +266,9 @@ impl Simulation {
         }
         for (name, policy) in self.scenario.policies.clone() {
             self.server.create(Kind::Policy, &name, json!({ "spec": policy_spec(policy) }), now);
+        }
+        for (name, budget) in self.scenario.budgets.clone() {
+            self.server.create(Kind::Budget, &name, json!({ "spec": budget_spec(budget) }), now);
         }
         for name in self.scenario.claims.keys().cloned().collect::<Vec<_>>() {
             self.provision(&name);
@@ -411,6 +427,10 @@ impl Simulation {
                 object["spec"] = json!(policy_spec(spec));
                 object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
             }),
+            Deed::Budget { name, spec } => self.server.update(Kind::Budget, &name, |object| {
+                object["spec"] = json!(budget_spec(spec));
+                object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+            }),
             Deed::Quiet { claim } => {
                 if let Some(volume) = self.volumes.get_mut(&claim) {
                     volume.spec.workload = crate::workload::Workload::Idle {};
@@ -445,12 +465,18 @@ fn driver_name(class: &str) -> String {
 }
 
 fn policy_spec(policy: Policy) -> StoragePolicySpec {
-    StoragePolicySpec {
-        mode: policy.mode,
-        selector: LabelSelector {
-            match_labels: (!policy.labels.is_empty()).then_some(policy.labels),
-            ..LabelSelector::default()
-        },
-        capacity: Some(policy.capacity),
+    StoragePolicySpec { mode: policy.mode, selector: selector(policy.labels), capacity: Some(policy.capacity) }
+}
+
+fn budget_spec(budget: Budget) -> StorageBudgetSpec {
+    StorageBudgetSpec {
+        namespace_selector: LabelSelector::default(),
+        selector: selector(budget.labels),
+        limits: budget.limits,
+        emergency_reserve: budget.emergency_reserve,
     }
+}
+
+fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: (!labels.is_empty()).then_some(labels), ..LabelSelector::default() }
 }

@@ -7,7 +7,7 @@ use orlop_api::{Mode, names::Reason};
 use orlop_planner::Action;
 
 use crate::{
-    fact::{Entry, Fact, is_unknown},
+    fact::{Entry, Fact, is_budget, is_unknown},
     run::{Outcome, Witness},
     scenario::{Policy, Scenario},
     simulation::Simulation,
@@ -27,8 +27,8 @@ pub struct Story {
     lines: Vec<Line>,
     /// The reason that was last told of each claim.
     reasons: BTreeMap<String, Reason>,
-    /// What was last told of each policy.
-    policies: BTreeMap<String, String>,
+    /// What was last told of each policy and, with true, of each budget.
+    statuses: BTreeMap<(bool, String), String>,
     /// Since when each claim has needed growth, by the truth.
     low: BTreeMap<String, Duration>,
     slowest: Option<(Duration, String)>,
@@ -61,7 +61,7 @@ impl Story {
             head: scenario.story.trim_end().to_owned(),
             lines: Vec::new(),
             reasons: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            statuses: BTreeMap::new(),
             low: BTreeMap::new(),
             slowest: None,
             full_since: BTreeMap::new(),
@@ -136,8 +136,8 @@ impl Story {
             // The record is the operator's own.
             Fact::Applied { action: Some(Action::RecordUsable { .. }), .. } => Telling::Not,
             Fact::Applied { action: None, after, .. } => {
-                let (policy, line) = (after["metadata"]["name"].to_string(), fact.to_string());
-                let before = self.policies.insert(policy, line.clone());
+                let (of, line) = ((is_budget(after), after["metadata"]["name"].to_string()), fact.to_string());
+                let before = self.statuses.insert(of, line.clone());
                 // That a policy has nothing to say yet is no news.
                 let is_news = before.map_or(!is_unknown(after), |before| before != line);
                 if is_news { Telling::Folded } else { Telling::Not }

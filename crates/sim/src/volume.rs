@@ -63,9 +63,10 @@ pub(crate) enum Expansion {
     Failed {
         times: u32,
     },
-    /// It has refused this size for good.
+    /// It has refused this size for good, and is asked for it again only then.
     Refused {
         to: Bytes,
+        again: Duration,
     },
 }
 

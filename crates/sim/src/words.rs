@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     fact::name,
-    scenario::{Deed, MeasurementFate, Policy, RequestFate, Trouble, WatchFate},
+    scenario::{Budget, Deed, MeasurementFate, Policy, RequestFate, Trouble, WatchFate},
 };
 
 impl fmt::Display for Trouble {
@@ -87,6 +87,7 @@ impl fmt::Display for Deed {
             Self::Pause { claim, why } => write!(f, "a user pauses {claim}: {why}"),
             Self::Resume { claim } => write!(f, "a user pauses {claim} no longer"),
             Self::Policy { name, spec } => write!(f, "a user changes policy {name}: {spec}"),
+            Self::Budget { name, spec } => write!(f, "a user changes budget {name}: {spec}"),
             Self::Quiet { claim } => write!(f, "nothing is written to {claim} any more"),
         }
     }
@@ -107,5 +108,17 @@ impl fmt::Display for Policy {
             write!(f, ", groupBy {key}")?;
         }
         labels.iter().try_for_each(|(key, value)| write!(f, ", for {key}={value}"))
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { labels, limits, emergency_reserve } = self;
+        let bytes = limits.bytes.map(|bytes| bytes.to_string());
+        let cost = limits.monthly_cost.map(|cost| format!("{cost} USD a month"));
+        let reserve = emergency_reserve.map(|reserve| format!("an emergency reserve of {reserve}"));
+        let labels = labels.iter().map(|(key, value)| format!("for {key}={value}"));
+        let parts: Vec<_> = [bytes, cost, reserve].into_iter().flatten().chain(labels).collect();
+        f.write_str(&parts.join(", "))
     }
 }

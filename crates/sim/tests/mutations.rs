@@ -243,6 +243,27 @@ fn a_modification_without_a_slot_is_found() {
     is_found_by("no more modifications than slots", || Forgetful);
 }
 
+/// Asks for twice as much as was decided.
+struct Doubles;
+
+impl Tamper for Doubles {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let double = |operations: &mut Vec<Value>| {
+            for operation in operations.iter_mut().filter(|it| it["op"] == "replace") {
+                if let Some(Ok(size)) = operation["value"].as_str().map(str::parse::<Bytes>) {
+                    operation["value"] = json!(Bytes(size.0 * 2));
+                }
+            }
+        };
+        Some(if is_growth(&request) { with_operations(&request, double) } else { request })
+    }
+}
+
+#[test]
+fn a_growth_beyond_a_budget_is_found() {
+    is_found_by("budgets are kept", || Doubles);
+}
+
 /// Labels what it grows.
 struct Labels;
 

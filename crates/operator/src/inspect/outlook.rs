@@ -42,6 +42,9 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
         Reason::DriverCannotExpand => vec!["a DriverProfile says that the driver can expand such volumes".to_owned()],
         Reason::OfflineOnly => vec!["no pod uses the claim while its size is changed".to_owned()],
         Reason::NoModificationSlot => vec![slot(facts)],
+        Reason::OverBudget => {
+            vec!["its budgets have more left, by larger limits or because others need less".to_owned()]
+        }
         Reason::PolicyConflict => vec!["only one policy of the kind selects the claim".to_owned()],
         Reason::NoMeasurement | Reason::StaleMeasurement => vec!["a recent measurement arrives".to_owned()],
         Reason::ContradictoryMeasurement => {

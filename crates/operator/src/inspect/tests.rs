@@ -89,6 +89,7 @@ impl World {
             }),
             Policy: of_kind(false),
             ClusterPolicy: of_kind(true),
+            Budget: [],
             Driver: [],
         }
         for volume in volumes {

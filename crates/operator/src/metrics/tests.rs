@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use orlop_api::{Bytes, Count, Mode, driver::built_in};
+use orlop_api::{BudgetLimits, Bytes, Count, Mode, driver::built_in};
 use orlop_planner::{
-    Capacity, Claim, Class, Decision, Governance, Labels, NamespaceName, Outcome, Resize, Uid, Usage, View,
+    Capacity, Claim, Class, Decision, Governance, Labels, NamespaceName, Outcome, Resize, Selector, Uid, Usage, View,
 };
 
 use super::*;
@@ -74,15 +74,9 @@ fn row(claim: &Claim, outcome: Outcome, reason: Reason, second: i64) -> ClaimRow
     ClaimRow::new(&view(), claim, &decision(outcome, reason), at(second))
 }
 
-fn text(metrics: &Metrics) -> String {
-    let mut text = String::new();
-    metrics.encode(&mut text).unwrap();
-    text
-}
-
 /// What is told of single claims.
 fn of_claims(metrics: &Metrics) -> Vec<String> {
-    text(metrics).lines().filter(|line| line.starts_with("orlop_claim_")).map(str::to_owned).collect()
+    metrics.encode().lines().filter(|line| line.starts_with("orlop_claim_")).map(str::to_owned).collect()
 }
 
 #[test]
@@ -146,7 +140,7 @@ fn a_thousand_claims_that_come_and_go_leave_nothing_behind() {
     come(0);
     metrics.growth_requested(&policy());
     metrics.policy_gone(&policy());
-    let before = text(&metrics);
+    let before = metrics.encode();
     for number in 1..=1000 {
         come(number);
         let policy = PolicyId { name: format!("policy-{number}").into(), ..policy() };
@@ -155,14 +149,14 @@ fn a_thousand_claims_that_come_and_go_leave_nothing_behind() {
     }
     assert_eq!(of_claims(&metrics).len(), 1001 * 10);
     (1..=1000).for_each(go);
-    assert_eq!(text(&metrics), before);
+    assert_eq!(metrics.encode(), before);
 }
 
 #[test]
 fn of_more_claims_than_there_may_be_the_first_are_told_of_and_the_others_counted() {
     let metrics = Metrics::new(2);
     let untold = |metrics: &Metrics| {
-        let text = text(metrics);
+        let text = metrics.encode();
         let line = text.lines().find(|line| line.starts_with("orlop_claims_untold")).map(str::to_owned);
         line.map(|line| line.split(' ').next_back().unwrap().to_owned())
     };
@@ -174,12 +168,12 @@ fn of_more_claims_than_there_may_be_the_first_are_told_of_and_the_others_counted
         decide(number, None);
     }
     assert_eq!(untold(&metrics).as_deref(), Some("1"));
-    assert!(!text(&metrics).contains("data-3"));
+    assert!(!metrics.encode().contains("data-3"));
     metrics.claim_moved(Some(Reason::EnoughRoom), None);
     metrics.claim_gone(&id(1));
     decide(3, Some(Reason::EnoughRoom));
     assert_eq!(untold(&metrics).as_deref(), Some("0"));
-    assert!(text(&metrics).contains("data-3"));
+    assert!(metrics.encode().contains("data-3"));
 
     let none = Metrics::new(0);
     none.claim_moved(None, Some(Reason::EnoughRoom));
@@ -202,7 +196,12 @@ fn what_is_told_is_told_by_these_names() {
     metrics.sampled(Source::Agent, at(0));
     metrics.requested(&http::Method::PATCH, Some(http::StatusCode::OK));
     metrics.prometheus_asked("http://prometheus", "complete");
-    insta::assert_snapshot!(text(&metrics));
+    let mut account = Account { claims: 3, unpriced: 1, ..Account::default() };
+    (account.used.bytes, account.used.cost) = (1 << 30, 12_500_000);
+    let limits = BudgetLimits { bytes: Some(Bytes(2 << 30)), monthly_cost: Some("10".parse().unwrap()) };
+    let budget = Budget { namespaces: Selector::default(), claims: Selector::default(), limits, reserve: None };
+    metrics.budget(&BudgetName("team".into()), &budget, &account, 2);
+    insta::assert_snapshot!(metrics.encode());
 }
 
 /// What is written while somebody reads neither waits for the reader nor reaches the same text.
@@ -221,7 +220,7 @@ fn a_claim_that_goes_while_it_is_read_is_in_the_whole_of_that_text_and_in_none_a
     let metrics = Metrics::new(10);
     metrics.claim_is(&id(0), row(&claim(), Outcome::Keep, Reason::EnoughRoom, 0));
     let mut reader = Reader(String::new(), &metrics);
-    metrics.encode(&mut reader).unwrap();
+    metrics.encode_into(&mut reader).unwrap();
     assert_eq!(reader.0.matches("data-0").count(), 9, "{}", reader.0);
     assert_eq!(of_claims(&metrics), [""; 0]);
 }

@@ -19,16 +19,17 @@ use k8s_openapi::{
 };
 use kube::core::error_boundary::InvalidObject;
 use orlop_api::{
-    Bytes, CapacitySpec, ClusterStoragePolicy, Mode, PolicyStatus, StoragePolicy,
+    Bytes, CapacitySpec, ClusterStoragePolicy, Mode, PolicyStatus, StorageBudget, StoragePolicy,
     names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{
-    ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
+    Budget, BudgetName, ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize,
+    Selector, Uid,
 };
 
 pub use self::pod::PodObject;
 use crate::{
-    observe::{ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts},
+    observe::{BudgetFacts, ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts},
     record,
 };
 
@@ -75,6 +76,11 @@ pub fn policy_id(meta: &ObjectMeta) -> PolicyId {
 /// What a ClusterStoragePolicy is called.
 pub fn cluster_policy_id(meta: &ObjectMeta) -> PolicyId {
     PolicyId { kind: PolicyKind::Cluster, name: name(meta).into() }
+}
+
+/// What a StorageBudget is called.
+pub fn budget_name(meta: &ObjectMeta) -> BudgetName {
+    BudgetName(name(meta).into())
 }
 
 fn uid(meta: &ObjectMeta) -> Uid {
@@ -234,6 +240,27 @@ pub fn cluster_policy(object: Result<ClusterStoragePolicy, InvalidObject>) -> Po
             policy_facts(&metadata, policy, status)
         }
         Err(invalid) => policy_facts(&invalid.metadata, Err(Unreadable(invalid.error)), None),
+    }
+}
+
+/// What matters of a StorageBudget, also of one that cannot be read.
+pub fn budget(object: Result<StorageBudget, InvalidObject>) -> BudgetFacts {
+    let facts = |meta: &ObjectMeta, budget: Result<Budget, Unreadable>, status| BudgetFacts {
+        uid: uid(meta),
+        generation: meta.generation,
+        budget: budget.map_err(|why| why.0),
+        status,
+    };
+    match object {
+        Ok(StorageBudget { metadata, spec, status }) => {
+            let namespaces = selector("spec.namespaceSelector", spec.namespace_selector);
+            let claims = selector("spec.selector", spec.selector);
+            let budget = namespaces.and_then(|namespaces| {
+                Ok(Budget { namespaces, claims: claims?, limits: spec.limits, reserve: spec.emergency_reserve })
+            });
+            facts(&metadata, budget, status)
+        }
+        Err(invalid) => facts(&invalid.metadata, Err(Unreadable(invalid.error)), None),
     }
 }
 

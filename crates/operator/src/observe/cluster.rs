@@ -81,6 +81,7 @@ impl Observer {
         if is_news {
             self.view.claims.insert(id.clone(), claim);
             self.regroup([&id]);
+            self.charge(&id);
             self.dirty.claims.insert(id);
         }
     }
@@ -100,6 +101,7 @@ impl Observer {
                 self.waiting.insert(id.clone(), claim.pods.into_iter().map(|pod| pod.id).collect());
             }
             self.regroup([&id]);
+            self.charge(&id);
             self.dirty.claims.insert(id);
         }
     }
@@ -134,6 +136,7 @@ impl Observer {
         claim.volume_capacity = bound_to.map_or(Bytes(0), |(_, facts)| facts.capacity);
         claim.usage = bound_to.and_then(|(name, _)| self.measured.best(name));
         self.regroup([id]);
+        self.charge(id);
         self.dirty.claims.insert(id.clone());
     }
 

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus};
-use orlop_planner::{ClaimId, Class, GrowthRecord, Labels, NamespaceName, PodId, Policy, PolicyId, Resize, Uid};
+use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus, StorageBudgetStatus};
+use orlop_planner::{
+    Budget, BudgetName, ClaimId, Class, GrowthRecord, Labels, NamespaceName, PodId, Policy, PolicyId, Resize, Uid,
+};
 
 /// News of the objects of one kind.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +40,8 @@ pub enum Observation {
     Policy(Change<PolicyId, PolicyFacts>),
     /// A ClusterStoragePolicy.
     ClusterPolicy(Change<PolicyId, PolicyFacts>),
+    /// A StorageBudget.
+    Budget(Change<BudgetName, BudgetFacts>),
     /// A DriverProfile.
     Driver(Change<String, DriverProfileSpec>),
     /// A node.
@@ -127,4 +131,17 @@ pub struct PolicyFacts {
     pub policy: Result<Policy, String>,
     /// Its status as it is.
     pub status: Option<PolicyStatus>,
+}
+
+/// What matters of a budget.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetFacts {
+    /// The budget's UID.
+    pub uid: Uid,
+    /// The generation of its spec.
+    pub generation: Option<i64>,
+    /// The budget, or why it cannot be read, in a sentence for its author.
+    pub budget: Result<Budget, String>,
+    /// Its status as it is.
+    pub status: Option<StorageBudgetStatus>,
 }

@@ -2,6 +2,7 @@
 //! [`View`] with the indexes that connect claims, volumes, pods and measurements, and knows which claims and policies
 //! the news concerns: only those are decided again, so that the cost of a pass follows what has changed.
 
+mod budgets;
 mod census;
 mod cluster;
 mod facts;
@@ -14,10 +15,10 @@ mod tests;
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
-use orlop_api::PolicyStatus;
-use orlop_planner::{Claim, ClaimId, NamespaceName, PodId, PolicyId, Source, Uid, Usage, View};
+use orlop_api::{PolicyStatus, StorageBudgetStatus};
+use orlop_planner::{BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, Source, Uid, Usage, View};
 
-pub use facts::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+pub use facts::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
 use self::{census::Census, measured::Measured, rest::Rest};
 use super::measure::Measurement;
@@ -32,6 +33,7 @@ pub struct Observer {
     /// The pods of claims that are not known. Those of a known claim are in the view.
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
+    budgets: HashMap<BudgetName, KnownBudget>,
     nodes: BTreeSet<String>,
     measured: Measured,
     /// The claims that were seen to grow, and it is not known yet when.
@@ -47,6 +49,10 @@ pub struct Dirty {
     pub claims: BTreeSet<ClaimId>,
     /// The policies whose status is to be compared with what it should say; one that is not known is gone.
     pub policies: BTreeSet<PolicyId>,
+    /// The budgets whose status is to be compared with what it should say.
+    pub budgets: BTreeSet<BudgetName>,
+    /// The budgets that allow something else than before, or whose claims have more or less.
+    pub accounts: BTreeSet<BudgetName>,
     /// The volumes that are no longer those of a claim.
     pub released: BTreeSet<String>,
 }
@@ -74,6 +80,19 @@ pub struct KnownPolicy {
     pub status: Option<PolicyStatus>,
 }
 
+/// A budget beside what the planner needs of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownBudget {
+    /// The budget's UID.
+    pub uid: Uid,
+    /// The generation of its spec.
+    pub generation: Option<i64>,
+    /// Why it cannot be read, where it cannot.
+    pub invalid: Option<String>,
+    /// Its status as it is.
+    pub status: Option<StorageBudgetStatus>,
+}
+
 #[derive(Debug, Default)]
 struct Lists {
     claims: Census<ClaimId>,
@@ -83,6 +102,7 @@ struct Lists {
     classes: Census<String>,
     policies: Census<PolicyId>,
     cluster_policies: Census<PolicyId>,
+    budgets: Census<BudgetName>,
     drivers: Census<String>,
     nodes: Census<String>,
 }
@@ -98,6 +118,7 @@ impl Observer {
             Observation::Class(change) => self.class(change),
             Observation::Policy(change) => self.policy(change),
             Observation::ClusterPolicy(change) => self.cluster_policy(change),
+            Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Node(change) => self.node(change),
         }
@@ -153,7 +174,7 @@ impl Observer {
     /// Has every kind of object been listed? Before that what is missing may just not have been read yet, and
     /// nothing may be decided.
     pub const fn is_synced(&self) -> bool {
-        let Lists { claims, volumes, pods, namespaces, classes, policies, cluster_policies, drivers, nodes } =
+        let Lists { claims, volumes, pods, namespaces, classes, policies, cluster_policies, budgets, drivers, nodes } =
             &self.lists;
         claims.is_complete()
             && volumes.is_complete()
@@ -162,6 +183,7 @@ impl Observer {
             && classes.is_complete()
             && policies.is_complete()
             && cluster_policies.is_complete()
+            && budgets.is_complete()
             && drivers.is_complete()
             && nodes.is_complete()
     }
@@ -211,6 +233,7 @@ impl Observer {
     pub fn mark_all(&mut self) {
         self.dirty.claims = self.view.claims.keys().cloned().collect();
         self.dirty.policies = self.policies.keys().cloned().collect();
+        self.dirty.budgets = self.budgets.keys().cloned().collect();
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.
@@ -241,6 +264,17 @@ impl Observer {
     /// What is known of a policy, also of one that cannot be read.
     pub fn known_policy(&self, policy: &PolicyId) -> Option<&KnownPolicy> {
         self.policies.get(policy)
+    }
+
+    /// What is known of a budget, also of one that cannot be read.
+    pub fn known_budget(&self, budget: &BudgetName) -> Option<&KnownBudget> {
+        self.budgets.get(budget)
+    }
+
+    /// The budgets that allow something else than at the last call of [`Observer::take_dirty`], or whose claims have more
+    /// or less.
+    pub const fn changed_accounts(&self) -> &BTreeSet<BudgetName> {
+        &self.dirty.accounts
     }
 
     /// The names of the nodes.

@@ -73,7 +73,7 @@ impl Observer {
                 let inside = PolicyKind::Namespaced(name);
                 let inside: Vec<_> = in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()).collect();
                 self.regroup(&inside);
-                self.dirty.claims.extend(inside);
+                self.concerns(inside);
             }
         }
     }
@@ -86,7 +86,8 @@ impl Observer {
             };
             if before != class {
                 let of_class = self.view.claims.iter().filter(|(_, claim)| claim.class.as_ref() == Some(&name));
-                self.dirty.claims.extend(of_class.map(|(id, _)| id.clone()));
+                let claims = of_class.map(|(id, _)| id.clone()).collect();
+                self.concerns(claims);
             }
         }
     }
@@ -107,8 +108,17 @@ impl Observer {
                 (None, Some(class)) => classes.get(class).is_some_and(|class| profile_name(&class.provisioner) == name),
                 (None, None) => false,
             });
-            self.dirty.claims.extend(of_driver.map(|(id, _)| id.clone()));
+            let claims = of_driver.map(|(id, _)| id.clone()).collect();
+            self.concerns(claims);
         }
+    }
+
+    /// Something has changed on which the budgets or the price of these claims may depend.
+    fn concerns(&mut self, claims: Vec<ClaimId>) {
+        for id in &claims {
+            self.charge(id);
+        }
+        self.dirty.claims.extend(claims);
     }
 }
 

@@ -4,14 +4,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use kube::core::params::Patch;
-use orlop_api::{
-    PolicyStatus,
-    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
-};
-use orlop_planner::{Action, ClaimId, GrowthRecord, PodId, PolicyId, Uid};
+use orlop_api::names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION};
+use orlop_planner::{Action, BudgetName, ClaimId, GrowthRecord, PodId, PolicyId, Uid};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{observe::Spelling, record};
@@ -39,8 +37,26 @@ pub enum Target {
     Claim(ClaimId),
     /// A pod by its status: it has the same annotations, and whoever may patch it may not change what a pod runs.
     Pod(PodId),
-    /// The status of a policy.
-    Status(PolicyId),
+    /// A status.
+    Status(StatusId),
+}
+
+/// Whose status.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StatusId {
+    /// That of a policy of either kind.
+    Policy(PolicyId),
+    /// That of a budget.
+    Budget(BudgetName),
+}
+
+impl fmt::Display for StatusId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy(policy) => policy.fmt(f),
+            Self::Budget(budget) => write!(f, "StorageBudget {budget}"),
+        }
+    }
 }
 
 /// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
@@ -68,10 +84,10 @@ pub(crate) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Re
 }
 
 /// The request that writes a status.
-pub(crate) fn status(policy: &PolicyId, uid: &Uid, status: &PolicyStatus) -> Request {
-    // A UID cannot be changed, so another policy of the same name refuses this status.
+pub(crate) fn status(of: &StatusId, uid: &Uid, status: &impl Serialize) -> Request {
+    // A UID cannot be changed, so another object of the same name refuses this status.
     let patch = json!({ "metadata": { "uid": &*uid.0 }, "status": status });
-    Request { target: Target::Status(policy.clone()), patch: Patch::Merge(patch) }
+    Request { target: Target::Status(of.clone()), patch: Patch::Merge(patch) }
 }
 
 fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
@@ -108,7 +124,7 @@ fn record_usable(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Optio
 }
 
 /// A precondition: the value at the path is this one.
-fn is(path: &str, value: impl serde::Serialize) -> Value {
+fn is(path: &str, value: impl Serialize) -> Value {
     json!({ "op": "test", "path": path, "value": value })
 }
 

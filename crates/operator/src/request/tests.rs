@@ -87,7 +87,7 @@ fn a_growth_is_taken_back_only_while_its_driver_refuses_it() {
     let smaller = GrowthRecord { to: Bytes(3 << 29), refused: vec![Bytes(2 << 30)], ..record() };
     let action = Action::TakeBack { claim: claim(), uid: Uid("u".into()), previous: record(), record: smaller.clone() };
     let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), paused: None, annotated: true };
-    let written = serde_json::to_string(&smaller).unwrap();
+    let written = crate::record::write(&Uid("u".into()), &smaller).unwrap();
     assert!(written.contains(r#""refused":["2Gi"]"#), "{written}");
     let expected = json!([
         { "op": "test", "path": "/status/allocatedResourceStatuses/storage", "value": "ControllerResizeInfeasible" },

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Api, Client, api::PatchParams, core::DeserializeGuard};
-use orlop_api::{ClusterStoragePolicy, StoragePolicy, names::FIELD_MANAGER};
+use orlop_api::{ClusterStoragePolicy, StorageBudget, StoragePolicy, names::FIELD_MANAGER};
 use orlop_operator::{
     Acted, Errand, Failure, Next, StatusWrite,
     objects::{self, PodObject},
     observe::{Change, Observation},
-    request::{DEADLINE, Request, Target},
+    request::{DEADLINE, Request, StatusId, Target},
 };
-use orlop_planner::{PolicyId, PolicyKind};
+use orlop_planner::PolicyKind;
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::lease::Leadership;
@@ -35,7 +35,7 @@ pub(super) enum Outcome {
     /// An errand has ended.
     Acted(Acted),
     /// A status was written, or could not be.
-    Written(PolicyId, Answer),
+    Written(StatusId, Answer),
 }
 
 #[derive(Clone)]
@@ -73,7 +73,7 @@ impl Executor {
         let sender = self.sender.clone();
         self.under_way.spawn(async move {
             let answer = sender.send(&status.request).await;
-            Outcome::Written(status.policy, answer)
+            Outcome::Written(status.of, answer)
         });
     }
 
@@ -113,7 +113,12 @@ async fn send(client: &Client, Request { target, patch }: &Request) -> Result<Op
             let pod = api.patch_status(&id.name, &parameters, patch).await?;
             objects::pod(&pod).map(|facts| Observation::Pod(Change::Is(id, facts)))
         }
-        Target::Status(id) => Some(match &id.kind {
+        Target::Status(StatusId::Budget(name)) => {
+            let api = Api::<DeserializeGuard<StorageBudget>>::all(client);
+            let object = api.patch_status(&name.0, &parameters, patch).await?;
+            Some(Observation::Budget(Change::Is(name, objects::budget(object.0))))
+        }
+        Target::Status(StatusId::Policy(id)) => Some(match &id.kind {
             PolicyKind::Namespaced(namespace) => {
                 let api = Api::<DeserializeGuard<StoragePolicy>>::namespaced(client, &namespace.0);
                 let object = api.patch_status(&id.name, &parameters, patch).await?;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(super) const QUESTIONS_MAX: usize = 16;
 
 /// How many claims of a survey are looked at between two turns: about a millisecond's worth.
-const CLAIMS_A_STEP: usize = 2048;
+const CLAIMS_A_STEP: usize = 512;
 
 /// A question.
 pub(super) enum Question {

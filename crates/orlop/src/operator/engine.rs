@@ -81,7 +81,7 @@ impl Engine {
                 }
                 outcome = self.to.executor.ended() => match outcome {
                     Outcome::Acted(acted) => self.core.acted(acted, Instant::now()),
-                    Outcome::Written(policy, answer) => self.core.written(&policy, answer, Instant::now()),
+                    Outcome::Written(of, answer) => self.core.written(&of, answer, Instant::now()),
                 },
                 () = desk.ready() => {
                     desk.work(&self.core, self.leadership.is_held(), Moment::now());

@@ -52,7 +52,7 @@ impl Scrapes {
         tokio::task::spawn_blocking(move || {
             let mut pieces = Pieces { text: String::new(), to: pieces };
             // Fails when the reader is gone, who then lacks the mark of the end.
-            let _ = metrics.encode(&mut pieces).and_then(|()| pieces.pass_on());
+            let _ = metrics.encode_into(&mut pieces).and_then(|()| pieces.pass_on());
             drop(reader);
         });
         ([(header::CONTENT_TYPE, CONTENT_TYPE)], Body::from_stream(ReceiverStream::new(read))).into_response()

@@ -93,6 +93,13 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
         let again_at = until.max(later(case.now, SignedDuration::from_secs(1)));
         return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(again_at)));
     }
+    // Whoever has decided before knows of it what others measured; who has just been started has the record.
+    let is_older = growth::own_record(claim)
+        .is_some_and(|it| it.usable.is_some_and(|usable| usage.at < usable) && usage.total <= it.filesystem);
+    if is_older {
+        let message = "the volume has grown, and a measurement from before says nothing about it";
+        return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(stale_at(usage))));
+    }
     contradiction(claim, usage).map_or(Ok(usage), |message| {
         Err(Verdict::wait(Reason::ContradictoryMeasurement, message).again_at(Some(stale_at(usage))))
     })

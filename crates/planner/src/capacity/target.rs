@@ -6,7 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Abilities, Bytes, CapacitySpec, Price, Threshold, names::Reason, units::Unit};
 
 use super::slots::to_the_second;
-use crate::view::{Claim, Usage};
+use crate::{
+    budget::Fit,
+    view::{Claim, Usage},
+};
 
 /// Why growth is called for, if it is.
 pub(super) fn need(spec: &CapacitySpec, usage: &Usage) -> Option<Reason> {
@@ -49,11 +52,12 @@ pub(super) fn sentence(need: Reason, spec: &CapacitySpec, usage: &Usage) -> Stri
 }
 
 /// What is done, in words. The last modification for some time says so, for it may be a large one.
-pub(super) fn step(claim: &Claim, to: Bytes, next_after_this: Option<Timestamp>) -> String {
+pub(super) fn step(claim: &Claim, fit: &Fit<'_>, next_after_this: Option<Timestamp>) -> String {
+    let ends = fit.ends_with.map_or_else(String::new, |name| format!(", as far as StorageBudget {name} allows"));
     let last = next_after_this.map_or_else(String::new, |at| {
         format!(", the last modification that the driver allows until {}", to_the_second(at))
     });
-    format!("grow from {} to {to}{last}", claim.requested)
+    format!("grow from {} to {}{ends}{last}", claim.requested, fit.to)
 }
 
 /// What the step costs, in words; none where the price is not known.
@@ -101,6 +105,31 @@ pub(super) fn limits(spec: &CapacitySpec, abilities: &Abilities<'_>) -> (Bytes, 
     let least = minimum_size.unwrap_or(Bytes(0)).round_up(increment);
     let most = spec.maximum.min(maximum_size.unwrap_or(Bytes(u64::MAX))).round_down(increment);
     (least, most)
+}
+
+/// The size without the step of `increase`, and without what is to last until the driver allows the next growth: the least
+/// with which the claim will again have all three for now; no more than `size`, in the driver's increments.
+pub(super) fn least(
+    spec: &CapacitySpec,
+    abilities: &Abilities<'_>,
+    claim: &Claim,
+    usage: &Usage,
+    size: Bytes,
+) -> Bytes {
+    larger_by(missing(spec, claim, usage, SignedDuration::ZERO), abilities, claim).min(size)
+}
+
+/// The smallest size that is a growth at all; no more than `size`, in the driver's increments.
+pub(super) fn smallest(abilities: &Abilities<'_>, claim: &Claim, size: Bytes) -> Bytes {
+    larger_by(1, abilities, claim).min(size)
+}
+
+/// The smallest size that the driver makes and that is larger than now by so many bytes, or by one.
+fn larger_by(bytes: u128, abilities: &Abilities<'_>, claim: &Claim) -> Bytes {
+    let Abilities { size_increment: increment, minimum_size, .. } = *abilities;
+    let size = bytes.max(1).saturating_add(present(claim).0.into());
+    let size = Bytes(u64::try_from(size).unwrap_or(u64::MAX)).round_up(increment);
+    size.max(minimum_size.unwrap_or(Bytes(0)).round_up(increment))
 }
 
 /// What keeps a claim from growing.

@@ -670,6 +670,18 @@ fn a_growth_of_ours_that_was_measured_before_the_claim_said_so_holds_up_nothing(
     assert_eq!((decision.reason, decision.again_at), (Reason::AwaitingMeasurement, Some(at(100))));
 }
 
+/// A kubelet, asked by an operator that has just been started, has measured last before the growth.
+#[test]
+fn no_measurement_from_before_a_growth_that_was_seen_leads_to_another() {
+    let mut view = grown();
+    the_claim(&mut view).growth.as_mut().unwrap().usable = Some(at(4));
+    *the_usage(&mut view) = crate::Usage { available: mib(1), at: at(3), ..the_usage(&mut view).clone() };
+    let (actions, decision) = decide_at(&view, 5);
+    assert_eq!((actions, decision.reason), (vec![], Reason::AwaitingMeasurement));
+    the_usage(&mut view).at = at(4);
+    assert_eq!(decide_at(&view, 5).1.reason, Reason::BelowMinFree, "it was measured since");
+}
+
 #[test]
 fn a_record_that_the_claim_contradicts_holds_up_nothing() {
     for (from, to) in [(512, 512), (640, 512), (512, 9000)] {

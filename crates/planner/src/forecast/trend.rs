@@ -158,6 +158,14 @@ mod tests {
     }
 
     #[test]
+    fn a_peak_that_comes_at_another_time_each_day_is_no_growth() {
+        let peak_begins = |day: u64| if day.is_multiple_of(2) { 8 } else { 12 };
+        let is_peak = |hour: u64| (0..8).contains(&(hour % 24).wrapping_sub(peak_begins(hour / 24)));
+        let used = (0..240).map(|hour| if is_peak(hour) { 70 * GIB } else { 50 * GIB });
+        assert_eq!(trend(used).per_day(), Some(PerDay { low: 0, median: 0, high: 0 }));
+    }
+
+    #[test]
     fn one_bulk_load_and_one_reset_change_little() {
         let per_day = |change: fn(u64) -> i64| {
             let used = (0..336).map(move |hour| (100 * GIB + hour * GIB / 24).saturating_add_signed(change(hour)));

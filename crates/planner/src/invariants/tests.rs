@@ -1,10 +1,13 @@
 use jiff::SignedDuration;
-use orlop_api::{DriverProfileSpec, Expansion, names::LOCAL_DRIVER};
+use orlop_api::{BudgetLimits, DriverProfileSpec, Expansion, Price, Threshold, names::LOCAL_DRIVER};
 
 use super::*;
-use crate::fixture::{
-    at, claim, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec,
-    view, with_slots,
+use crate::{
+    Budget,
+    fixture::{
+        at, claim, growing, grown, grown_at, id, mib, namespaced, pod, policy, record, the_claim, the_policy, the_spec,
+        view, with_slots,
+    },
 };
 
 /// What makes a world one in which its claim must not grow.
@@ -278,4 +281,61 @@ fn a_pod_is_touched_only_for_a_volume_that_has_grown() {
     the_claim(&mut view).capacity = mib(640);
     the_policy(&mut view).mode = Mode::Auto;
     assert_eq!(broken(&view, touch("pod-data-0")), Some(Rule::NothingToNotice));
+}
+
+#[test]
+fn growths_that_break_a_budget_together_are_refused_in_whichever_order() {
+    let name = crate::BudgetName("team".into());
+    let two = |limit_mib: u64, reserve: Option<Threshold<Bytes>>, free_mib: u64| {
+        let mut view = view();
+        view.claims.insert(id("data-1"), Claim { uid: Uid("claim-data-1".into()), ..claim() });
+        view.claims.get_mut(&id("data-1")).unwrap().usage.as_mut().unwrap().available = mib(free_mib);
+        let limits = BudgetLimits { bytes: Some(mib(limit_mib)), monthly_cost: None };
+        let all = crate::Selector::default;
+        view.set_budget(&name, Some(Budget { namespaces: all(), claims: all(), limits, reserve }));
+        view
+    };
+    let other = Action::Grow { claim: id("data-1"), uid: Uid("claim-data-1".into()), previous: None, record: record() };
+    let refused = |view: &View, actions: [&Action; 2]| -> Vec<_> {
+        let plan = Plan { actions: actions.into_iter().cloned().collect() };
+        retain_sound(view, plan).1.into_iter().map(|it| (it.claim, it.rule)).collect()
+    };
+    let is_over = |name_of_claim: &str| (id(name_of_claim), Rule::OverBudget(name.clone()));
+    for (actions, last) in [([&grow(), &other], "data-1"), ([&other, &grow()], "data-0")] {
+        assert_eq!(refused(&two(1280, None, 240), actions), []);
+        assert_eq!(refused(&two(1279, None, 240), actions), [is_over(last)]);
+        // The other is about to be full, and may use the reserve; the first may not, with or without it.
+        let reserve = Some(Threshold::Absolute(mib(100)));
+        assert_eq!(refused(&two(1280, reserve, 5), actions), []);
+        assert_eq!(refused(&two(1251, reserve, 5), actions), [is_over("data-0")]);
+        let mut asked = two(1279, None, 240);
+        asked.ask(&id("data-1"), Some(mib(640)));
+        assert_eq!(refused(&asked, actions), [is_over("data-0")], "what was asked for counts already");
+    }
+}
+
+#[test]
+fn a_growth_that_costs_too_much_is_refused() {
+    let with_limit = |limit: &str, currency: &str| {
+        let mut view = view();
+        let price = Price {
+            currency: currency.to_owned(),
+            per_gib_month: "2".parse().unwrap(),
+            per_iops_month: None,
+            per_mibps_month: None,
+            source: "a list".to_owned(),
+            as_of: "2026-01-31".to_owned(),
+        };
+        let profile =
+            DriverProfileSpec { size_increment: Bytes::MIB, price: Some(price), ..DriverProfileSpec::default() };
+        view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
+        let limits = BudgetLimits { bytes: None, monthly_cost: Some(limit.parse().unwrap()) };
+        let all = crate::Selector::default;
+        let budget = Budget { namespaces: all(), claims: all(), limits, reserve: None };
+        view.set_budget(&crate::BudgetName("team".into()), Some(budget));
+        broken(&view, grow())
+    };
+    assert_eq!(with_limit("1.25", "USD"), None);
+    assert_eq!(with_limit("1.249999", "USD"), Some(Rule::OverBudget(crate::BudgetName("team".into()))));
+    assert_eq!(with_limit("1.249999", "EUR"), None, "a price that is not converted is not known");
 }

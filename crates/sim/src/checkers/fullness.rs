@@ -1,4 +1,4 @@
-//! No volume fills while it could have grown: where its policy and its driver allow a larger size, and for long enough
+//! No volume fills while it could have grown: where its policy, its driver and its budgets allow it, and for long enough
 //! before nothing stood in the operator's way.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use orlop_api::{Bytes, Expansion as Expands, Mode};
 use orlop_planner::Source;
 
-use super::{Checker, once, slots};
+use super::{Checker, budgets, once, slots};
 use crate::{
     fact::{Entry, Fact},
     scenario::Trouble,
@@ -116,7 +116,7 @@ fn governing<'a>(world: &'a Simulation, volume: &'a Volume) -> impl Iterator<Ite
     world.scenario.policies.values().filter(selects)
 }
 
-/// Would the claim's policy and driver allow a larger size, and does anybody see how full it is?
+/// Would the claim's policy, driver and budgets allow a larger size, and does anybody see how full it is?
 pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
     let Some(class) = world.scenario.classes.get(&volume.spec.class) else { return false };
     let increment = class.driver.size_increment;
@@ -130,6 +130,7 @@ pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
         && most > volume.size()
         && measured_by(world, volume).is_some()
         && slots::has_free(world, volume, class.driver.modifications.as_ref())
+        && budgets::leave_room(world, volume)
 }
 
 /// Is any trouble on that keeps the operator from what it promises? That agents are gone does not, where kubelets are asked.

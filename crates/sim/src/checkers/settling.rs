@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_mins(15);
 pub(super) struct Settling {
     /// When the world last changed.
     changed: Duration,
-    requests: u32,
+    requests: usize,
 }
 
 impl Checker for Settling {
@@ -30,8 +30,10 @@ impl Checker for Settling {
                 let rested =
                     !writes && entry.at.saturating_sub(self.changed) > REST && fullness::undisturbed_for(world, REST);
                 self.requests = if rested { self.requests + 1 } else { 0 };
-                // A refusal is asked about again every five minutes, which is as it should be.
-                let allowed = if matches!(entry.fact, Fact::Refused { .. }) { 30 } else { 3 };
+                // Time alone may change what a status says, such as when a slot becomes free that was waited for. A refusal is
+                // asked about again every five minutes, which is as it should be.
+                let statuses = world.scenario.policies.len() + world.scenario.budgets.len();
+                let allowed = if matches!(entry.fact, Fact::Refused { .. }) { 30 } else { 3 * statuses.max(1) };
                 (self.requests > allowed)
                     .then(|| format!("{} requests in a world at rest: {}", self.requests, entry.fact))
             }

@@ -9,7 +9,7 @@ use crate::{
     fact::{Entry, Fact},
     server,
     simulation::Simulation,
-    volume::Expansion,
+    volume::{Expansion, Volume},
 };
 
 pub(super) struct Shrinking;
@@ -26,7 +26,7 @@ impl Checker for Shrinking {
                 let refused = matches!(action, Some(Action::TakeBack { claim, .. }) if world
                     .volumes()
                     .get(&*claim.name)
-                    .is_some_and(|volume| volume.expansion == Expansion::Refused { to: Bytes(from) } && to > volume.size.0));
+                    .is_some_and(|volume| to > volume.size.0 && has_refused(volume, Bytes(from))));
                 (!refused).then(|| format!("asked for {to} after {from}"))
             }
             // That the API server would not have it is no excuse.
@@ -37,4 +37,8 @@ impl Checker for Shrinking {
             _ => None,
         }
     }
+}
+
+fn has_refused(volume: &Volume, size: Bytes) -> bool {
+    matches!(volume.expansion, Expansion::Refused { to, .. } if to == size)
 }

@@ -187,7 +187,7 @@ impl Simulation {
         if matches!(volume.expansion, Expansion::Running { .. }) || requested <= volume.size {
             return;
         }
-        if volume.expansion == (Expansion::Refused { to: requested }) {
+        if matches!(volume.expansion, Expansion::Refused { to, again } if to == requested && now < again) {
             return;
         }
         if self.faults.is_on(|trouble| matches!(trouble, Trouble::ResizerDown {})) {
@@ -241,9 +241,11 @@ impl Simulation {
     }
 
     fn refuse(&mut self, claim: &str, to: Bytes) {
+        let again = self.now + RETRY_MAX;
         if let Some(volume) = self.volumes.get_mut(claim) {
-            volume.expansion = Expansion::Refused { to };
+            volume.expansion = Expansion::Refused { to, again };
         }
+        self.schedule_at(again, Event::Resize { claim: claim.to_owned() });
         self.server.update(Kind::Claim, claim, |object| {
             object["status"]["allocatedResourceStatuses"] = json!({ "storage": "ControllerResizeInfeasible" });
             object["status"]["allocatedResources"] = json!({ "storage": to });

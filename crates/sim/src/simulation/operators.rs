@@ -171,7 +171,7 @@ impl Simulation {
                     Next::Request(next) => self.send(operator, Call::Errand(Box::new(next))),
                     Next::Ended(acted) => process.core.acted(acted, now.instant),
                 },
-                Some(Call::Status(status)) => process.core.written(&status.policy, *answer, now.instant),
+                Some(Call::Status(status)) => process.core.written(&status.of, *answer, now.instant),
                 None => return,
             },
             Message::LeaseDue => return self.try_for_lease(operator),

@@ -8,12 +8,12 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StoragePolicy};
+use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StorageBudget, StoragePolicy};
 use orlop_operator::{
     objects::{self, PodObject, Unreadable},
-    observe::{Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
+    observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
 };
-use orlop_planner::{ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
+use orlop_planner::{BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
 const PODS_IN_USE: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
@@ -101,6 +101,16 @@ pub(super) fn cluster_policies() -> Kind<DeserializeGuard<ClusterStoragePolicy>,
         key: objects::cluster_policy_id,
         facts: |object| Ok(Some(objects::cluster_policy(object.0))),
         observation: Observation::ClusterPolicy,
+    }
+}
+
+pub(super) fn budgets() -> Kind<DeserializeGuard<StorageBudget>, BudgetName, BudgetFacts> {
+    Kind {
+        name: "storagebudgets",
+        fields: None,
+        key: objects::budget_name,
+        facts: |object| Ok(Some(objects::budget(object.0))),
+        observation: Observation::Budget,
     }
 }
 

@@ -1,0 +1,120 @@
+//! Budgets are kept: no growth that is asked for takes the claims of a budget beyond it, as far as an operator can know. What
+//! users make of their claims it only learns of, and a request that another operator has left under way it does not see.
+
+use std::time::Duration;
+
+use orlop_api::{Bytes, Price, budget::CURRENCY};
+use orlop_planner::Action;
+
+use super::Checker;
+use crate::{
+    fact::{Entry, Fact},
+    scenario::{Budget, Deed, Trouble},
+    server::{self, Kind},
+    simulation::Simulation,
+    volume::Volume,
+};
+
+/// For so long an operator may not know what there is: a list from an old cache is a minute behind, and is put right by a new
+/// one a little later; a late request arrives half a minute after it was sent.
+const UNKNOWN_FOR: Duration = Duration::from_secs(90);
+
+#[derive(Default)]
+pub(super) struct Budgets {
+    /// When an operator last began to lead.
+    led: Duration,
+}
+
+impl Checker for Budgets {
+    fn name(&self) -> &'static str {
+        "budgets are kept"
+    }
+
+    fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
+        match &entry.fact {
+            Fact::Leads { .. } => {
+                self.led = entry.at;
+                None
+            }
+            Fact::Applied { action: Some(Action::Grow { claim, .. }), .. } => {
+                let volume = world.volumes().get(&*claim.name)?;
+                if self.could_not_know(entry.at, world) {
+                    return None;
+                }
+                covering(world, volume).find_map(|(name, budget)| {
+                    let Amount { bytes, cost } = used(world, budget);
+                    let limits = &budget.limits;
+                    let is_over = limits.bytes.is_some_and(|limit| bytes > limit.0.into())
+                        || price(world, volume).is_some()
+                            && limits.monthly_cost.is_some_and(|limit| cost > limit.millionths().into());
+                    is_over
+                        .then(|| format!("{} is grown, and the claims of budget {name} have {bytes} bytes", claim.name))
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Budgets {
+    fn could_not_know(&self, now: Duration, world: &Simulation) -> bool {
+        let lately = |at: Duration| at <= now && now.saturating_sub(at) < UNKNOWN_FOR;
+        let by_users = world.scenario.changes.iter().any(|change| {
+            let counts = matches!(change.what, Deed::Request { .. } | Deed::Recreate { .. } | Deed::Budget { .. });
+            counts && lately(change.at.into())
+        });
+        let by_trouble = world.scenario.faults.iter().any(|fault| {
+            let (begins, ends) = (Duration::from(fault.at), Duration::from(fault.at) + Duration::from(fault.lasting));
+            matches!(fault.what, Trouble::Watches { .. }) && begins <= now && now < ends + UNKNOWN_FOR
+        });
+        by_users || by_trouble || lately(self.led)
+    }
+}
+
+/// Bytes, and millionths of a dollar a month.
+#[derive(Default)]
+struct Amount {
+    bytes: u128,
+    cost: u128,
+}
+
+fn covering<'a>(world: &'a Simulation, volume: &'a Volume) -> impl Iterator<Item = (&'a String, &'a Budget)> {
+    world.current_budgets().filter(|(_, budget)| covers(budget, volume))
+}
+
+fn covers(budget: &Budget, volume: &Volume) -> bool {
+    budget.labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
+}
+
+fn price<'a>(world: &'a Simulation, volume: &Volume) -> Option<&'a Price> {
+    let price = world.scenario.classes.get(&volume.spec.class)?.driver.price.as_ref();
+    price.filter(|price| price.currency == CURRENCY)
+}
+
+/// What the claims of a budget have, by the truth.
+fn used(world: &Simulation, budget: &Budget) -> Amount {
+    let mut used = Amount::default();
+    for volume in world.volumes().values().filter(|volume| covers(budget, volume)) {
+        let asked = world.server.get(Kind::Claim, &volume.claim).map_or(0, server::requested);
+        let size = Bytes(asked.max(volume.size().0));
+        used.bytes += u128::from(size.0);
+        used.cost += price(world, volume).map_or(0, |price| price.monthly_millionths(size));
+    }
+    used
+}
+
+/// Is there room in every budget of the claim for as much again as it has, beside the reserve? No growth of the scenarios
+/// needs more at a time.
+pub(super) fn leave_room(world: &Simulation, volume: &Volume) -> bool {
+    covering(world, volume).all(|(_, budget)| {
+        let used = used(world, budget);
+        let beside_reserve = |limit: u64| {
+            let reserve = budget.emergency_reserve.map_or(0, |reserve| reserve.of(limit));
+            u128::from(limit.saturating_sub(reserve))
+        };
+        let size = volume.size();
+        let cost = price(world, volume).map_or(0, |price| price.monthly_millionths(size));
+        budget.limits.bytes.is_none_or(|limit| used.bytes + u128::from(size.0) <= beside_reserve(limit.0))
+            && budget.limits.monthly_cost.is_none_or(|limit| used.cost + cost <= beside_reserve(limit.millionths()))
+    })
+}
