@@ -93,9 +93,12 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
         let again_at = until.max(later(case.now, SignedDuration::from_secs(1)));
         return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(again_at)));
     }
-    // Whoever has decided before knows of it what others measured; who has just been started has the record.
-    let is_older = growth::own_record(claim)
-        .is_some_and(|it| it.usable.is_some_and(|usable| usage.at < usable) && usage.total <= it.filesystem);
+    // Whoever has decided before knows of it what others measured; who has just been started has the record. One from the
+    // future was dated by a clock that has been set since, and says nothing by its time.
+    let is_older = growth::own_record(claim).is_some_and(|it| {
+        let is_before = it.usable.is_some_and(|usable| usage.at < usable && usable <= case.now);
+        is_before && usage.total <= it.filesystem
+    });
     if is_older {
         let message = "the volume has grown, and a measurement from before says nothing about it";
         return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(stale_at(usage))));
