@@ -129,7 +129,6 @@ pub fn grown_at(seconds: &[i64]) -> GrowthRecord {
     GrowthRecord {
         from: mib(400),
         to: mib(512),
-        filesystem: mib(380),
         decided: at(*last),
         crossed: at(*last),
         earlier: earlier.iter().copied().map(at).collect(),

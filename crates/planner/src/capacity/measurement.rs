@@ -77,18 +77,11 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     if case.now >= stale_at(usage) {
         return Err(stale(case, usage));
     }
-    // Of a growth of ours its record says what a measurement must show. After one has shown it, another source may still tell
-    // of what was.
-    let ours = growth::own_record(claim).filter(|it| it.to == claim.requested);
-    let shown = ours.filter(|it| usage.total <= it.filesystem).and_then(|it| it.usable);
-    if shown.is_some_and(|shown| usage.at < later(shown, lag(usage.source))) {
-        let message = "the latest measurement is from before the volume grew, and the next is awaited";
-        return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(stale_at(usage))));
-    }
-    let shows_ours = ours.is_some_and(|it| usage.total > it.filesystem);
-    let until =
-        claim.outgrown.as_ref().filter(|it| usage.total == it.total).map(|it| later(it.until, lag(usage.source)));
-    if let Some(until) = until.filter(|until| usage.at < *until && !shows_ours) {
+    // Of a growth of ours its record says what a measurement must show.
+    let shows_ours =
+        growth::own_record(claim).is_some_and(|it| it.to == claim.requested && usage.total > it.filesystem);
+    let outgrown = claim.outgrown.as_ref().filter(|it| usage.total == it.total && !shows_ours);
+    if let Some(until) = outgrown.map(|it| later(it.until, lag(usage.source))).filter(|until| usage.at < *until) {
         let message = "the volume has just grown, and the next measurement is to show it";
         let again_at = until.max(later(case.now, SignedDuration::from_secs(1)));
         return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(again_at)));
@@ -96,7 +89,8 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     // Whoever has decided before knows of it what others measured; who has just been started has the record. One from the
     // future was dated by a clock that has been set since, and says nothing by its time.
     let is_older = growth::own_record(claim).is_some_and(|it| {
-        let is_before = it.usable.is_some_and(|usable| usage.at < usable && usable <= case.now);
+        let is_before =
+            it.usable.is_some_and(|usable| usage.at < later(usable, lag(usage.source)) && usable <= case.now);
         is_before && usage.total <= it.filesystem
     });
     if is_older {
