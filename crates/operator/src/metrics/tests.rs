@@ -67,6 +67,7 @@ fn decision(outcome: Outcome, reason: Reason) -> Decision {
         reason,
         message: String::new(),
         again_at: None,
+        over_budget: None,
     }
 }
 
