@@ -13,6 +13,9 @@ const TOLERATED: SignedDuration = SignedDuration::from_secs(2);
 /// Beyond this somebody should look after the node's clock.
 const REMARKABLE: SignedDuration = SignedDuration::from_secs(30);
 
+/// How much earlier a time may be than one that was asked for before, where it was overtaken on its way.
+const OVERTAKEN_BY: SignedDuration = SignedDuration::from_secs(60);
+
 /// So many of the latest messages are looked at, a minute's heartbeats: a clock that has been set is followed by then.
 const LATEST: usize = 12;
 
@@ -25,6 +28,8 @@ pub struct NodeClock {
     own: WallClock,
     /// When the latest message was sent by the node's clock, and received by ours that only runs.
     latest: Option<(Timestamp, Instant)>,
+    /// The newest time of the node that was asked for, and what it is by our clock.
+    newest: Option<(Timestamp, Timestamp)>,
 }
 
 impl NodeClock {
@@ -53,9 +58,24 @@ impl NodeClock {
         apart < sent.duration_since(sent_before).abs() / 2
     }
 
-    /// A time of the node's by our clock as it is now. None where there is no such time.
+    /// A time of the node's by our clock as it is now. None where there is no such time. What is known of the node's clock may
+    /// have changed since a later time was asked for: the earlier one then is as much earlier by our clock, too.
     pub fn ours(&mut self, at: Timestamp, now: Moment) -> Option<Timestamp> {
         self.follow_our_own(now);
+        let ours = at.checked_add(self.behind()).ok()?;
+        let before = self.newest.map(|(newest, ours)| (newest.duration_since(at), ours));
+        match before.filter(|(earlier, _)| earlier.is_positive() && *earlier <= OVERTAKEN_BY) {
+            Some((earlier, newest)) => newest.checked_sub(earlier).ok().map(|at| at.min(ours)),
+            // A time that is much earlier is by a clock that was set back.
+            None => {
+                self.newest = Some((at, ours));
+                Some(ours)
+            }
+        }
+    }
+
+    /// A time of the node's long before others by our clock as it is now. None where there is no such time.
+    pub fn ours_long_ago(&self, at: Timestamp) -> Option<Timestamp> {
         at.checked_add(self.behind()).ok()
     }
 
@@ -65,6 +85,7 @@ impl NodeClock {
     fn follow_our_own(&mut self, now: Moment) {
         if let Some(set_by) = self.own.set_by(now) {
             self.lags.iter_mut().for_each(|lag| *lag += set_by);
+            self.newest = self.newest.and_then(|(at, ours)| Some((at, ours.checked_add(set_by).ok()?)));
         }
     }
 
@@ -148,6 +169,20 @@ mod tests {
         let ours = Moment { time: at(7_305), ..moment(105) };
         assert_eq!(clock.heard(at(105), ours), Some(SignedDuration::from_secs(7_200)), "it is off from ours now");
         assert_eq!(clock.ours(at(105), ours), Some(at(7_305)));
+    }
+
+    #[test]
+    fn what_was_overtaken_on_its_way_stays_older_however_late_messages_make_the_nodes_clock_look() {
+        let mut clock = NodeClock::default();
+        clock.heard(at(0), moment(0));
+        assert_eq!(clock.ours(at(100), moment(100)), Some(at(100)));
+        for beat in 0..LATEST {
+            let beat = i64::try_from(beat).unwrap() * 5 + 100;
+            clock.heard(at(beat), moment(beat + 20));
+        }
+        assert_eq!(clock.ours(at(95), moment(176)), Some(at(95)), "it was made before");
+        assert_eq!(clock.ours(at(170), moment(190)), Some(at(190)), "as far as can be known");
+        assert_eq!(clock.ours(at(100), moment(191)), Some(at(120)), "the node's clock was set back");
     }
 
     #[test]

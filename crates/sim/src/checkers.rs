@@ -61,7 +61,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(once::Once::default()),
         Box::new(foreign::Foreign),
         Box::new(leaders::Leaders),
-        Box::new(reasons::Reasons),
+        Box::new(reasons::Reasons::default()),
         Box::new(settling::Settling::default()),
         Box::new(answers::Answers::default()),
     ]

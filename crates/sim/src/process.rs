@@ -209,6 +209,11 @@ impl Process {
         self.clocks.get_mut(&node).map_or(Some(at), |clock| clock.ours(at, now))
     }
 
+    /// A time of a node's clock that may be long ago.
+    pub(crate) fn ours_long_ago(&self, node: usize, at: Timestamp) -> Option<Timestamp> {
+        self.clocks.get(&node).map_or(Some(at), |clock| clock.ours_long_ago(at))
+    }
+
     /// An agent that begins a stream says what the node's clock says.
     pub(crate) fn greeted(&mut self, node: usize, sent: Timestamp, now: Moment) {
         self.clocks.insert(node, NodeClock::default());

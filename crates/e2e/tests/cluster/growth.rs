@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::LogParams};
-use orlop_api::{Bytes, ClusterStoragePolicy, StoragePolicy, names::Reason};
+use orlop_api::{Bytes, ClusterStoragePolicy, StorageBudget, StoragePolicy, names::Reason};
 use orlop_e2e::{
     eventually,
     namespace::LIMIT,
@@ -261,5 +261,60 @@ pub(crate) async fn a_cluster_policy_governs_what_no_namespaced_policy_selects(s
     })
     .await?;
     site.kubectl(&["delete", "clusterstoragepolicy", "wide"], "").await?;
+    site.remove_namespace(namespace).await
+}
+
+pub(crate) async fn what_a_budget_has_left_is_given_and_who_wants_more_waits_until_it_has_more(
+    site: &Site,
+) -> anyhow::Result<()> {
+    let namespace = "budgeted";
+    site.namespace(namespace).await?;
+    let first = Volume::create(site, &small(namespace, "first")).await?;
+    let second = Volume::create(site, &small(namespace, "second")).await?;
+    site.kubectl(&["-n", namespace, "label", "pvc", "--all", "kept=together"], "").await?;
+    // Room for one step of 64 MiB beside the two claims of 320 MiB.
+    let budget = |limit: &str| {
+        json!({
+            "apiVersion": "orlop.dev/v1alpha1", "kind": "StorageBudget", "metadata": {"name": namespace},
+            "spec": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                "selector": {}, "limits": {"bytes": limit},
+            },
+        })
+        .to_string()
+    };
+    site.apply(&budget("704Mi")).await?;
+    site.apply(
+        &json!({
+            "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
+            "metadata": {"name": "together", "namespace": namespace},
+            "spec": {
+                "mode": "Auto", "selector": {"matchLabels": {"kept": "together"}},
+                "capacity": {"minFree": "64Mi", "increase": "64Mi", "timeToFull": "1s", "maximum": "1Gi"},
+            },
+        })
+        .to_string(),
+    )
+    .await?;
+    first.fill_until_free(Bytes(48 << 20)).await?;
+    first.grown_to(Bytes(384 << 20), LIMIT).await?;
+    second.fill_until_free(Bytes(48 << 20)).await?;
+    let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
+    let budgets: Api<StorageBudget> = Api::all(site.client.clone());
+    let waiting = eventually("the second claim to wait for the budget", LIMIT, || async {
+        let claims = policies.get("together").await?.status.unwrap_or_default().claims;
+        Ok(claims.into_iter().find(|claim| claim.name == "second" && claim.reason == Reason::OverBudget))
+    })
+    .await?;
+    ensure!(waiting.message.contains(namespace), "an unhelpful reason: {waiting:?}");
+    eventually("the budget to say who waits", LIMIT, || async {
+        let status = budgets.get(namespace).await?.status.unwrap_or_default();
+        Ok(status.waiting.iter().any(|claim| claim.name == "second").then_some(()))
+    })
+    .await?;
+    ensure!(second.standing().await?.requested == Bytes(320 << 20), "a claim was grown beyond its budget");
+    site.apply(&budget("1Gi")).await?;
+    second.grown_to(Bytes(384 << 20), LIMIT).await?;
+    site.kubectl(&["delete", "storagebudget", namespace], "").await?;
     site.remove_namespace(namespace).await
 }

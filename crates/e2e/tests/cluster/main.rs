@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         growth::a_volume_that_fills_fast_grows_by_as_much_as_its_rate_asks_for,
         growth::a_volume_grows_when_its_inodes_run_short,
         growth::replicas_grow_as_one_and_one_that_is_paused_follows_when_it_no_longer_is,
+        growth::what_a_budget_has_left_is_given_and_who_wants_more_waits_until_it_has_more,
         growth::recommend_writes_the_decision_and_changes_nothing,
         growth::a_cluster_policy_governs_what_no_namespaced_policy_selects,
         inspect::explain_status_and_top_tell_what_the_operator_has_decided,

@@ -1,14 +1,28 @@
 //! Every wait has a true reason: when the world has been at rest, what the operator says of each claim is so.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use orlop_api::{Expansion, Mode, names::Reason};
 use orlop_planner::Source;
 
 use super::{Checker, budgets, foreign, fullness, slots};
-use crate::{server, server::Kind, simulation::Simulation, volume::Volume};
+use crate::{
+    fact::{Entry, Fact},
+    server,
+    server::Kind,
+    simulation::Simulation,
+    volume::Volume,
+};
 
-pub(super) struct Reasons;
+#[derive(Default)]
+pub(super) struct Reasons {
+    /// When each volume last became larger.
+    usable: BTreeMap<String, Duration>,
+}
+
+/// So long after a volume became larger its agent or its kubelet has said so: a kubelet measures once a minute, and is asked as
+/// often.
+const SEEN_WITHIN: Duration = Duration::from_mins(3);
 
 /// So long after the last trouble and the last change every report is right again: a growth is overdue after ten minutes.
 const REST: Duration = Duration::from_mins(15);
@@ -16,6 +30,13 @@ const REST: Duration = Duration::from_mins(15);
 impl Checker for Reasons {
     fn name(&self) -> &'static str {
         "every reason is true"
+    }
+
+    fn see(&mut self, entry: &Entry, _: &Simulation) -> Option<String> {
+        if let Fact::Usable { claim, .. } = &entry.fact {
+            self.usable.insert(claim.clone(), entry.at);
+        }
+        None
     }
 
     fn conclude(&mut self, world: &Simulation) -> Option<String> {
@@ -30,6 +51,9 @@ impl Checker for Reasons {
         world.volumes().iter().find_map(|(name, volume)| {
             let decision = leader.core.ledger().decision(&server::claim_id(name));
             let Some(decision) = decision else { return Some(format!("nothing is said of {name}")) };
+            if self.usable.get(name).is_some_and(|at| world.now().saturating_sub(*at) < SEEN_WITHIN) {
+                return None;
+            }
             is_false(world, name, volume, decision.reason)
                 .map(|why| format!("{name}: {} is not true, {why}", decision.reason))
         })
@@ -59,6 +83,7 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
             fullness::measured_by(world, volume).map(|source| match source {
                 Source::Agent => "its agent runs and reports what is so",
                 Source::Kubelet => "its kubelet runs and is asked, and says what is so",
+                Source::Prometheus => "a Prometheus server has read what is so",
             })
         }
         Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => {

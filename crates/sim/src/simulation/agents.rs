@@ -247,7 +247,10 @@ impl Simulation {
     fn tell_operator(&mut self, operator: usize, node: usize, mut measurements: Vec<Measurement>) {
         let sent = self.node_time(node);
         let latency = self.latency();
+        // A stream keeps its order: that a volume is gone comes neither late nor again, when it may be mounted anew.
+        let ends = measurements.iter().any(|measurement| matches!(measurement, Measurement::Gone { .. }));
         let fate = self.faults.of_measurement(&mut self.rng);
+        let fate = fate.filter(|fate| !ends || matches!(fate, MeasurementFate::Lost));
         let late = match fate {
             Some(MeasurementFate::Lost) => return,
             Some(MeasurementFate::Late) => LATE,
@@ -279,7 +282,7 @@ impl Simulation {
                 Measurement::Sampled { usage, .. } => {
                     let Some(at) = process.ours(node, usage.at, now) else { continue };
                     usage.at = at;
-                    usage.crossed = usage.crossed.and_then(|crossed| process.ours(node, crossed, now));
+                    usage.crossed = usage.crossed.and_then(|crossed| process.ours_long_ago(node, crossed));
                 }
                 Measurement::Confirmed { at, .. } => {
                     process.heard(node, sent, now);

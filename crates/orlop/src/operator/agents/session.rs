@@ -174,14 +174,19 @@ impl Session {
             fill_bytes_per_second: number(sample.fill_bytes_per_second)?,
             crossed: match sample.crossed_at_ms {
                 0 => None,
-                at_ms => Some(self.ours(at_ms)?),
+                at_ms => Some(self.ours_long_ago(at_ms)?),
             },
         })
     }
 
+    /// A time of the node's, which may be long ago, by our clock.
+    fn ours_long_ago(&self, at_ms: i64) -> Result<Timestamp, Status> {
+        self.clock.ours_long_ago(time(at_ms)?).ok_or_else(beyond_all_times)
+    }
+
     /// A time of the node's by our clock.
     fn ours(&mut self, at_ms: i64) -> Result<Timestamp, Status> {
-        self.clock.ours(time(at_ms)?, Moment::now()).ok_or_else(|| Status::invalid_argument("a time beyond all times"))
+        self.clock.ours(time(at_ms)?, Moment::now()).ok_or_else(beyond_all_times)
     }
 
     /// What the agent is to watch and has not been told yet; none where there is nothing.
@@ -201,7 +206,11 @@ impl Session {
 
 /// A time of the node's, by its own clock.
 pub(super) fn time(at_ms: i64) -> Result<Timestamp, Status> {
-    Timestamp::from_millisecond(at_ms).map_err(|_| Status::invalid_argument("a time beyond all times"))
+    Timestamp::from_millisecond(at_ms).map_err(|_| beyond_all_times())
+}
+
+fn beyond_all_times() -> Status {
+    Status::invalid_argument("a time beyond all times")
 }
 
 /// A watch without any bound takes back what was asked for.
