@@ -66,3 +66,24 @@ runAsUser: 0
 capabilities: {drop: [ALL]}
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
+
+{{- /* A Prometheus server as the operator is told of it. The names of files that are no paths are keys of the Secret. */ -}}
+{{- define "orlop.prometheusServer" -}}
+{{- $server := deepCopy . }}
+{{- range $field := list "bearerTokenFile" "basicAuthFile" "caFile" }}
+{{- with get $server $field }}
+{{- if not (hasPrefix "/" .) }}
+{{- $_ := set $server $field (printf "/etc/orlop/prometheus/%s" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toJson $server }}
+{{- end }}
+
+{{- /* The labels of what others are to find: (dict "root" $ "labels" MORE) */ -}}
+{{- define "orlop.foundLabels" -}}
+{{- include "orlop.labels" .root }}
+{{- with .labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}

@@ -23,7 +23,7 @@ use crate::{
     errand::{Acted, Errand},
     failure::Failure,
     measure::Measurement,
-    metrics::Metrics,
+    metrics::{ClaimRow, Metrics},
     moment::{Moment, WallClock},
     notice::{self, Notice},
     observe::{Dirty, Observation, Observer},
@@ -136,7 +136,12 @@ impl Core {
                 self.observer.disturb(&measurement);
             }
         }
+        let claim = self.observer.claim_of(&measurement).cloned();
         self.observer.measure(measurement);
+        // What is measured of a claim at rest leads to no decision.
+        if let Some(claim) = claim {
+            self.show(&claim, now.time);
+        }
     }
 
     /// Takes in what became of an errand. Done or not, the claim is decided again from what it is now.
@@ -381,6 +386,7 @@ impl Core {
         let changes = self.ledger.record(report, now.time);
         for (claim, reason_before) in before {
             self.metrics.claim_moved(reason_before, reason(&self.ledger, &claim));
+            self.show(&claim, now.time);
             // What is decided for the first time since the start may not have been told before.
             if changes.claims.contains(&claim) || reason_before.is_none() {
                 self.tell(&claim, now.time);
@@ -393,6 +399,18 @@ impl Core {
         let policies = changes.policies.into_iter().map(StatusId::Policy);
         for id in policies.chain(changes.budgets.into_iter().map(StatusId::Budget)) {
             self.pace.mark(id, now.instant);
+        }
+    }
+
+    /// Brings up to date what the metrics say of the claim.
+    fn show(&self, id: &ClaimId, now: Timestamp) {
+        if !self.metrics.tells_of_claims() {
+            return;
+        }
+        let view = self.observer.view();
+        match view.claims.get(id).zip(self.ledger.decision(id)) {
+            Some((claim, decision)) => self.metrics.claim_is(id, ClaimRow::new(view, claim, decision, now)),
+            None => self.metrics.claim_gone(id),
         }
     }
 
@@ -409,6 +427,7 @@ impl Core {
     fn forget(&mut self, claim: &ClaimId, now: Moment) {
         let reason = self.ledger.decision(claim).map(|decision| decision.reason);
         self.metrics.claim_moved(reason, None);
+        self.metrics.claim_gone(claim);
         self.agenda.forget(claim);
         self.vigil.leave(claim);
         self.setbacks.forget(claim);
@@ -430,8 +449,14 @@ impl Core {
     fn done(&mut self, action: &Action) {
         match action {
             Action::Grow { claim, uid, record, .. } => {
-                self.metrics.growth_requested();
-                let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
+                let decision = self.ledger.decision(claim);
+                // What is counted for a policy that is gone would never be forgotten.
+                if let Some(Governance::By(policy)) = decision.map(|decision| &decision.governance)
+                    && self.observer.known_policy(policy).is_some()
+                {
+                    self.metrics.growth_requested(policy);
+                }
+                let notice = notice::growing(claim, uid, record, decision);
                 self.effects.notices.push(notice);
             }
             Action::TakeBack { claim, uid, record, .. } => {
@@ -471,7 +496,11 @@ mod tests {
 
     /// An operator that knows of a claim, which a policy governs, and of its volume.
     pub(super) fn core() -> Core {
-        let mut core = Core::default();
+        core_with(&Metrics::default())
+    }
+
+    fn core_with(metrics: &Metrics) -> Core {
+        let mut core = Core::new(metrics.clone());
         let policy = policy();
         let claim = ClaimFacts {
             uid: Uid("u".into()),
@@ -509,6 +538,18 @@ mod tests {
         core
     }
 
+    fn usage(at: Timestamp) -> Usage {
+        Usage {
+            at,
+            source: Source::Agent,
+            total: Bytes::GIB,
+            available: Bytes(900 << 20),
+            inodes: None,
+            fill_bytes_per_second: 0,
+            crossed: None,
+        }
+    }
+
     #[test]
     fn a_decision_is_made_anew_when_its_measurement_is_stale_and_not_while_it_is_confirmed() {
         let (origin, start) = (Instant::now(), Timestamp::from_second(1_000_000).unwrap());
@@ -517,15 +558,7 @@ mod tests {
             instant: origin + Duration::from_secs(second),
         };
         let mut core = core();
-        let usage = Usage {
-            at: start,
-            source: Source::Agent,
-            total: Bytes::GIB,
-            available: Bytes(900 << 20),
-            inodes: None,
-            fill_bytes_per_second: 0,
-            crossed: None,
-        };
+        let usage = usage(start);
         core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(0));
         core.turn(true, moment(0));
         assert_eq!(core.turn(true, moment(1)).decided, [id()]);
@@ -540,6 +573,35 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_has_metrics_for_as_long_as_it_is_there_and_governed() {
+        let gone = [Observation::Claim(Change::Gone(id())), Observation::Policy(Change::Gone(policy().0))];
+        for gone in gone {
+            let metrics = Metrics::new(10);
+            let tells = |what: &str| metrics.encode().contains(&format!(r#"persistentvolumeclaim="data"}}{what}"#));
+            let mut core = core_with(&metrics);
+            let now = Moment::now();
+            let measured = |available| {
+                let usage = Usage { available: Bytes(available), ..usage(now.time) };
+                Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }
+            };
+            core.measure(measured(900 << 20), now);
+            let decide = |core: &mut Core| {
+                core.turn(true, now);
+                let later = Duration::from_secs(1);
+                let time = now.time + SignedDuration::try_from(later).unwrap();
+                core.turn(true, Moment { time, instant: now.instant + later });
+            };
+            decide(&mut core);
+            assert!(tells(&format!(" {}", 900 << 20)));
+            core.measure(measured(800 << 20), now);
+            assert!(tells(&format!(" {}", 800 << 20)), "also where it leads to no decision");
+            core.observe(gone);
+            decide(&mut core);
+            assert!(!tells(""));
+        }
+    }
+
+    #[test]
     fn a_claim_with_enough_room_is_decided_about_when_a_measurement_says_otherwise_and_not_each_time_it_is_measured() {
         let (origin, start) = (Instant::now(), Timestamp::from_second(1_000_000).unwrap());
         let moment = |second: u64| Moment {
@@ -550,15 +612,7 @@ mod tests {
         let mut decided_after = |second: u64, ahead: i64, available_mib: u64| {
             let at = moment(second).time;
             core.measure(Measurement::Confirmed { node: "n".into(), at }, moment(second));
-            let usage = Usage {
-                at: at + SignedDuration::from_secs(ahead),
-                source: Source::Agent,
-                total: Bytes::GIB,
-                available: Bytes(available_mib << 20),
-                inodes: None,
-                fill_bytes_per_second: 0,
-                crossed: None,
-            };
+            let usage = Usage { available: Bytes(available_mib << 20), ..usage(at + SignedDuration::from_secs(ahead)) };
             core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(second));
             core.turn(true, moment(second));
             let decided = core.turn(true, moment(second + 1)).decided;

@@ -17,7 +17,7 @@ pub enum Measurement {
     },
     /// The volume of a claim was measured, by a source that does not know the volume's name.
     SampledClaim {
-        /// The node.
+        /// The node; empty where it is not known.
         node: String,
         /// The claim.
         claim: ClaimId,

@@ -1,5 +1,9 @@
 //! What the operator counts, in the `OpenMetrics` text format.
 
+mod claims;
+#[cfg(test)]
+mod tests;
+
 use std::{
     fmt,
     sync::{Arc, atomic::AtomicU64},
@@ -8,7 +12,7 @@ use std::{
 
 use jiff::Timestamp;
 use orlop_api::names::Reason;
-use orlop_planner::{Account, Budget, BudgetName, GrowthRecord, Source};
+use orlop_planner::{Account, Budget, BudgetName, ClaimId, GrowthRecord, PolicyId, PolicyKind, Source};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -20,6 +24,9 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::claims::Claims;
+pub(crate) use self::claims::Row as ClaimRow;
+
 /// The operator's metrics. Clones count into the same.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
@@ -28,9 +35,10 @@ struct Inner {
     registry: Registry,
     leader: Gauge,
     claims: Family<ReasonLabel, Gauge>,
+    per_claim: Arc<Claims>,
     decisions: Counter,
     planning: Histogram,
-    growths: Counter,
+    growths: Family<PolicyLabels, Counter>,
     growth_durations: Histogram,
     actions_failed: Family<OutcomeLabel, Counter>,
     violations: Counter,
@@ -40,6 +48,8 @@ struct Inner {
     samples: Family<SourceLabel, Counter>,
     sampled_at: Family<SourceLabel, Gauge>,
     requests: Family<RequestLabels, Counter>,
+    prometheus_queries: Family<QueryLabels, Counter>,
+    unconnected: Gauge,
     local_lost: Gauge,
     budgets: Budgets,
 }
@@ -82,6 +92,30 @@ struct SourceLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    kind: &'static str,
+    /// Empty for a policy of the whole cluster.
+    namespace: String,
+    policy: String,
+}
+
+impl From<&PolicyId> for PolicyLabels {
+    fn from(id: &PolicyId) -> Self {
+        let (kind, namespace) = match &id.kind {
+            PolicyKind::Namespaced(namespace) => ("StoragePolicy", namespace.0.to_string()),
+            PolicyKind::Cluster => ("ClusterStoragePolicy", String::new()),
+        };
+        Self { kind, namespace, policy: id.name.to_string() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueryLabels {
+    server: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
     verb: String,
     code: u32,
@@ -94,14 +128,22 @@ impl fmt::Debug for Metrics {
 }
 
 impl Default for Metrics {
+    /// Tells of no single claim.
     fn default() -> Self {
-        let mut it = Inner {
+        Self::new(0)
+    }
+}
+
+impl Inner {
+    fn new(claims_max: usize) -> Self {
+        Self {
             registry: Registry::with_prefix("orlop"),
             leader: Gauge::default(),
             claims: Family::default(),
+            per_claim: Arc::new(Claims::new(claims_max)),
             decisions: Counter::default(),
             planning: Histogram::new(exponential_buckets(0.000_1, 4.0, 8)),
-            growths: Counter::default(),
+            growths: Family::default(),
             growth_durations: Histogram::new([0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
             actions_failed: Family::default(),
             violations: Counter::default(),
@@ -111,47 +153,73 @@ impl Default for Metrics {
             samples: Family::default(),
             sampled_at: Family::default(),
             requests: Family::default(),
+            prometheus_queries: Family::default(),
+            unconnected: Gauge::default(),
             local_lost: Gauge::default(),
             budgets: Budgets::default(),
-        };
-        let to = &mut it.registry;
-        to.register("leader", "Does this operator hold the lease", it.leader.clone());
-        to.register("claims", "Governed claims by the reason of the latest decision", it.claims.clone());
-        to.register("decisions", "Decisions about claims", it.decisions.clone());
-        to.register_with_unit("planning_duration", "One planning pass", Unit::Seconds, it.planning.clone());
-        to.register("growths", "Larger sizes requested", it.growths.clone());
+        }
+    }
+
+    fn register(&mut self) {
+        let mut registry = std::mem::take(&mut self.registry);
+        let to = &mut registry;
+        to.register("leader", "Does this operator hold the lease", self.leader.clone());
+        to.register("claims", "Governed claims by the reason of the latest decision", self.claims.clone());
+        to.register("decisions", "Decisions about claims", self.decisions.clone());
+        to.register_with_unit("planning_duration", "One planning pass", Unit::Seconds, self.planning.clone());
+        to.register("growths", "Larger sizes requested, by policy", self.growths.clone());
         to.register_with_unit(
             "growth_duration",
             "From the threshold crossed to the new bytes usable",
             Unit::Seconds,
-            it.growth_durations.clone(),
+            self.growth_durations.clone(),
         );
-        to.register("actions_failed", "Actions that failed, by what came of them", it.actions_failed.clone());
-        to.register("invariant_violations", "Actions refused because they break an invariant", it.violations.clone());
-        to.register("watch_failures", "Watches that failed and began again", it.watch_failures.clone());
-        to.register("objects_unreadable", "Objects read that could not be understood", it.unreadable.clone());
-        to.register("events_dropped", "Events that could not be sent", it.events_dropped.clone());
-        to.register("samples", "Measurements of volumes received", it.samples.clone());
+        to.register("actions_failed", "Actions that failed, by what came of them", self.actions_failed.clone());
+        to.register("invariant_violations", "Actions refused because they break an invariant", self.violations.clone());
+        to.register("watch_failures", "Watches that failed and began again", self.watch_failures.clone());
+        to.register("objects_unreadable", "Objects read that could not be understood", self.unreadable.clone());
+        to.register("events_dropped", "Events that could not be sent", self.events_dropped.clone());
+        to.register("samples", "Measurements of volumes received", self.samples.clone());
         to.register_with_unit(
             "sample_timestamp",
             "When the newest measurement was made",
             Unit::Seconds,
-            it.sampled_at.clone(),
+            self.sampled_at.clone(),
         );
-        to.register("api_requests", "Requests to the API server, by verb and code", it.requests.clone());
-        to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", it.local_lost.clone());
-        it.budgets.register(to);
-        Self(Arc::new(it))
+        to.register("api_requests", "Requests to the API server, by verb and code", self.requests.clone());
+        to.register(
+            "prometheus_queries",
+            "Questions to Prometheus servers, by what came of them",
+            self.prometheus_queries.clone(),
+        );
+        to.register("nodes_without_agent", "Nodes whose agent is not connected", self.unconnected.clone());
+        to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", self.local_lost.clone());
+        self.budgets.register(to);
+        to.register_collector(Box::new(self.per_claim.clone()));
+        self.registry = registry;
     }
 }
 
 impl Metrics {
-    /// The metrics as text, in the form that Prometheus reads.
-    pub fn encode(&self) -> String {
-        let mut out = String::new();
-        // Writing into a String does not fail.
-        let _ = text::encode(&mut out, &self.0.registry);
-        out
+    /// Metrics that tell of each governed claim, of so many at most.
+    pub fn new(claims_max: usize) -> Self {
+        let mut it = Inner::new(claims_max);
+        it.register();
+        Self(Arc::new(it))
+    }
+
+    /// Writes the metrics as text, in the form that Prometheus reads. Of a large cluster that is much text, and so `out` may
+    /// pass it on piece by piece. Fails when `out` does.
+    pub fn encode_into(&self, out: &mut impl fmt::Write) -> fmt::Result {
+        text::encode(out, &self.0.registry)
+    }
+
+    /// The metrics as one text.
+    #[cfg(test)]
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        self.encode_into(&mut text).unwrap();
+        text
     }
 
     pub(crate) fn leads(&self, leads: bool) {
@@ -165,6 +233,22 @@ impl Metrics {
             from.map(|reason| count(reason).dec());
             to.map(|reason| count(reason).inc());
         }
+        self.0.per_claim.governed(from.is_some(), to.is_some());
+    }
+
+    /// Is there anything to be told of single claims?
+    pub(crate) fn tells_of_claims(&self) -> bool {
+        self.0.per_claim.is_wanted()
+    }
+
+    /// A claim is as said now.
+    pub(crate) fn claim_is(&self, id: &ClaimId, row: ClaimRow) {
+        self.0.per_claim.set(id, row);
+    }
+
+    /// A claim is governed no longer, or gone: nothing more is told of it.
+    pub(crate) fn claim_gone(&self, id: &ClaimId) {
+        self.0.per_claim.remove(id);
     }
 
     /// So many claims were decided about in one pass.
@@ -173,8 +257,13 @@ impl Metrics {
         self.0.planning.observe(took.as_secs_f64());
     }
 
-    pub(crate) fn growth_requested(&self) {
-        self.0.growths.inc();
+    pub(crate) fn growth_requested(&self, policy: &PolicyId) {
+        self.0.growths.get_or_create(&policy.into()).inc();
+    }
+
+    /// A policy is gone, and what was counted for it with it.
+    pub(crate) fn policy_gone(&self, policy: &PolicyId) {
+        self.0.growths.remove(&policy.into());
     }
 
     pub(crate) fn growth_usable(&self, record: &GrowthRecord) {
@@ -207,14 +296,19 @@ impl Metrics {
     }
 
     pub(crate) fn sampled(&self, source: Source, at: Timestamp) {
-        let label = SourceLabel {
-            source: match source {
-                Source::Agent => "agent",
-                Source::Kubelet => "kubelet",
-            },
-        };
+        let label = SourceLabel { source: source.name() };
         self.0.samples.get_or_create(&label).inc();
         self.0.sampled_at.get_or_create(&label).set(at.as_second());
+    }
+
+    /// A Prometheus server was asked: `complete`, `partial` or `failed` is what came of it.
+    pub fn prometheus_asked(&self, server: &str, outcome: &'static str) {
+        self.0.prometheus_queries.get_or_create(&QueryLabels { server: server.to_owned(), outcome }).inc();
+    }
+
+    /// So many nodes have no agent connected.
+    pub fn nodes_without_agent(&self, count: usize) {
+        self.0.unconnected.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A budget, what its claims have, and how many wait for it.

@@ -165,7 +165,7 @@ prop_compose! {
 prop_compose! {
     fn wild_usage()(
         at_second in -200_i64..200,
-        source in prop_oneof![Just(Source::Agent), Just(Source::Kubelet)],
+        source in prop_oneof![Just(Source::Agent), Just(Source::Kubelet), Just(Source::Prometheus)],
         total in bytes(63),
         available in bytes(63),
         inodes in option::of((any::<u64>(), any::<u64>())),

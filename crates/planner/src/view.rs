@@ -257,6 +257,19 @@ pub enum Source {
     Agent,
     /// The kubelet's summary.
     Kubelet,
+    /// What Prometheus has read from the kubelet. It is dated when it was read, and the kubelet measures once a minute.
+    Prometheus,
+}
+
+impl Source {
+    /// The name, as in metrics and documents: `agent`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Kubelet => "kubelet",
+            Self::Prometheus => "prometheus",
+        }
+    }
 }
 
 /// A measurement of a filesystem.

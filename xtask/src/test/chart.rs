@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{cache, run};
 
 /// Values that the chart's schema must refuse, each with a word of its message.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 12] = [
     ("nodeGroups[0].name=x", "kubeletDir"),
     (
         "nodeGroups[0].name=x,nodeGroups[0].kubeletDir=/k,nodeGroups[0].pool.directory=/p,nodeGroups[0].pool.size=1Gi",
@@ -28,6 +28,13 @@ const REFUSED: [(&str, &str); 9] = [
         "pool",
     ),
     ("operator.replicas=0", "replicas"),
+    ("operator.prometheus.servers[0].url=http://me:secret@prometheus", "url"),
+    (
+        "operator.prometheus.servers[0].url=http://p,operator.prometheus.servers[0].bearerTokenFile=a,\
+         operator.prometheus.servers[0].basicAuthFile=b",
+        "servers",
+    ),
+    ("monitoring.prometheusRule.runbookPrefix=https://example.com", "runbookPrefix"),
     ("opertor.replicas=1", "opertor"),
     ("local.storageClasses[0].name=x,local.storageClasses[0].provisioning=lazy", "provisioning"),
     ("local.storageClasses[0].name=x,local.storageClasses[0].fsType=zfs", "fsType"),
@@ -36,16 +43,25 @@ const REFUSED: [(&str, &str); 9] = [
 ];
 
 /// What must be among what is rendered with a set of values, and what must not: kinds, names, and arguments of containers.
-const RENDERED: [(&str, &[&str], &[&str]); 3] = [
+const RENDERED: [(&str, &[&str], &[&str]); 4] = [
     (
         "bed-values.yaml",
         &["VolumeSnapshotClass", "VolumeGroupSnapshotClass", "--local-driver", "--http-address=$(POD_IP):9808"],
-        &["VolumeAttributesClass", "--local-clean-up-after=24h"],
+        &["VolumeAttributesClass", "--local-clean-up-after=24h", "PodMonitor"],
     ),
     (
         "default-values.yaml",
-        &["Deployment", "orlop-viewer"],
-        &["CSIDriver", "StorageClass", "VolumeSnapshotClass", "--local-driver"],
+        &["Deployment", "orlop-viewer", "--claim-metrics=100000"],
+        &[
+            "CSIDriver",
+            "StorageClass",
+            "VolumeSnapshotClass",
+            "--local-driver",
+            "PodMonitor",
+            "PrometheusRule",
+            "--prometheus-interval=30s",
+            "--http-address=0.0.0.0:9809",
+        ],
     ),
     (
         "local-values.yaml",
@@ -59,6 +75,19 @@ const RENDERED: [(&str, &[&str], &[&str]); 3] = [
             "--overcommit=1.5",
         ],
         &["--pool-device=", "--pool-file="],
+    ),
+    (
+        "monitoring-values.yaml",
+        &[
+            "PodMonitor",
+            "PrometheusRule",
+            "--claim-metrics=0",
+            "--prometheus-interval=1m",
+            r#"--prometheus={"url":"http://prometheus.monitoring.svc:9090"}"#,
+            r#"--prometheus={"basicAuthFile":"/run/password","caFile":"/etc/orlop/prometheus/ca.crt","matchLabels":{"cluster":"a"},"timeout":"20s","url":"https://thanos.example.com/querier"}"#,
+            "--http-address=0.0.0.0:9809",
+        ],
+        &[],
     ),
 ];
 

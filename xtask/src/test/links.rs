@@ -53,6 +53,11 @@ fn broken(from: &Path, link: &str, pages: &BTreeMap<PathBuf, Page>) -> Option<&'
     (!anchor.is_empty() && !has_anchor()).then_some("has no such heading")
 }
 
+/// The anchors of the headings of a page.
+pub fn anchors(text: &str) -> BTreeSet<String> {
+    read(text).anchors
+}
+
 /// The path without `.` and `..`.
 fn normal(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut normal, component| {

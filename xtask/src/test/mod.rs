@@ -4,6 +4,7 @@
 mod chart;
 mod licences;
 mod links;
+mod metrics;
 mod tally;
 
 use std::{
@@ -23,6 +24,7 @@ pub fn run() -> bool {
 
     report.check("formatting", || cargo(&["fmt", "--all", "--check"]));
     report.check("links in the documentation", || links::check(root));
+    report.check("metrics, alerts and their documentation", || metrics::check(root));
     report.check("licences of dependencies", licences::check);
     let bundle = report.prepare("Kubernetes and the sidecars", || bed::run(&bed::Args {}));
     report.check_with("formatting of Go", bundle.as_ref(), |()| go(root));

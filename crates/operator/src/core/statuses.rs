@@ -28,7 +28,10 @@ impl Core {
     }
 
     fn write_policy(&mut self, policy: &PolicyId, id: &StatusId, now: Moment) {
-        let Some(known) = self.observer.known_policy(policy) else { return self.pace.forget(id) };
+        let Some(known) = self.observer.known_policy(policy) else {
+            self.metrics.policy_gone(policy);
+            return self.pace.forget(id);
+        };
         let before = known.status.as_ref().map_or(&[][..], |status| &status.conditions);
         let status = match &known.invalid {
             Some(why) => PolicyStatus {

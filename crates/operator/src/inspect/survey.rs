@@ -8,8 +8,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, amount};
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, NamespaceName, Outcome, PolicyId, PolicyKind, Source, Urgency, Usage,
-    stale_at,
+    Claim, ClaimId, Decision, Governance, NamespaceName, Outcome, PolicyId, PolicyKind, Urgency, Usage, stale_at,
 };
 use serde::{Deserialize, Serialize};
 
@@ -256,11 +255,7 @@ impl Look<'_> {
             fleet.measured.unmeasured += 1;
             return;
         };
-        let source = match usage.source {
-            Source::Agent => "agent",
-            Source::Kubelet => "kubelet",
-        };
-        let row = fleet.measured.sources.entry(source.to_owned()).or_default();
+        let row = fleet.measured.sources.entry(usage.source.name().to_owned()).or_default();
         if self.now < stale_at(usage) && usage.at.duration_since(self.now) <= AHEAD_MAX {
             row.fresh += 1;
         } else {

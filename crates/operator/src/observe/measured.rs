@@ -9,6 +9,10 @@ use orlop_planner::{Source, Usage};
 /// changed. A kubelet's measurement that is newer by more than this shows that the agent has fallen silent.
 const AGENT_SILENT_AFTER: SignedDuration = SignedDuration::from_secs(30);
 
+/// A kubelet measures once a minute, and is asked about twice as often. What Prometheus has read of it that is newer by more
+/// than this shows that it is not reached any more.
+const KUBELET_SILENT_AFTER: SignedDuration = SignedDuration::from_secs(120);
+
 /// How much older a measurement may be than the one that has overtaken it.
 const OVERTAKEN_BY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -87,10 +91,10 @@ impl Measured {
     }
 
     /// The agent of the node no longer measures the volume: it is not mounted, or the agent is gone. That says nothing about
-    /// what the node's kubelet has measured, which may be all that there is then.
+    /// what others have measured, which may be all that there is then.
     pub(super) fn gone(&mut self, node: &str, volume: &str) {
         if let Some(samples) = self.volumes.get_mut(volume) {
-            samples.retain(|sample| *sample.node != *node || sample.usage.source == Source::Kubelet);
+            samples.retain(|sample| *sample.node != *node || sample.usage.source != Source::Agent);
             if samples.is_empty() {
                 self.volumes.remove(volume);
             }
@@ -107,25 +111,28 @@ impl Measured {
         self.confirmed.remove(node);
     }
 
-    /// The measurement to believe: the newest by an agent, which measures the mount itself, unless the agents have
-    /// fallen silent and a kubelet has not.
+    /// The measurement to believe: the newest by an agent, which measures the mount itself, or else by a kubelet, or else
+    /// by Prometheus; but not by one that has fallen silent while a less trusted one has not.
     pub(super) fn best(&self, volume: &str) -> Option<Usage> {
         let samples = self.volumes.get(volume)?;
         let newest = |source| {
             let usages = samples.iter().filter(|sample| sample.usage.source == source).map(|it| self.as_confirmed(it));
             usages.max_by_key(|usage| usage.at)
         };
-        match (newest(Source::Agent), newest(Source::Kubelet)) {
-            (Some(agent), Some(kubelet)) if kubelet.at.duration_since(agent.at) > AGENT_SILENT_AFTER => Some(kubelet),
-            (agent, kubelet) => agent.or(kubelet),
-        }
+        let by_trust = [Source::Agent, Source::Kubelet, Source::Prometheus].into_iter().filter_map(newest);
+        by_trust.reduce(|trusted, other| {
+            let is_silent = other.at.duration_since(trusted.at) > silent_after(trusted.source);
+            if is_silent { other } else { trusted }
+        })
     }
 
-    /// The node that made the measurement to believe.
+    /// The node that made the measurement to believe, where it is known.
     pub(super) fn best_node(&self, volume: &str) -> Option<&str> {
         let best = self.best(volume)?;
         let made_it = |sample: &&Sample| self.as_confirmed(sample) == best;
-        self.volumes.get(volume)?.iter().find(made_it).map(|sample| &*sample.node)
+        let node = self.volumes.get(volume)?.iter().find(made_it).map(|sample| &*sample.node);
+        // What Prometheus has read is of no certain node.
+        node.filter(|node| !node.is_empty())
     }
 
     /// The node whose agent renews the measurement of the volume by confirming it; none where none or several do.
@@ -154,6 +161,13 @@ impl Sample {
     fn confirmed(&self, agents: &HashMap<Arc<str>, Timestamp>) -> Timestamp {
         let last = if self.is_renewed() { agents.get(&self.node).copied() } else { self.outgrown };
         last.map_or(self.usage.at, |at| at.max(self.usage.at))
+    }
+}
+
+const fn silent_after(source: Source) -> SignedDuration {
+    match source {
+        Source::Agent => AGENT_SILENT_AFTER,
+        Source::Kubelet | Source::Prometheus => KUBELET_SILENT_AFTER,
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Observer {
 pub struct Dirty {
     /// The claims to decide again; one that the view does not hold is gone.
     pub claims: BTreeSet<ClaimId>,
-    /// The policies whose status is to be compared with what it should say.
+    /// The policies whose status is to be compared with what it should say; one that is not known is gone.
     pub policies: BTreeSet<PolicyId>,
     /// The budgets whose status is to be compared with what it should say.
     pub budgets: BTreeSet<BudgetName>,
@@ -143,6 +143,17 @@ impl Observer {
             }
             // Nothing is to be decided for it; see `refresh`.
             Measurement::Confirmed { node, at } => self.measured.confirmed(&node, at),
+        }
+    }
+
+    /// The claim that a measurement is of.
+    pub(crate) fn claim_of<'a>(&'a self, measurement: &'a Measurement) -> Option<&'a ClaimId> {
+        match measurement {
+            Measurement::Sampled { volume, .. } | Measurement::Gone { volume, .. } => {
+                self.volumes.get(volume)?.claim.as_ref().map(|(id, _)| id)
+            }
+            Measurement::SampledClaim { claim, .. } => Some(claim),
+            Measurement::Confirmed { .. } => None,
         }
     }
 

@@ -27,6 +27,7 @@ impl Observer {
         let Some(PolicyFacts { uid, generation, policy, status }) = facts else {
             self.policies.remove(&id);
             self.replace_policy(&id, None);
+            self.dirty.policies.insert(id);
             return;
         };
         let (policy, invalid) = match policy {

@@ -406,6 +406,26 @@ fn an_agent_is_believed_before_a_kubelet_until_it_falls_silent() {
 }
 
 #[test]
+fn prometheus_is_believed_when_agents_and_kubelets_have_fallen_silent() {
+    let mut observer = observer();
+    let source = |observer: &Observer| observer.seen("a").usage.as_ref().unwrap().source;
+    observer.measure(sampled("", "pv-a", usage(Source::Prometheus, 100, 900)));
+    assert_eq!(source(&observer), Source::Prometheus, "there is nothing better");
+    observer.measure(sampled("n1", "pv-a", usage(Source::Kubelet, 90, 500)));
+    assert_eq!(source(&observer), Source::Kubelet);
+    observer.measure(sampled("", "pv-a", usage(Source::Prometheus, 210, 900)));
+    assert_eq!(source(&observer), Source::Kubelet, "it is asked every minute or so");
+    observer.measure(sampled("", "pv-a", usage(Source::Prometheus, 211, 900)));
+    assert_eq!(source(&observer), Source::Prometheus);
+    observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 181, 500)));
+    assert_eq!(source(&observer), Source::Agent, "it is back, and knows better");
+    observer.measure(sampled("", "pv-a", usage(Source::Prometheus, 211, 900)));
+    assert_eq!(source(&observer), Source::Agent);
+    observer.measure(Measurement::Gone { node: "n1".into(), volume: "pv-a".into() });
+    assert_eq!(source(&observer), Source::Prometheus, "which the agent takes nothing of with it");
+}
+
+#[test]
 fn of_several_nodes_that_mount_a_volume_the_latest_measurement_counts() {
     let mut observer = observer();
     observer.measure(sampled("n1", "pv-a", usage(Source::Agent, 100, 500)));

@@ -58,3 +58,16 @@ impl Metrics {
         axum::serve(TcpListener::bind(address).await?, routes).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Alerts and people go by it: the documentation and the rules are checked against this file.
+    #[test]
+    fn what_is_told_is_told_by_these_names() {
+        let mut text = String::new();
+        encode(&mut text, &Metrics::default().registry()).unwrap();
+        insta::assert_snapshot!(text);
+    }
+}

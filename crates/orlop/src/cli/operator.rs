@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use orlop_api::Period;
 
 use super::{Failure, Outcome};
-use crate::operator::{self, Config, LocalConfig, OperatorError, SourcesConfig};
+use crate::operator::{self, Config, LocalConfig, OperatorError, SourcesConfig, prometheus::Server};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,6 +37,16 @@ pub(super) struct Args {
     /// How often to ask the kubelets of nodes without an agent, such as 30s; left out, they are not asked
     #[arg(long)]
     kubelet_interval: Option<Period>,
+    /// A Prometheus server to ask how full the volumes are of nodes without an agent: its URL, or a JSON object with `url` and
+    /// any of `bearerTokenFile`, `basicAuthFile`, `caFile`, `timeout` and `matchLabels`. May be repeated
+    #[arg(long, value_name = "SERVER")]
+    prometheus: Vec<Server>,
+    /// How often to ask the Prometheus servers
+    #[arg(long, default_value_t = Period::from_secs(30))]
+    prometheus_interval: Period,
+    /// Of how many claims at most to serve metrics; 0: of none
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    claim_metrics: usize,
     /// Look after what the local driver's sidecars cannot: snapshots that wait for a node, and volumes whose node is gone
     #[arg(long)]
     local_driver: bool,
@@ -70,12 +80,15 @@ pub(super) async fn run(args: Args) -> Outcome {
         http_address: args.http_address,
         lease_name: args.lease_name,
         lease_duration: args.lease_duration.into(),
+        claim_metrics: args.claim_metrics,
         sources: SourcesConfig {
             agents_address: args.agents_address,
             pod_ip: args.pod_ip,
             agent_service_account: args.agent_service_account,
             driver_service_account: args.driver_service_account,
             kubelet_interval: args.kubelet_interval.map(Duration::from),
+            prometheus: args.prometheus,
+            prometheus_interval: args.prometheus_interval.into(),
         },
         local,
     };

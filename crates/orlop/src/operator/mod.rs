@@ -17,7 +17,9 @@ pub mod kubelets;
 mod lease;
 mod local;
 pub mod measure;
+pub mod prometheus;
 mod router;
+mod scrape;
 mod sources;
 mod watch;
 
@@ -42,6 +44,7 @@ use self::{
     engine::{Engine, Inputs, Outputs},
     http::{Counter, Health},
     measure::{ConnectedNodes, Watches},
+    scrape::Scrapes,
     sources::Connections,
 };
 pub use self::{local::LocalConfig, sources::SourcesConfig};
@@ -65,6 +68,8 @@ pub struct Config {
     pub lease_name: String,
     /// For how long the Lease holds when it is not renewed.
     pub lease_duration: Duration,
+    /// Of how many claims at most there are metrics.
+    pub claim_metrics: usize,
     /// Where measurements come from.
     pub sources: SourcesConfig,
     /// How the local driver is looked after, where it is installed.
@@ -105,7 +110,7 @@ pub enum OperatorError {
 
 /// Runs the operator until it is told to end by SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<(), OperatorError> {
-    let metrics = Metrics::default();
+    let metrics = Metrics::new(config.claim_metrics);
     let health = Health::new();
     let client = client::connect(&metrics).await.map_err(OperatorError::Client)?;
     let leases = Api::<Lease>::namespaced(client.clone(), &config.namespace);
@@ -129,6 +134,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             measurements,
             watches: watches.clone(),
             nodes: nodes.subscribe(),
+            metrics: metrics.clone(),
             connected,
         },
     );
@@ -164,7 +170,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     parts.spawn(async move { Err(sources.await) });
     parts.spawn(async move {
         let address = config.http_address;
-        match http::serve(address, health, metrics, counter).await {
+        match http::serve(address, health, Scrapes::new(metrics), counter).await {
             Ok(()) => Err(OperatorError::Ended("HTTP server")),
             Err(source) => Err(OperatorError::Listen { address, source }),
         }

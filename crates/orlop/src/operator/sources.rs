@@ -1,4 +1,5 @@
-//! The sources of measurements. Only the leader runs them: agents dial it, and it asks the kubelets of the others.
+//! The sources of measurements. Only the leader runs them: agents dial it, and of the nodes that have none it asks the kubelets
+//! and Prometheus.
 
 use std::{
     collections::BTreeSet,
@@ -8,6 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::Client;
+use orlop_operator::Metrics;
 use tokio::{net::TcpListener, sync::watch};
 use tracing::info;
 
@@ -18,6 +20,7 @@ use super::{
     kubelets::{self, Kubelets},
     lease::Leadership,
     measure::{ConnectedNodes, Measurements, Watches},
+    prometheus::{self, Prometheus, Server},
 };
 
 /// How the agents reach the operator, and which nodes it asks itself.
@@ -33,6 +36,10 @@ pub struct SourcesConfig {
     pub driver_service_account: (String, String),
     /// How often to ask the kubelets of nodes without an agent; never where there is none.
     pub kubelet_interval: Option<Duration>,
+    /// The Prometheus servers to ask while a node has no agent.
+    pub prometheus: Vec<Server>,
+    /// How often to ask them.
+    pub prometheus_interval: Duration,
 }
 
 /// What the sources are connected with.
@@ -44,13 +51,15 @@ pub(super) struct Connections {
     pub(super) measurements: Measurements,
     pub(super) watches: Watches,
     pub(super) nodes: watch::Receiver<BTreeSet<String>>,
+    pub(super) metrics: Metrics,
     /// Which nodes have an agent connected; is kept here.
     pub(super) connected: ConnectedNodes,
 }
 
 /// Waits until this operator leads, and then runs the sources until one fails.
 pub(super) async fn run(config: SourcesConfig, connections: Connections) -> OperatorError {
-    let Connections { client, namespace, mut leadership, measurements, watches, nodes, connected } = connections;
+    let Connections { client, namespace, mut leadership, measurements, watches, nodes, connected, metrics } =
+        connections;
     leadership.begins().await;
 
     let address = config.agents_address;
@@ -71,6 +80,15 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
     let publication = Publication::new(client.clone(), &namespace, endpoint, &identity);
     info!(%endpoint, "listens for agents");
 
+    let (unconnected, of_unconnected) = watch::channel(0);
+    let counting = count_unconnected(nodes.clone(), connected.subscribe(), unconnected, metrics.clone());
+    let querying = prometheus::run(Prometheus {
+        servers: config.prometheus,
+        unconnected: of_unconnected,
+        measurements: measurements.clone(),
+        interval: config.prometheus_interval,
+        metrics,
+    });
     let asking = {
         let summaries = kubelets::ApiServer(client.clone());
         let (measurements, connected) = (measurements.clone(), connected.subscribe());
@@ -93,5 +111,28 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
         },
         () = publication.keep() => OperatorError::Ended("publication for the agents"),
         () = asking => OperatorError::Ended("source that asks the kubelets"),
+        () = querying => OperatorError::Ended("source that asks Prometheus"),
+        () = counting => OperatorError::Ended("count of the nodes without an agent"),
+    }
+}
+
+/// Says how many nodes have no agent connected, for as long as somebody says which nodes there are.
+async fn count_unconnected(
+    mut nodes: watch::Receiver<BTreeSet<String>>,
+    mut connected: watch::Receiver<BTreeSet<String>>,
+    unconnected: watch::Sender<usize>,
+    metrics: Metrics,
+) {
+    loop {
+        let count = nodes.borrow_and_update().difference(&connected.borrow_and_update()).count();
+        metrics.nodes_without_agent(count);
+        unconnected.send_replace(count);
+        let changed = tokio::select! {
+            changed = nodes.changed() => changed,
+            changed = connected.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
     }
 }

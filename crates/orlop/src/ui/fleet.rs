@@ -6,6 +6,7 @@ use anstyle::Style;
 use jiff::Timestamp;
 use orlop_api::{Bytes, Mode};
 use orlop_operator::inspect::{ClaimRow, DriverRow, Fleet, PolicyRow};
+use orlop_planner::Source;
 
 use super::{
     fill,
@@ -220,7 +221,8 @@ fn sources(fleet: &Fleet) -> String {
     }
     text.push('\n');
     for (source, row) in &fleet.measured.sources {
-        let _ = write!(text, "  {} measured by {source}s", count(row.fresh + row.stale, "claim", "claims"));
+        let by = if source == Source::Prometheus.name() { "Prometheus".to_owned() } else { format!("{source}s") };
+        let _ = write!(text, "  {} measured by {by}", count(row.fresh + row.stale, "claim", "claims"));
         if row.stale > 0 {
             let _ = write!(text, ", {BAD}{} of them too long ago{BAD:#}", thousands(row.stale));
         }

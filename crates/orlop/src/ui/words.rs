@@ -65,6 +65,7 @@ pub(super) const fn source(source: Source) -> &'static str {
     match source {
         Source::Agent => "the agent",
         Source::Kubelet => "the kubelet",
+        Source::Prometheus => "Prometheus",
     }
 }
 

@@ -13,6 +13,12 @@ const AGENT_STALE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// The kubelet measures once a minute by default, and its summary is fetched about as often: three in a row missing.
 const KUBELET_STALE_AFTER: SignedDuration = SignedDuration::from_secs(180);
 
+/// Prometheus reads a kubelet once a minute by default: three in a row missing.
+const PROMETHEUS_STALE_AFTER: SignedDuration = SignedDuration::from_secs(180);
+
+/// How much older than its date a measurement may be that Prometheus has read from a kubelet, which measures once a minute.
+const PROMETHEUS_LAG: SignedDuration = SignedDuration::from_secs(60);
+
 /// How far a node's clock may be ahead of ours. Clocks that are kept agree far better; beyond this the age of a
 /// measurement says nothing.
 const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -45,6 +51,14 @@ const fn stale_after(source: Source) -> SignedDuration {
     match source {
         Source::Agent => AGENT_STALE_AFTER,
         Source::Kubelet => KUBELET_STALE_AFTER,
+        Source::Prometheus => PROMETHEUS_STALE_AFTER,
+    }
+}
+
+const fn lag(source: Source) -> SignedDuration {
+    match source {
+        Source::Agent | Source::Kubelet => SignedDuration::ZERO,
+        Source::Prometheus => PROMETHEUS_LAG,
     }
 }
 
@@ -66,16 +80,17 @@ pub(super) fn current<'a>(case: &Case<'a>) -> Result<&'a Usage, Verdict> {
     // Of a growth of ours its record says what a measurement must show.
     let shows_ours =
         growth::own_record(claim).is_some_and(|it| it.to == claim.requested && usage.total > it.filesystem);
-    let before = claim.outgrown.as_ref().filter(|it| usage.total == it.total && usage.at < it.until && !shows_ours);
-    if let Some(before) = before {
+    let outgrown = claim.outgrown.as_ref().filter(|it| usage.total == it.total && !shows_ours);
+    if let Some(until) = outgrown.map(|it| later(it.until, lag(usage.source))).filter(|until| usage.at < *until) {
         let message = "the volume has just grown, and the next measurement is to show it";
-        let again_at = before.until.max(later(case.now, SignedDuration::from_secs(1)));
+        let again_at = until.max(later(case.now, SignedDuration::from_secs(1)));
         return Err(Verdict::wait(Reason::AwaitingMeasurement, message).again_at(Some(again_at)));
     }
     // Whoever has decided before knows of it what others measured; who has just been started has the record. One from the
     // future was dated by a clock that has been set since, and says nothing by its time.
     let is_older = growth::own_record(claim).is_some_and(|it| {
-        let is_before = it.usable.is_some_and(|usable| usage.at < usable && usable <= case.now);
+        let is_before =
+            it.usable.is_some_and(|usable| usage.at < later(usable, lag(usage.source)) && usable <= case.now);
         is_before && usage.total <= it.filesystem
     });
     if is_older {
@@ -96,14 +111,13 @@ fn missing(case: &Case<'_>) -> Verdict {
 
 fn stale(case: &Case<'_>, usage: &Usage) -> Verdict {
     due(case, Some(usage.at)).unwrap_or_else(|| {
-        let source = match usage.source {
-            Source::Agent => "agent",
-            Source::Kubelet => "kubelet",
+        let question = match usage.source {
+            Source::Agent => "is the agent on the node of its pod running?",
+            Source::Kubelet => "is the kubelet on the node of its pod running?",
+            Source::Prometheus => "does Prometheus read the kubelet on the node of its pod?",
         };
-        let message = format!(
-            "the latest measurement is more than {}s old: is the {source} on the node of its pod running?",
-            stale_after(usage.source).as_secs()
-        );
+        let message =
+            format!("the latest measurement is more than {}s old: {question}", stale_after(usage.source).as_secs());
         Verdict::wait(Reason::StaleMeasurement, message)
     })
 }

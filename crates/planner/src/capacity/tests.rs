@@ -198,6 +198,11 @@ fn of_measurement() -> Vec<Situation> {
             31,
         ),
         ("measured by the kubelet too long ago", low_with(|view| the_usage(view).source = Source::Kubelet), 180),
+        (
+            "measured too long ago, as Prometheus has read it",
+            low_with(|view| the_usage(view).source = Source::Prometheus),
+            180,
+        ),
         ("measured too long ago, used by no pod", low_with(|view| the_claim(view).pods.clear()), 30),
         ("measured in the future", low(), -61),
         ("empty filesystem", low_with(|view| the_usage(view).total = Bytes(0)), 5),
@@ -613,18 +618,39 @@ fn a_measurement_is_overdue_when_the_claim_has_long_grown_and_not_when_it_was_lo
 /// Whoever asked for it.
 #[test]
 fn what_was_measured_before_a_growth_is_no_reason_for_another() {
-    let since_growth = |total: u64, measured: i64| {
+    let since_growth = |source: Source, total: u64, measured: i64| {
         let view = low_with(|view| {
             let (total_before, until) = (the_usage(view).total, at(10));
             the_claim(view).outgrown = Some(Outgrown { total: total_before, until });
-            the_usage(view).total = Bytes(total_before.0 + total);
-            the_usage(view).at = at(measured);
+            let usage = the_usage(view);
+            usage.total = Bytes(total_before.0 + total);
+            (usage.source, usage.at) = (source, at(measured));
         });
-        decide_at(&view, 11).1.reason
+        decide_at(&view, measured + 2).1.reason
     };
-    assert_eq!(since_growth(0, 9), Reason::AwaitingMeasurement);
-    assert_eq!(since_growth(1, 9), Reason::BelowMinFree, "it has been measured since");
-    assert_eq!(since_growth(0, 10), Reason::BelowMinFree, "it has not become larger");
+    assert_eq!(since_growth(Source::Agent, 0, 9), Reason::AwaitingMeasurement);
+    assert_eq!(since_growth(Source::Agent, 1, 9), Reason::BelowMinFree, "it has been measured since");
+    assert_eq!(since_growth(Source::Agent, 0, 10), Reason::BelowMinFree, "it has not become larger");
+    assert_eq!(since_growth(Source::Prometheus, 0, 69), Reason::AwaitingMeasurement, "it was measured a minute before");
+    assert_eq!(since_growth(Source::Prometheus, 0, 70), Reason::BelowMinFree);
+}
+
+/// An agent has shown it, and is gone; Prometheus has read what a kubelet measured up to a minute before.
+#[test]
+fn what_was_measured_before_a_growth_was_shown_does_not_lead_to_it_again() {
+    let since_shown = |source: Source, total: u64, measured: i64| {
+        let mut view = grown();
+        the_claim(&mut view).growth.as_mut().unwrap().usable = Some(at(4));
+        let usage = the_usage(&mut view);
+        (usage.source, usage.at, usage.available) = (source, at(measured), mib(1));
+        usage.total = Bytes(record().filesystem.0 + total);
+        decide_at(&view, measured + 2).1.reason
+    };
+    assert_eq!(since_shown(Source::Prometheus, 0, 63), Reason::AwaitingMeasurement);
+    assert_eq!(since_shown(Source::Prometheus, 1, 63), Reason::BelowMinFree, "it shows the growth");
+    assert_eq!(since_shown(Source::Prometheus, 0, 64), Reason::BelowMinFree, "the record is another's");
+    assert_eq!(since_shown(Source::Kubelet, 0, 3), Reason::AwaitingMeasurement);
+    assert_eq!(since_shown(Source::Kubelet, 0, 4), Reason::BelowMinFree);
 }
 
 /// A small filesystem that takes much for itself can be no larger, grown, than the claim was before.

@@ -83,6 +83,7 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
             fullness::measured_by(world, volume).map(|source| match source {
                 Source::Agent => "its agent runs and reports what is so",
                 Source::Kubelet => "its kubelet runs and is asked, and says what is so",
+                Source::Prometheus => "a Prometheus server has read what is so",
             })
         }
         Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => {

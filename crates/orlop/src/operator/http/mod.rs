@@ -15,7 +15,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use tokio::{net::TcpListener, time::Instant};
 
-use orlop_operator::Metrics;
+use super::scrape::Scrapes;
 
 pub(super) use self::inspect::Counter;
 
@@ -57,17 +57,15 @@ impl Health {
 }
 
 /// Serves until it fails.
-pub(super) async fn serve(address: SocketAddr, health: Health, metrics: Metrics, counter: Counter) -> io::Result<()> {
+pub(super) async fn serve(address: SocketAddr, health: Health, scrapes: Scrapes, counter: Counter) -> io::Result<()> {
     let router = Router::new()
-        .route("/metrics", get(async move || ([("content-type", CONTENT_TYPE)], metrics.encode())))
+        .route("/metrics", get(async move || scrapes.answer()))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .with_state(health)
         .merge(inspect::routes(counter));
     axum::serve(TcpListener::bind(address).await?, router).await
 }
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 async fn healthz(State(health): State<Health>) -> (StatusCode, &'static str) {
     if health.is_alive() {
