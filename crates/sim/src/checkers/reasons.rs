@@ -89,7 +89,10 @@ fn is_false(world: &Simulation, name: &str, volume: &Volume, reason: Reason) -> 
         Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => {
             (!grows).then_some("it is not growing")
         }
-        Reason::GrowthOverdue => (!grows).then_some("nothing is overdue"),
+        // Where nobody measures, nobody knows that the growth is done.
+        Reason::GrowthOverdue => {
+            (!grows && fullness::measured_by(world, volume).is_some()).then_some("nothing is overdue")
+        }
         Reason::NotExpandable => class.expandable.then_some("its class allows expansion"),
         Reason::DriverCannotExpand => {
             (class.driver.expansion != Expansion::None).then_some("its driver can expand volumes")
