@@ -21,6 +21,8 @@ use crate::growth::policy;
 
 /// More calls than an operator makes from its start to the end of one growth.
 const CALLS_MAX: usize = 120;
+/// An agent's rate is of the last five seconds, or of the last minute, in which one fill is little.
+const FILL_IS_FORGOTTEN: Duration = Duration::from_secs(8);
 /// One step of growth.
 const STEP: Bytes = Bytes(32 << 20);
 
@@ -112,6 +114,10 @@ async fn governed<'a>(site: &'a Site, namespace: &str) -> anyhow::Result<Volume<
     let volume = Volume::create(site, &Wanted { namespace, name: "data", size: "320Mi", class: "orlop-local" }).await?;
     let capacity = json!({"minFree": "40Mi", "increase": STEP.to_string(), "timeToFull": "1s", "maximum": "16Gi"});
     site.apply(&policy(namespace, "data", "Auto", &capacity)).await?;
+    // The first fill is far larger than those that follow, and the rate that shows of it for some seconds would ask for more
+    // than a step.
+    volume.fill_until_free(Bytes(48 << 20)).await?;
+    sleep(FILL_IS_FORGOTTEN).await;
     Ok(volume)
 }
 
