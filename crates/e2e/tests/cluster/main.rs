@@ -78,7 +78,6 @@ fn main() -> ExitCode {
         outages::a_driver_killed_during_create_grow_and_delete_finishes_the_work,
         crashes::an_operator_killed_at_any_call_grows_a_claim_once,
         crashes::a_claim_grows_once_whatever_becomes_of_the_requests_for_it,
-        crashes::an_operator_that_grows_a_claim_twice_is_found,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests
