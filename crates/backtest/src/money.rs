@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Add};
 
-use orlop_api::{Bytes, Price};
+use orlop_api::{Bytes, Price, amount};
 use serde::{Serialize, Serializer};
 
 /// A month as volumes are billed: of 30 days, by the second (the worked examples of the page "Amazon EBS pricing").
@@ -23,8 +23,7 @@ impl Amount {
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hundredths = (self.0 + 5_000) / 10_000;
-        write!(f, "{}.{:02}", hundredths / 100, hundredths % 100)
+        f.write_str(&amount(self.0))
     }
 }
 
