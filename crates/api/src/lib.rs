@@ -5,16 +5,18 @@ pub mod budget;
 pub mod driver;
 mod manifest;
 pub mod names;
+mod performance;
 pub mod policy;
 mod quantity;
 pub mod units;
 
 pub use budget::{BudgetLimits, StorageBudget, StorageBudgetSpec, StorageBudgetStatus};
 pub use driver::{
-    Abilities, DriverProfile, DriverProfileSpec, Expansion, Modifications, ParameterMatch, Performance, Price,
-    VolumeType, amount,
+    Abilities, AttributeParameter, Dimension, DriverProfile, DriverProfileSpec, Expansion, Limits, Modifications,
+    ParameterMatch, ParameterUnit, Performance, Price, VolumeType, amount,
 };
 pub use manifest::to_yaml;
+pub use performance::PerformanceSpec;
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
 };

@@ -102,6 +102,8 @@ impl World {
             pods: vec![pod],
             usage: None,
             outgrown: None,
+            attributes: None,
+            load: None,
         };
         // Every namespace has this label, so that selectors by it work without the namespaces' manifests.
         let name = [("kubernetes.io/metadata.name", &*id.namespace.0)];
@@ -134,7 +136,8 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
-                Action::SyncPod { .. } => {}
+                // History has no I/O, and so no class is ever called for.
+                Action::SetClass { .. } | Action::SyncPod { .. } => {}
             }
         }
         report.decisions.remove(id)

@@ -50,6 +50,8 @@ pub struct Core {
     observer: Observer,
     ledger: Ledger,
     agenda: Agenda,
+    /// When a decision about a claim's class may change by itself.
+    class_agenda: Agenda,
     vigil: Vigil,
     /// The claims that are being acted on. They are decided again when that has ended.
     busy: BTreeSet<ClaimId>,
@@ -109,7 +111,7 @@ impl Core {
 
     /// When the claim is decided again at the latest, though nothing about it is observed until then.
     pub(crate) fn next_look(&self, claim: &ClaimId) -> Option<Timestamp> {
-        self.agenda.due_at(claim)
+        [self.agenda.due_at(claim), self.class_agenda.due_at(claim)].into_iter().flatten().min()
     }
 
     /// Is a request for the claim under way?
@@ -156,12 +158,12 @@ impl Core {
             if let Some(observation) = observation {
                 self.observer.observe(observation);
             }
-            if action.requests().is_some() {
+            if asks(&action) {
                 self.answered(&claim, is_seen, now);
             }
         }
         if let Some((action, failure)) = failed {
-            if action.requests().is_some() {
+            if asks(&action) {
                 self.answered(&claim, !matches!(failure, Failure::Unanswered(_)), now);
             }
             self.metrics.action_failed(failure.label());
@@ -178,14 +180,20 @@ impl Core {
         self.observer.ask(claim, Some(before.map_or(to, |before| before.max(to))));
     }
 
-    /// A growth counts in the budgets from when it is asked for until it is known what came of it.
+    /// A growth or a class counts in the budgets from when it is asked for until it is known what came of it.
     fn answered(&mut self, claim: &ClaimId, is_known: bool, now: Instant) {
         if is_known {
             self.unanswered.forget(claim);
-            self.observer.ask(claim, None);
+            self.ask_nothing(claim);
         } else {
             self.unanswered.note(claim.clone(), now);
         }
+    }
+
+    /// Has the claim counted as it is.
+    fn ask_nothing(&mut self, claim: &ClaimId) {
+        self.observer.ask(claim, None);
+        self.observer.ask_class(claim, None);
     }
 
     /// Takes in what became of writing a status: its object as it is since, or why it could not be written.
@@ -203,7 +211,7 @@ impl Core {
         if !leads {
             return None;
         }
-        let due = [self.agenda.next(), self.vigil.next()].into_iter().flatten().min().map(|at| {
+        let due = [self.agenda.next(), self.class_agenda.next(), self.vigil.next()].into_iter().flatten().min().map(|at| {
             let wait = at.duration_since(now.time);
             now.instant + Duration::try_from(wait).unwrap_or_default()
         });
@@ -256,8 +264,11 @@ impl Core {
                 None => self.observer.mark(claim),
             }
         }
+        for claim in self.class_agenda.take_due(now.time) {
+            self.observer.mark(claim);
+        }
         for claim in self.unanswered.take_over(now.instant) {
-            self.observer.ask(&claim, None);
+            self.ask_nothing(&claim);
         }
         if self.observer.is_dirty() && self.plan_at.is_none() {
             self.plan_at = Some(now.instant + COALESCE);
@@ -330,7 +341,10 @@ impl Core {
         self.setbacks.hold_back(&mut plan, &mut report, now);
         self.settle(&mut report, now);
         for claim in &claims {
-            let watch = self.update_watch(claim);
+            let watch = self.update_watch(claim, now.time);
+            if let Some(at) = report.performance.get(claim).and_then(|decision| decision.again_at) {
+                self.class_agenda.schedule(claim, at);
+            }
             if let Some(decision) = report.decisions.get(claim) {
                 self.note_decision(claim, decision, watch, now);
             }
@@ -373,6 +387,10 @@ impl Core {
             if let Some(to) = errand.action().requests() {
                 self.ask(errand.claim(), to);
             }
+            if let Some(change) = errand.action().sets_class() {
+                self.unanswered.forget(errand.claim());
+                self.observer.ask_class(errand.claim(), change.to.as_deref());
+            }
         }
         self.busy.extend(errands.iter().map(|errand| errand.claim().clone()));
         self.effects.errands.extend(errands);
@@ -390,6 +408,9 @@ impl Core {
             // What is decided for the first time since the start may not have been told before.
             if changes.claims.contains(&claim) || reason_before.is_none() {
                 self.tell(&claim, now.time);
+            }
+            if changes.classes.contains(&claim) || reason_before.is_none() {
+                self.tell_of_class(&claim, now.time);
             }
         }
         self.mark_statuses(changes, now);
@@ -409,7 +430,10 @@ impl Core {
         }
         let view = self.observer.view();
         match view.claims.get(id).zip(self.ledger.decision(id)) {
-            Some((claim, decision)) => self.metrics.claim_is(id, ClaimRow::new(view, claim, decision, now)),
+            Some((claim, decision)) => {
+                let of_class = self.ledger.performance(id).map(|(decision, _)| decision);
+                self.metrics.claim_is(id, ClaimRow::new(view, claim, (decision, of_class), now));
+            }
             None => self.metrics.claim_gone(id),
         }
     }
@@ -424,25 +448,39 @@ impl Core {
         self.effects.notices.extend(notice::of_decision(id, claim, decision, now));
     }
 
+    fn tell_of_class(&mut self, id: &ClaimId, now: Timestamp) {
+        let Some((claim, (decision, _))) = self.observer.view().claims.get(id).zip(self.ledger.performance(id)) else {
+            return;
+        };
+        if decision.is_problem() {
+            info!("class of claim {id} ({}): {}", decision.reason, decision.message);
+        } else {
+            debug!("class of claim {id} ({}): {}", decision.reason, decision.message);
+        }
+        self.effects.notices.extend(notice::of_class_decision(id, claim, decision, now));
+    }
+
     fn forget(&mut self, claim: &ClaimId, now: Moment) {
         let reason = self.ledger.decision(claim).map(|decision| decision.reason);
         self.metrics.claim_moved(reason, None);
         self.metrics.claim_gone(claim);
         self.agenda.forget(claim);
+        self.class_agenda.forget(claim);
         self.vigil.leave(claim);
         self.setbacks.forget(claim);
         self.unanswered.forget(claim);
-        self.observer.ask(claim, None);
+        self.ask_nothing(claim);
         let changes = self.ledger.remove(claim);
         self.mark_statuses(changes, now);
     }
 
     /// Tells the sources of measurements what of the claim's volume should be reported at once, and returns that.
-    fn update_watch(&mut self, id: &ClaimId) -> Option<Watch> {
+    fn update_watch(&mut self, id: &ClaimId, now: Timestamp) -> Option<Watch> {
         let view = self.observer.view();
         let (claim, volume) = view.claims.get(id).zip(self.observer.volume_of(id))?;
         let wanted = orlop_planner::watch(view, id, claim);
-        self.effects.watches.push((volume.to_owned(), wanted));
+        self.effects.watches.push((volume.to_owned(), wanted.clone()));
+        self.observer.note_load_watch(id, wanted.as_ref().and_then(|watch| watch.load.as_ref()), now);
         wanted
     }
 
@@ -463,10 +501,20 @@ impl Core {
                 let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
                 self.effects.notices.push(notice);
             }
+            Action::SetClass { claim, uid, record, .. } => {
+                let decision = self.ledger.performance(claim).map(|(decision, _)| decision);
+                let notice = notice::class_changing(claim, uid, record, decision);
+                self.effects.notices.push(notice);
+            }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
             Action::SyncPod { .. } => {}
         }
     }
+}
+
+/// Does the action ask for something that counts in the budgets?
+const fn asks(action: &Action) -> bool {
+    action.requests().is_some() || action.sets_class().is_some()
 }
 
 #[cfg(test)]
@@ -514,6 +562,7 @@ mod tests {
             resize: Resize::Idle,
             paused: None,
             growth: None,
+            attributes: None,
             spelling: Spelling::default(),
         };
         let volume = VolumeFacts { capacity: Bytes::GIB, driver: None, claim: Some((id(), Uid("u".into()))) };
@@ -531,6 +580,7 @@ mod tests {
         list!(Namespace);
         list!(Node, "n".to_owned() => ());
         list!(Class, "fast".to_owned() => class);
+        list!(AttributesClass);
         list!(Policy, policy.0 => policy.1);
         list!(ClusterPolicy);
         list!(Budget);

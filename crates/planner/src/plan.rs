@@ -5,7 +5,10 @@ use std::fmt;
 
 use orlop_api::Bytes;
 
-use crate::view::{ClaimId, GrowthRecord, PodId, Uid};
+use crate::{
+    performance::ClassChange,
+    view::{ClaimId, GrowthRecord, PodId, Uid},
+};
 
 /// The actions, in the order of their claims; those of one claim in the order in which they are to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +55,18 @@ pub enum Action {
         /// The same with `usable` set.
         record: GrowthRecord,
     },
+    /// Request another VolumeAttributesClass for a claim, and write the record of it, in one request; only where the claim
+    /// still has this UID, still requests `record.from`, and its annotations of both kinds still are as they were observed.
+    SetClass {
+        /// The claim.
+        claim: ClaimId,
+        /// The claim's UID.
+        uid: Uid,
+        /// The annotation as it was observed.
+        previous: Option<ClassChange>,
+        /// What is written; `record.to` is the new class.
+        record: ClassChange,
+    },
     /// Set a pod's `orlop.dev/volume-sync` annotation, so that its kubelet notices a grown volume at once; only where
     /// the pod still has this UID.
     SyncPod {
@@ -73,6 +88,7 @@ impl Action {
             Self::Grow { claim, .. }
             | Self::TakeBack { claim, .. }
             | Self::RecordUsable { claim, .. }
+            | Self::SetClass { claim, .. }
             | Self::SyncPod { claim, .. } => claim,
         }
     }
@@ -81,7 +97,15 @@ impl Action {
     pub const fn requests(&self) -> Option<Bytes> {
         match self {
             Self::Grow { record, .. } | Self::TakeBack { record, .. } => Some(record.to),
-            Self::RecordUsable { .. } | Self::SyncPod { .. } => None,
+            Self::RecordUsable { .. } | Self::SetClass { .. } | Self::SyncPod { .. } => None,
+        }
+    }
+
+    /// The change of VolumeAttributesClass that the action asks for, where it asks for one.
+    pub const fn sets_class(&self) -> Option<&ClassChange> {
+        match self {
+            Self::SetClass { record, .. } => Some(record),
+            Self::Grow { .. } | Self::TakeBack { .. } | Self::RecordUsable { .. } | Self::SyncPod { .. } => None,
         }
     }
 }
@@ -97,6 +121,10 @@ impl fmt::Display for Action {
             }
             Self::RecordUsable { claim, record, .. } => {
                 write!(f, "record that the growth of claim {claim} to {} is usable", record.to)
+            }
+            Self::SetClass { claim, record, .. } => {
+                let (from, to) = (record.from_words(), record.to_words());
+                write!(f, "give claim {claim} {to} in place of {from} ({})", record.reason)
             }
             Self::SyncPod { claim, pod, .. } => {
                 write!(f, "touch pod {}/{}, which uses claim {claim}", pod.namespace.0, pod.name)

@@ -9,6 +9,7 @@ mod account;
 mod document;
 mod outlook;
 mod page;
+mod performance;
 mod row;
 mod survey;
 #[cfg(test)]
@@ -17,9 +18,9 @@ mod tests;
 pub use self::{
     account::claim,
     document::{
-        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount,
-        Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, Measured, ModificationAccount,
-        PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals,
+        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, ClassAct, ClassLimits, Content, Cost,
+        DecisionAccount, Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, LoadAccount,
+        Measured, ModificationAccount, PerformanceAccount, PerformanceThresholds, PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals,
         UsageAccount,
     },
     outlook::lasting,

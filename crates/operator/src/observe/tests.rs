@@ -25,6 +25,7 @@ fn claim(name: &str, version: u64) -> ClaimFacts {
         resize: Resize::Idle,
         paused: None,
         growth: None,
+            attributes: None,
         spelling: Spelling { requested: "1Gi".into(), ..Spelling::default() },
     }
 }
@@ -68,7 +69,7 @@ fn policy(claims: Selector) -> PolicyFacts {
     PolicyFacts {
         uid: Uid("policy-uid".into()),
         generation: Some(1),
-        policy: Ok(Policy { mode: Mode::Auto, namespaces: Selector::default(), claims, capacity: Some(capacity) }),
+        policy: Ok(Policy { mode: Mode::Auto, namespaces: Selector::default(), claims, capacity: Some(capacity), performance: None }),
         status: None,
     }
 }
@@ -536,7 +537,7 @@ fn team() -> BudgetName {
 }
 
 fn budget(claims: Selector) -> BudgetFacts {
-    let limits = BudgetLimits { bytes: Some(Bytes(10 << 30)), monthly_cost: None };
+    let limits = BudgetLimits { bytes: Some(Bytes(10 << 30)), iops: None, monthly_cost: None };
     let budget = Budget { namespaces: selects("team", "red"), claims, limits, reserve: None };
     BudgetFacts { uid: Uid("budget-uid".into()), generation: Some(1), budget: Ok(budget), status: None }
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim},
-        storage::v1::StorageClass,
+        storage::v1::{StorageClass, VolumeAttributesClass},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -13,7 +13,7 @@ use orlop_operator::{
     objects::{self, PodObject, Unreadable},
     observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
 };
-use orlop_planner::{BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
+use orlop_planner::{AttributesClass, BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
 const PODS_IN_USE: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
@@ -28,6 +28,8 @@ pub(super) struct Kind<O, K, T> {
     /// What matters of an object; none where nothing does.
     pub(super) facts: fn(O) -> Result<Option<T>, Unreadable>,
     pub(super) observation: fn(Change<K, T>) -> Observation,
+    /// May a cluster be without this kind? Then it has no object of it.
+    pub(super) optional: bool,
 }
 
 pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId, ClaimFacts> {
@@ -37,6 +39,7 @@ pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId,
         key: objects::claim_id,
         facts: |object| objects::claim(object.0?).map(Some),
         observation: Observation::Claim,
+        optional: false,
     }
 }
 
@@ -47,6 +50,7 @@ pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, String, Volu
         key: objects::name,
         facts: |object| objects::volume(object.0?).map(Some),
         observation: Observation::Volume,
+        optional: false,
     }
 }
 
@@ -57,6 +61,7 @@ pub(super) fn pods() -> Kind<DeserializeGuard<PodObject>, PodId, PodFacts> {
         key: objects::pod_id,
         facts: |object| Ok(objects::pod(&object.0?)),
         observation: Observation::Pod,
+        optional: false,
     }
 }
 
@@ -67,11 +72,19 @@ pub(super) fn namespaces() -> Kind<PartialObjectMeta<Namespace>, NamespaceName, 
         key: objects::namespace_name,
         facts: |object| Ok(Some(object.metadata.labels.unwrap_or_default().into())),
         observation: Observation::Namespace,
+        optional: false,
     }
 }
 
 pub(super) fn nodes() -> Kind<PartialObjectMeta<Node>, String, ()> {
-    Kind { name: "nodes", fields: None, key: objects::name, facts: |_| Ok(Some(())), observation: Observation::Node }
+    Kind {
+        name: "nodes",
+        fields: None,
+        key: objects::name,
+        facts: |_| Ok(Some(())),
+        observation: Observation::Node,
+        optional: false,
+    }
 }
 
 pub(super) fn classes() -> Kind<DeserializeGuard<StorageClass>, String, Class> {
@@ -81,6 +94,19 @@ pub(super) fn classes() -> Kind<DeserializeGuard<StorageClass>, String, Class> {
         key: objects::name,
         facts: |object| Ok(Some(objects::class(object.0?))),
         observation: Observation::Class,
+        optional: false,
+    }
+}
+
+/// A part of Kubernetes since 1.34.
+pub(super) fn attributes_classes() -> Kind<DeserializeGuard<VolumeAttributesClass>, String, AttributesClass> {
+    Kind {
+        name: "volumeattributesclasses",
+        fields: None,
+        key: objects::name,
+        facts: |object| Ok(Some(objects::attributes_class(object.0?))),
+        observation: Observation::AttributesClass,
+        optional: true,
     }
 }
 
@@ -91,6 +117,7 @@ pub(super) fn policies() -> Kind<DeserializeGuard<StoragePolicy>, PolicyId, Poli
         key: objects::policy_id,
         facts: |object| Ok(Some(objects::policy(object.0))),
         observation: Observation::Policy,
+        optional: false,
     }
 }
 
@@ -101,6 +128,7 @@ pub(super) fn cluster_policies() -> Kind<DeserializeGuard<ClusterStoragePolicy>,
         key: objects::cluster_policy_id,
         facts: |object| Ok(Some(objects::cluster_policy(object.0))),
         observation: Observation::ClusterPolicy,
+        optional: false,
     }
 }
 
@@ -111,6 +139,7 @@ pub(super) fn budgets() -> Kind<DeserializeGuard<StorageBudget>, BudgetName, Bud
         key: objects::budget_name,
         facts: |object| Ok(Some(objects::budget(object.0))),
         observation: Observation::Budget,
+        optional: false,
     }
 }
 
@@ -121,5 +150,6 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
         key: objects::name,
         facts: |object| Ok(Some(object.0?.spec)),
         observation: Observation::Driver,
+        optional: false,
     }
 }
