@@ -211,10 +211,11 @@ impl Core {
         if !leads {
             return None;
         }
-        let due = [self.agenda.next(), self.class_agenda.next(), self.vigil.next()].into_iter().flatten().min().map(|at| {
-            let wait = at.duration_since(now.time);
-            now.instant + Duration::try_from(wait).unwrap_or_default()
-        });
+        let due =
+            [self.agenda.next(), self.class_agenda.next(), self.vigil.next()].into_iter().flatten().min().map(|at| {
+                let wait = at.duration_since(now.time);
+                now.instant + Duration::try_from(wait).unwrap_or_default()
+            });
         [self.plan_at, due, self.pace.next(), self.unanswered.next()].into_iter().flatten().min()
     }
 
@@ -554,6 +555,7 @@ mod tests {
             uid: Uid("u".into()),
             version: Some(1),
             labels: Labels::default(),
+            belonging: None,
             class: Some("fast".into()),
             volume: Some("pv".into()),
             raw_block: false,
@@ -585,6 +587,7 @@ mod tests {
         list!(ClusterPolicy);
         list!(Budget);
         list!(Driver);
+        list!(Set);
         core
     }
 

@@ -111,16 +111,18 @@ pub fn of_decision(id: &ClaimId, claim: &Claim, decision: &Decision, now: Timest
 }
 
 /// Another VolumeAttributesClass has been asked for. The decision tells why with its numbers, where it is still known.
-pub fn class_changing(
-    id: &ClaimId,
-    uid: &Uid,
-    record: &ClassChange,
-    decision: Option<&PerformanceDecision>,
-) -> Notice {
+pub fn class_changing(id: &ClaimId, uid: &Uid, record: &ClassChange, decision: Option<&PerformanceDecision>) -> Notice {
     let asks = |decision: &&PerformanceDecision| decision.outcome == ClassMove::Set(record.to.clone());
     let named = |class: &Option<String>| class.clone().unwrap_or_else(|| "none".to_owned());
     let note = decision.filter(asks).map_or_else(
-        || format!("VolumeAttributesClass {} in place of {} ({})", named(&record.to), named(&record.from), record.reason),
+        || {
+            format!(
+                "VolumeAttributesClass {} in place of {} ({})",
+                named(&record.to),
+                named(&record.from),
+                record.reason
+            )
+        },
         |decision| decision.message.clone(),
     );
     let is_taken_back = record.reason == PerformanceReason::ClassTakenBack;
@@ -139,9 +141,9 @@ pub fn of_class_decision(id: &ClaimId, claim: &Claim, decision: &PerformanceDeci
     let mut notices = Vec::new();
     let change = claim.attributes.as_ref().and_then(|attributes| attributes.change.as_ref());
     // Had the operator been killed between asking and telling, it is told now.
-    if let Some(record) = change.filter(|record| {
-        is_news(record.decided, now) && decision.outcome == ClassMove::Modifying(record.to.clone())
-    }) {
+    if let Some(record) = change
+        .filter(|record| is_news(record.decided, now) && decision.outcome == ClassMove::Modifying(record.to.clone()))
+    {
         notices.push(class_changing(id, &claim.uid, record, None));
     }
     if decision.is_problem() {
@@ -350,6 +352,7 @@ mod tests {
         Claim {
             uid: Uid("u".into()),
             labels: orlop_planner::Labels::default(),
+            belonging: None,
             class: None,
             driver: None,
             bound: true,

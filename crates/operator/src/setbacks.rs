@@ -54,7 +54,8 @@ impl Setbacks {
             Failure::Overtaken | Failure::Unanswered(_) => (UNKNOWN.after(failures), None),
         };
         let of_class = action.sets_class().is_some();
-        let setback = Setback { action: in_words(action), failures: failures + 1, until: now + wait, refusal, of_class };
+        let setback =
+            Setback { action: in_words(action), failures: failures + 1, until: now + wait, refusal, of_class };
         setbacks.insert(discriminant(action), setback);
     }
 
@@ -98,7 +99,8 @@ impl Setbacks {
             if let Some((refusal, decision)) = refusal(true).zip(report.performance.get_mut(claim))
                 && let ClassMove::Set(Some(to)) = &decision.outcome
             {
-                decision.message = format!("the API server refuses to let the claim have VolumeAttributesClass {to}: {refusal}");
+                decision.message =
+                    format!("the API server refuses to let the claim have VolumeAttributesClass {to}: {refusal}");
                 decision.outcome = ClassMove::Wait;
                 decision.reason = PerformanceReason::ClassRefused;
             }

@@ -40,7 +40,13 @@ pub fn spec() -> CapacitySpec {
 }
 
 pub fn policy() -> Policy {
-    Policy { mode: Mode::Auto, namespaces: Selector::default(), claims: Selector::default(), capacity: Some(spec()), performance: None }
+    Policy {
+        mode: Mode::Auto,
+        namespaces: Selector::default(),
+        claims: Selector::default(),
+        capacity: Some(spec()),
+        performance: None,
+    }
 }
 
 /// The measurement at second 0.
@@ -58,13 +64,14 @@ pub fn usage() -> Usage {
 
 pub fn pod(name: &str) -> PodUse {
     let id = PodId { namespace: NamespaceName("shop".into()), name: name.into() };
-    PodUse { id, uid: Uid(format!("pod-{name}").into()), since: Some(at(-3600)), synced: None }
+    PodUse { id, uid: Uid(format!("pod-{name}").into()), since: Some(at(-3600)), synced: None, controller: None }
 }
 
 pub fn claim() -> Claim {
     Claim {
         uid: Uid("claim-data-0".into()),
         labels: Labels::from([("app", "db")]),
+        belonging: None,
         class: Some("orlop-local".to_owned()),
         driver: Some(LOCAL_DRIVER.to_owned()),
         bound: true,
@@ -109,6 +116,7 @@ pub fn view() -> View {
         drivers: BTreeMap::new(),
         groups: Groups::default(),
         budgets: Budgets::default(),
+        sets: BTreeMap::new(),
     }
 }
 

@@ -178,7 +178,9 @@ impl Urgency {
                 Self::Growing
             }
             PerformanceReason::Adequate => Self::Kept,
-            PerformanceReason::ClassNotListed | PerformanceReason::Unused | PerformanceReason::AwaitingLoad => Self::Idle,
+            PerformanceReason::ClassNotListed | PerformanceReason::Unused | PerformanceReason::AwaitingLoad => {
+                Self::Idle
+            }
             PerformanceReason::ClassPaused => Self::Paused,
         }
     }
@@ -392,7 +394,10 @@ fn class_reads_the_same(before: Option<&PerformanceDecision>, after: Option<&Per
 }
 
 /// The budgets that a claim waits for, for room or for a faster class.
-fn over_budget<'a>(decision: &'a Decision, performance: Option<&'a PerformanceDecision>) -> Option<Cow<'a, OverBudget>> {
+fn over_budget<'a>(
+    decision: &'a Decision,
+    performance: Option<&'a PerformanceDecision>,
+) -> Option<Cow<'a, OverBudget>> {
     let of_class = performance.and_then(|it| it.over_budget.as_deref());
     match (decision.over_budget.as_deref(), of_class) {
         (Some(of_size), Some(of_class)) => {
@@ -441,8 +446,8 @@ fn performance_status(entry: &PerformanceEntry) -> PerformanceStatus {
 fn waiting_claim(id: &ClaimId, entry: &Entry, budget: &BudgetName) -> WaitingClaim {
     let for_room = entry.decision.over_budget.as_ref().is_some_and(|over| over.budgets.contains(budget));
     let for_class = entry.performance.as_ref().filter(|_| !for_room);
-    let (message, since) = for_class
-        .map_or((&entry.decision.message, entry.since), |it| (&it.decision.message, it.since));
+    let (message, since) =
+        for_class.map_or((&entry.decision.message, entry.since), |it| (&it.decision.message, it.since));
     WaitingClaim {
         namespace: id.namespace.0.to_string(),
         name: id.name.to_string(),

@@ -15,6 +15,7 @@ pub mod invariants;
 mod labels;
 mod ledger;
 pub mod lifecycle;
+mod owner;
 mod performance;
 mod plan;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use capacity::{SlotUse, is_current, silent_at, slot_use, stale_at, still_eno
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
+pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use performance::{
     AttributesClass, ClassChange, ClassMove, ClassUse, Load, LoadSample, LoadWatch, Modification, PerformanceDecision,
     Quiet, Rates,
@@ -60,7 +62,9 @@ pub fn plan_claims<'a>(view: &View, claims: impl IntoIterator<Item = &'a ClaimId
         if let Some(to) = decided.iter().find_map(Action::requests) {
             bookings.book(view, id, claim, to);
         }
-        if let Some((action, performance)) = performance::decide(view, &bookings, (id, claim), (&decision, &decided), now) {
+        if let Some((action, performance)) =
+            performance::decide(view, &bookings, (id, claim), (&decision, &decided), now)
+        {
             if let Some(change) = action.as_ref().and_then(Action::sets_class) {
                 bookings.book_class(view, id, claim, change.to.as_deref());
             }

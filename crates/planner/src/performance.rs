@@ -16,11 +16,11 @@ use orlop_api::{
 };
 
 pub(crate) use self::classes::named;
+use self::step::{Ladder, Step};
 pub use self::{
     classes::{AttributesClass, ClassChange, ClassUse, Modification, RefusedClass},
     load::{Load, LoadSample, LoadWatch, Quiet, Rates},
 };
-use self::step::{Ladder, Step};
 use crate::{
     budget::{Bookings, OverBudget},
     capacity::slots::{Slots, to_the_second},
@@ -225,7 +225,9 @@ impl<'a> Case<'a> {
         {
             return Err(self.refused(attributes, why));
         }
-        if attributes.requested == attributes.current && matches!(attributes.modification, Modification::Idle | Modification::Infeasible(_)) {
+        if attributes.requested == attributes.current
+            && matches!(attributes.modification, Modification::Idle | Modification::Infeasible(_))
+        {
             return Ok(());
         }
         Err(self.modifying(attributes))
@@ -296,8 +298,10 @@ impl<'a> Case<'a> {
 
     /// The classes with what they give, the claim's own among them.
     fn ladder(&self) -> Result<Ladder<'a>, Verdict> {
-        if let Some(class) = self.requested().filter(|class| !self.spec.attributes_classes.iter().any(|it| it == class)) {
-            let message = format!("VolumeAttributesClass {class} is none of attributesClasses, so the claim is left with it");
+        if let Some(class) = self.requested().filter(|class| !self.spec.attributes_classes.iter().any(|it| it == class))
+        {
+            let message =
+                format!("VolumeAttributesClass {class} is none of attributesClasses, so the claim is left with it");
             return Err(Verdict::keep(Reason::ClassNotListed, message));
         }
         let ladder = Ladder::of(self.view, self.claim, self.spec);
@@ -308,7 +312,8 @@ impl<'a> Case<'a> {
     /// What the volume does, as far as that is known.
     fn sample(&self) -> Result<&'a LoadSample, Verdict> {
         if self.claim.raw_block {
-            let message = "a raw block volume: the agents measure mounted filesystems only, so its class is left as it is";
+            let message =
+                "a raw block volume: the agents measure mounted filesystems only, so its class is left as it is";
             return Err(Verdict::keep(Reason::Unused, message));
         }
         let Some(since) = self.claim.pods.iter().filter_map(|pod| pod.since).min() else {
@@ -336,7 +341,9 @@ impl<'a> Case<'a> {
         let by_quiet = quiet.map(|quiet| later(quiet.since, self.spec.lower_after.into()));
         let again_at = [by_busy, by_quiet].into_iter().flatten().filter(|at| *at > self.now).min();
         let again_at = again_at.unwrap_or(Timestamp::MAX).min(later(self.now, LOOK_AGAIN_AFTER));
-        let class = self.requested().map_or_else(|| "a volume without a class".to_owned(), |class| format!("VolumeAttributesClass {class}"));
+        let class = self
+            .requested()
+            .map_or_else(|| "a volume without a class".to_owned(), |class| format!("VolumeAttributesClass {class}"));
         let message = format!("the volume's I/O suits what {class} gives: {}", ladder.present());
         Verdict::keep(Reason::Adequate, message).again_at(again_at)
     }
@@ -369,7 +376,8 @@ impl<'a> Case<'a> {
         let step = format!("take {}, which gives {limits}{cost}", named(Some(to)));
         let to = Some(to.to_owned());
         if let Some(paused) = &self.claim.paused {
-            let paused = if matches!(&**paused, "" | "true") { String::new() } else { format!(" ({})", first_words(paused)) };
+            let paused =
+                if matches!(&**paused, "" | "true") { String::new() } else { format!(" ({})", first_words(paused)) };
             let message = format!(
                 "the claim's annotation {PAUSED_ANNOTATION}{paused} keeps Orlop from changing it; without it, {reason}: {why}; {step}"
             );

@@ -124,7 +124,10 @@ impl Story {
             | Fact::Usable { .. }
             | Fact::Ended { .. }
             | Fact::Started { .. }
-            | Fact::Applied { action: Some(Action::Grow { .. } | Action::TakeBack { .. } | Action::SetClass { .. }), .. }
+            | Fact::Applied {
+                action: Some(Action::Grow { .. } | Action::TakeBack { .. } | Action::SetClass { .. }),
+                ..
+            }
             | Fact::TroubleBegins(_)
             | Fact::TroubleEnds(_) => Telling::Alone,
             Fact::Leads { .. }

@@ -27,14 +27,8 @@ pub enum Dimension {
 
 impl Dimension {
     /// All of them, each at the index that is its number.
-    pub const ALL: [Self; 6] = [
-        Self::Iops,
-        Self::ReadIops,
-        Self::WriteIops,
-        Self::Throughput,
-        Self::ReadThroughput,
-        Self::WriteThroughput,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Iops, Self::ReadIops, Self::WriteIops, Self::Throughput, Self::ReadThroughput, Self::WriteThroughput];
 
     const fn index(self) -> usize {
         self as usize
@@ -189,7 +183,11 @@ mod tests {
     #[test]
     fn each_driver_s_class_is_read_by_its_own_parameters_and_units() {
         for (driver, parameters, expected) in [
-            ("ebs.csi.aws.com", &[("iops", "4000"), ("throughput", "250"), ("type", "gp3")][..], "4000 IOPS, 250 MiB/s"),
+            (
+                "ebs.csi.aws.com",
+                &[("iops", "4000"), ("throughput", "250"), ("type", "gp3")][..],
+                "4000 IOPS, 250 MiB/s",
+            ),
             ("pd.csi.storage.gke.io", &[("iops", "4000"), ("throughput", "188Mi")], "4000 IOPS, 188 MiB/s"),
             (
                 "local.orlop.dev",

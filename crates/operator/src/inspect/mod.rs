@@ -18,10 +18,10 @@ mod tests;
 pub use self::{
     account::claim,
     document::{
-        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, ClassAct, ClassLimits, Content, Cost,
-        DecisionAccount, Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, LoadAccount,
-        Measured, ModificationAccount, PerformanceAccount, PerformanceThresholds, PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals,
-        UsageAccount,
+        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, ClassAct, ClassLimits, Content,
+        Cost, DecisionAccount, Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, LoadAccount,
+        Measured, ModificationAccount, OwnerAccount, OwnerLink, PerformanceAccount, PerformanceThresholds, PolicyRow,
+        ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals, UsageAccount,
     },
     outlook::lasting,
     page::{PAGE_MAX, PageQuery, page},

@@ -269,7 +269,8 @@ impl Collector for Claims {
                 family.encode_family(&labels)?.encode_gauge(&1_u64)?;
             }
         }
-        let help = "The VolumeAttributesClass that is requested for the claim, where its policy has a performance section";
+        let help =
+            "The VolumeAttributesClass that is requested for the claim, where its policy has a performance section";
         let mut family = encoder.encode_descriptor("claim_attributes_class", help, None, MetricType::Gauge)?;
         for (id, row) in rows() {
             if let Some(class) = row.performance.as_ref().and_then(|it| it.class.as_deref()) {

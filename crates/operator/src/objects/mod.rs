@@ -1,11 +1,13 @@
 //! From the API server's objects to what the observer keeps of them. An object that cannot be read is an error that
 //! names the field; it concerns that object alone.
 
+mod belonging;
 mod pod;
+mod set;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
     api::{
@@ -23,11 +25,15 @@ use orlop_api::{
     names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{
-    AttributesClass, Budget, BudgetName, ClaimId, Class, ClassUse, Modification, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize,
-    Selector, Uid,
+    AttributesClass, Belonging, Budget, BudgetName, ClaimId, Class, ClassUse, Modification, NamespaceName, PodId,
+    Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
 };
 
-pub use self::pod::PodObject;
+use self::belonging::{belonging, controller};
+pub use self::{
+    pod::PodObject,
+    set::{SetObject, set, set_id},
+};
 use crate::{
     observe::{BudgetFacts, ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts},
     record,
@@ -116,6 +122,7 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
     let paused = annotation(&metadata, PAUSED_ANNOTATION);
     let change = annotation(&metadata, CLASS_ANNOTATION).cloned();
     let uid = uid(&metadata);
+    let belonging = belonging(&metadata, "PersistentVolumeClaim");
     let requested_class = spec.volume_attributes_class_name.clone().filter(|class| !class.is_empty());
     let attributes = ClassUse {
         requested: requested_class,
@@ -125,6 +132,7 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
     };
     Ok(ClaimFacts {
         attributes: (attributes != ClassUse::default()).then(|| Box::new(attributes)),
+        belonging: (belonging != Belonging::default()).then(|| Arc::new(belonging)),
         version: version(&metadata),
         class: spec.storage_class_name.filter(|class| !class.is_empty()),
         volume: spec.volume_name.filter(|_| is_bound),
@@ -158,9 +166,7 @@ fn modification(status: &PersistentVolumeClaimStatus) -> Modification {
     let condition = conditions.iter().find(|it| it.type_ == "ModifyVolumeError" && it.status == "True");
     let words = condition.and_then(|condition| condition.message.clone()).filter(|message| !message.is_empty());
     match modify.status.as_str() {
-        "Infeasible" => {
-            Modification::Infeasible(words.unwrap_or_else(|| "the driver gave no reason".to_owned()))
-        }
+        "Infeasible" => Modification::Infeasible(words.unwrap_or_else(|| "the driver gave no reason".to_owned())),
         _ => Modification::Pending(words),
     }
 }
@@ -232,6 +238,7 @@ pub fn pod(pod: &PodObject) -> Option<PodFacts> {
         version: version(&pod.metadata),
         since: pod.metadata.creation_timestamp.as_ref().filter(|_| !is_ending).map(|created| created.0),
         synced: annotation(&pod.metadata, SYNC_ANNOTATION).cloned(),
+        controller: controller(&pod.metadata).map(Arc::new),
         claims,
     })
 }

@@ -10,6 +10,7 @@ mod load;
 mod measured;
 mod policies;
 mod rest;
+mod sets;
 #[cfg(test)]
 mod tests;
 
@@ -21,10 +22,12 @@ use std::{
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, Source, Uid, Usage, View,
+    BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, SetId, Source, Uid, Usage, View,
 };
 
-pub use facts::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+pub use facts::{
+    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, Spelling, Version, VolumeFacts,
+};
 
 use self::{census::Census, measured::Measured, rest::Rest};
 use super::measure::Measurement;
@@ -40,6 +43,8 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
+    /// Which state of each StatefulSet is known.
+    sets: HashMap<SetId, Version>,
     nodes: BTreeSet<String>,
     measured: Measured,
     /// The claims that were seen to grow, and it is not known yet when.
@@ -115,6 +120,7 @@ struct Lists {
     cluster_policies: Census<PolicyId>,
     budgets: Census<BudgetName>,
     drivers: Census<String>,
+    sets: Census<SetId>,
     nodes: Census<String>,
 }
 
@@ -132,6 +138,7 @@ impl Observer {
             Observation::ClusterPolicy(change) => self.cluster_policy(change),
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
+            Observation::Set(change) => self.set(change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -165,9 +172,7 @@ impl Observer {
         match measurement {
             Measurement::Sampled { volume, .. }
             | Measurement::Load { volume, .. }
-            | Measurement::Gone { volume, .. } => {
-                self.volumes.get(volume)?.claim.as_ref().map(|(id, _)| id)
-            }
+            | Measurement::Gone { volume, .. } => self.volumes.get(volume)?.claim.as_ref().map(|(id, _)| id),
             Measurement::SampledClaim { claim, .. } => Some(claim),
             Measurement::Confirmed { .. } => None,
         }
@@ -204,6 +209,7 @@ impl Observer {
             cluster_policies,
             budgets,
             drivers,
+            sets,
             nodes,
         } = &self.lists;
         claims.is_complete()
@@ -216,6 +222,7 @@ impl Observer {
             && cluster_policies.is_complete()
             && budgets.is_complete()
             && drivers.is_complete()
+            && sets.is_complete()
             && nodes.is_complete()
     }
 

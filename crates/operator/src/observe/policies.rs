@@ -107,9 +107,10 @@ impl Observer {
             };
             let is_named = self.view.policies.values().any(names);
             let has = |claim: &Claim| {
-                claim.attributes.as_ref().is_some_and(|it| {
-                    it.requested.as_ref() == Some(&name) || it.current.as_ref() == Some(&name)
-                })
+                claim
+                    .attributes
+                    .as_ref()
+                    .is_some_and(|it| it.requested.as_ref() == Some(&name) || it.current.as_ref() == Some(&name))
             };
             let concerned = self.view.claims.iter().filter(|(_, claim)| is_named || has(claim));
             let claims = concerned.map(|(id, _)| id.clone()).collect();

@@ -121,10 +121,7 @@ fn set_class(uid: &Uid, spelling: &Spelling, record: &ClassChange) -> Option<Vec
 fn annotate(spelling: &Spelling, key: &str, text: &str) -> Vec<Value> {
     if !spelling.annotated {
         // The map itself is missing then, and nothing can be added to it.
-        return vec![
-            is(ANNOTATIONS, Value::Null),
-            json!({ "op": "add", "path": ANNOTATIONS, "value": { key: text } }),
-        ];
+        return vec![is(ANNOTATIONS, Value::Null), json!({ "op": "add", "path": ANNOTATIONS, "value": { key: text } })];
     }
     // An annotation that is not there equals null.
     vec![

@@ -92,7 +92,8 @@ fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
 fn a_growth_is_taken_back_only_while_its_driver_refuses_it() {
     let smaller = GrowthRecord { to: Bytes(3 << 29), refused: vec![Bytes(2 << 30)], ..record() };
     let action = Action::TakeBack { claim: claim(), uid: Uid("u".into()), previous: record(), record: smaller.clone() };
-    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
+    let spelling =
+        Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
     let written = crate::record::write(&Uid("u".into()), &smaller).unwrap();
     assert!(written.contains(r#""refused":["2Gi"]"#), "{written}");
     let expected = json!([
@@ -122,7 +123,8 @@ fn change() -> ClassChange {
 #[test]
 fn another_class_tests_everything_that_it_was_planned_from_and_is_written_together_with_its_record() {
     let action = Action::SetClass { claim: claim(), uid: Uid("u".into()), previous: None, record: change() };
-    let spelling = Spelling { class: Some("slow".into()), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
+    let spelling =
+        Spelling { class: Some("slow".into()), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
     let written = r#"{"claim":"u","from":"slow","to":"fast","decided":"1970-01-01T00:00:11Z","reason":"Saturated"}"#;
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
@@ -138,11 +140,15 @@ fn another_class_tests_everything_that_it_was_planned_from_and_is_written_togeth
 
 #[test]
 fn a_class_is_taken_back_only_while_its_driver_refuses_it() {
-    let record = ClassChange { from: Some("fast".into()), to: None, reason: PerformanceReason::ClassTakenBack, ..change() };
+    let record =
+        ClassChange { from: Some("fast".into()), to: None, reason: PerformanceReason::ClassTakenBack, ..change() };
     let action = Action::SetClass { claim: claim(), uid: Uid("u".into()), previous: Some(change()), record };
     let spelling = Spelling { class: Some("fast".into()), annotated: true, ..Spelling::default() };
     let operations = body(&action, &spelling);
-    assert_eq!(operations[2], json!({ "op": "test", "path": "/status/modifyVolumeStatus/status", "value": "Infeasible" }));
+    assert_eq!(
+        operations[2],
+        json!({ "op": "test", "path": "/status/modifyVolumeStatus/status", "value": "Infeasible" })
+    );
     assert_eq!(operations[7], json!({ "op": "remove", "path": "/spec/volumeAttributesClassName" }));
 }
 
@@ -150,7 +156,8 @@ fn a_class_is_taken_back_only_while_its_driver_refuses_it() {
 fn a_record_is_completed_only_in_place_of_the_one_that_was_read() {
     let usable = GrowthRecord { usable: Some(at(12)), ..record() };
     let action = Action::RecordUsable { claim: claim(), uid: Uid("u".into()), previous: record(), record: usable };
-    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
+    let spelling =
+        Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },

@@ -317,8 +317,12 @@ mod tests {
     }
 
     /// Fewer than 200 MiB, fewer than 100 inodes.
-    const WATCH: Watch =
-        Watch { available_below: Bytes(200 * MIB), free_inodes_below: Count(100), seconds_to_full_below: 0, load: None };
+    const WATCH: Watch = Watch {
+        available_below: Bytes(200 * MIB),
+        free_inodes_below: Count(100),
+        seconds_to_full_below: 0,
+        load: None,
+    };
 
     fn volumes(samples: Option<Samples>) -> Vec<String> {
         samples.into_iter().flat_map(|samples| samples.samples).map(|sample| sample.volume).collect()

@@ -172,7 +172,8 @@ mod tests {
         fs::create_dir(devices.path().join("7:3")).unwrap();
         let stat = "  446216   784926  9550688  4382310   875  3  5000 77      0   447312  4382310 0 0 0 0 1 2\n";
         fs::write(devices.path().join("7:3/stat"), stat).unwrap();
-        let expected = Counters { reads: 446_216, read_bytes: 9_550_688 * 512, writes: 875, written_bytes: 5_000 * 512 };
+        let expected =
+            Counters { reads: 446_216, read_bytes: 9_550_688 * 512, writes: 875, written_bytes: 5_000 * 512 };
         assert_eq!(read(devices.path(), device).unwrap(), Some(expected));
         assert_eq!(parse("1 2 3"), None);
     }
@@ -203,7 +204,9 @@ mod tests {
             assert!(history.rates.is_some());
             history
         };
-        for (milliseconds, counters) in [(11_000, writes(5)), (5_000, writes(1_000)), (60_000, writes(1_000)), (11_000, None)] {
+        for (milliseconds, counters) in
+            [(11_000, writes(5)), (5_000, writes(1_000)), (60_000, writes(1_000)), (11_000, None)]
+        {
             let mut history = full();
             history.push(at(milliseconds), counters);
             assert_eq!(history.rates, None);

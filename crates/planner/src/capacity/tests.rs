@@ -773,7 +773,8 @@ fn a_filesystem_that_says_it_has_no_inodes_lacks_none() {
 fn a_watch_is_what_the_policy_would_act_on() {
     let mut view = view();
     let watch = |view: &View| crate::watch(view, &id("data-0"), &view.claims[&id("data-0")]);
-    let expected = Watch { available_below: mib(96), free_inodes_below: Count(500), seconds_to_full_below: 60, load: None };
+    let expected =
+        Watch { available_below: mib(96), free_inodes_below: Count(500), seconds_to_full_below: 60, load: None };
     assert_eq!(watch(&view), Some(expected.clone()));
     the_claim(&mut view).usage = None;
     let unmeasured = Watch { available_below: Bytes(mib(512).0.div_ceil(5)), free_inodes_below: Count(0), ..expected };

@@ -100,7 +100,9 @@ impl View {
     /// What a class gives the claim's volume, or why that is not known, in a sentence.
     pub(crate) fn limits_of(&self, claim: &Claim, name: &str) -> Result<Limits, String> {
         let Some(class) = self.attributes_classes.get(name) else {
-            return Err(format!("there is no VolumeAttributesClass {name}: create it, or take it out of attributesClasses"));
+            return Err(format!(
+                "there is no VolumeAttributesClass {name}: create it, or take it out of attributesClasses"
+            ));
         };
         if let Some(driver) = self.driver_of(claim).filter(|driver| *driver != class.driver) {
             return Err(format!(

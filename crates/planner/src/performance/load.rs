@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_volume_is_quiet_while_also_its_peaks_are_low() {
-        let quiet = |samples: &[(i64, u64, u64)]| after(samples).quiet.map(|it| (it.since, it.peak.get(Dimension::WriteIops)));
+        let quiet =
+            |samples: &[(i64, u64, u64)]| after(samples).quiet.map(|it| (it.since, it.peak.get(Dimension::WriteIops)));
         assert_eq!(quiet(&[(0, 5, 10), (60, 5, 19), (120, 1, 1)]), Some((at(0), 19)));
         assert_eq!(quiet(&[(0, 5, 10), (60, 5, 20)]), None, "between two measurements it has done more");
         assert_eq!(quiet(&[(0, 5, 10), (60, 5, 20), (120, 5, 5)]), Some((at(120), 5)));

@@ -64,9 +64,8 @@ impl<'a> Ladder<'a> {
     /// The slowest of the faster classes that has room for what is done, by `raise_above`; or else the fastest that gives
     /// more of what is used up.
     fn faster(&self, spec: &PerformanceSpec, sample: &LoadSample, used_up: &[Dimension]) -> Option<(&'a str, Limits)> {
-        let gives_more = |limits: &Limits| {
-            used_up.iter().any(|dimension| limits.get(*dimension) > self.present.get(*dimension))
-        };
+        let gives_more =
+            |limits: &Limits| used_up.iter().any(|dimension| limits.get(*dimension) > self.present.get(*dimension));
         let has_room = |limits: &Limits| !sample.rates.reaches(&limits.share(spec.raise_above.number()));
         let more = || self.faster.iter().filter(|(_, limits)| gives_more(limits));
         more().find(|(_, limits)| has_room(limits)).or_else(|| more().next_back()).copied()
@@ -115,8 +114,12 @@ impl<'a> Step<'a> {
                 format!("{} of {}", dimension.amount(sample.rates.get(*dimension)), dimension.amount(limit))
             })
             .collect();
-        let why =
-            format!("for {} the volume has done at least {} of what it may: {}", spec.raise_after, spec.raise_above, parts.join(", "));
+        let why = format!(
+            "for {} the volume has done at least {} of what it may: {}",
+            spec.raise_after,
+            spec.raise_above,
+            parts.join(", ")
+        );
         match ladder.faster(spec, sample, &used_up) {
             Some(to) => Ok(Self { to, reason: Reason::Saturated, why }),
             None => Err(Verdict::wait(

@@ -90,7 +90,9 @@ const SIX_HOURS: i64 = 6 * 3_600;
 
 #[test]
 fn a_saturated_volume_gets_the_slowest_class_that_has_room() {
-    for (class, rate, to) in [("slow", 95, "medium"), ("slow", 190, "fast"), ("slow", 5_000, "fast"), ("medium", 195, "fast")] {
+    for (class, rate, to) in
+        [("slow", 95, "medium"), ("slow", 190, "fast"), ("slow", 5_000, "fast"), ("medium", 195, "fast")]
+    {
         let (actions, decision) = decide_at(&busy(class, rate), 1_000);
         assert_eq!(decision.outcome, ClassMove::Set(Some(to.to_owned())), "{class} with {rate}");
         let [Action::SetClass { record, .. }] = &actions[..] else { panic!("{actions:?}") };
@@ -239,7 +241,11 @@ fn slots_are_shared_with_growth_and_the_last_is_kept_for_it() {
     assert_eq!(reason_at(&with(4, &[100, 200], true), 1_000), Reason::Saturated);
     let (_, waits) = decide_at(&with(4, &[100, 200, 300], true), 1_000);
     assert_eq!((waits.reason, waits.again_at), (Reason::NoSlotForClass, Some(at(3_700))));
-    assert_eq!(reason_at(&with(4, &[100, 200, 300], false), 1_000), Reason::Saturated, "nothing is kept where nothing grows");
+    assert_eq!(
+        reason_at(&with(4, &[100, 200, 300], false), 1_000),
+        Reason::Saturated,
+        "nothing is kept where nothing grows"
+    );
     assert_eq!(reason_at(&with(4, &[100, 200, 300, 400], false), 1_000), Reason::NoSlotForClass);
     assert_eq!(reason_at(&with(1, &[], true), 1_000), Reason::NoSlotForClass, "the only one is kept for ever");
 
