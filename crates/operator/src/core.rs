@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod budgets;
+#[cfg(test)]
+mod classes;
 mod statuses;
 
 use std::{
@@ -548,10 +550,9 @@ mod tests {
         core_with(&Metrics::default())
     }
 
-    fn core_with(metrics: &Metrics) -> Core {
-        let mut core = Core::new(metrics.clone());
-        let policy = policy();
-        let claim = ClaimFacts {
+    /// The claim of that operator.
+    pub(super) fn claim_facts() -> ClaimFacts {
+        ClaimFacts {
             uid: Uid("u".into()),
             version: Some(1),
             labels: Labels::default(),
@@ -566,7 +567,13 @@ mod tests {
             growth: None,
             attributes: None,
             spelling: Spelling::default(),
-        };
+        }
+    }
+
+    fn core_with(metrics: &Metrics) -> Core {
+        let mut core = Core::new(metrics.clone());
+        let policy = policy();
+        let claim = claim_facts();
         let volume = VolumeFacts { capacity: Bytes::GIB, driver: None, claim: Some((id(), Uid("u".into()))) };
         let class = orlop_planner::Class { provisioner: "d".into(), expandable: true, parameters: BTreeMap::new() };
         macro_rules! list {

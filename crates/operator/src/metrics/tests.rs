@@ -75,7 +75,7 @@ fn decision(outcome: Outcome, reason: Reason) -> Decision {
 }
 
 fn row(claim: &Claim, outcome: Outcome, reason: Reason, second: i64) -> ClaimRow {
-    ClaimRow::new(&view(), claim, &decision(outcome, reason), at(second))
+    ClaimRow::new(&view(), claim, (&decision(outcome, reason), None), at(second))
 }
 
 /// What is told of single claims.

@@ -324,6 +324,29 @@ fn record_of_growth() -> crate::GrowthRecord {
 }
 
 #[test]
+fn a_status_speaks_of_size_and_class_apart_and_a_problem_of_either_is_one_of_the_policy() {
+    let healthy = |view: &View| {
+        let mut ledger = crate::Ledger::default();
+        let changes = ledger.record(crate::plan(view, at(1_000)).1, at(1_000));
+        assert!(changes.classes.contains(&id("data-0")));
+        let mut status = ledger.status(&crate::fixture::namespaced("keep"), Some(1), None, at(1_000));
+        let condition = status.conditions.pop().unwrap();
+        let claim = status.claims.pop().unwrap();
+        (condition.status, condition.reason, claim.reason, claim.performance.unwrap().reason, status.problem_count)
+    };
+    use orlop_api::names::Reason as Of;
+    let (slow, fast, fine) = (busy("slow", 95), busy("fast", 990), world(Some("other")));
+    assert_eq!(healthy(&slow), ("True".into(), "Kept".into(), Of::Off, Reason::Saturated, 0));
+    assert_eq!(healthy(&fast), ("False".into(), "FastestClass".into(), Of::Off, Reason::FastestClass, 1));
+    assert_eq!(healthy(&fine), ("Unknown".into(), "ClassNotListed".into(), Of::Off, Reason::ClassNotListed, 0));
+    let mut both = busy("fast", 990);
+    the_policy(&mut both).capacity = Some(orlop_api::CapacitySpec { maximum: mib(512), ..crate::fixture::spec() });
+    let usage = the_claim(&mut both).usage.as_mut().unwrap();
+    (usage.at, usage.available) = (at(1_000), mib(10));
+    assert_eq!(healthy(&both), ("False".into(), "AtMaximum".into(), Of::AtMaximum, Reason::FastestClass, 1));
+}
+
+#[test]
 fn every_decision_says_why() {
     let mut text = String::new();
     let mut say = |view: &View, second: i64| {
