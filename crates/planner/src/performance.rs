@@ -126,7 +126,7 @@ pub(crate) fn decide(
         again_at,
         over_budget,
     };
-    Some((action, decision))
+    Some((action.map(|action| *action), decision))
 }
 
 /// What of the volume's I/O decides anything; none where nothing does.
@@ -164,7 +164,7 @@ struct Case<'a> {
 
 /// What a question leads to when it ends the decision.
 struct Verdict {
-    action: Option<Action>,
+    action: Option<Box<Action>>,
     outcome: ClassMove,
     reason: Reason,
     message: String,
@@ -277,7 +277,7 @@ impl<'a> Case<'a> {
         };
         let message = format!("the driver refused {}: {why}; {} is asked for again", named(refused), named(current));
         let verdict = Verdict::new(ClassMove::Set(record.to.clone()), Reason::ClassTakenBack, message);
-        Verdict { action: Some(self.action(record)), ..verdict }
+        Verdict { action: Some(Box::new(self.action(record))), ..verdict }
     }
 
     /// The classes that the driver has refused within the last day.
@@ -397,7 +397,7 @@ impl<'a> Case<'a> {
             refused: self.refusals(),
         };
         let verdict = Verdict::new(ClassMove::Set(to), reason, format!("{why}; {step}"));
-        Verdict { action: Some(self.action(record)), ..verdict }
+        Verdict { action: Some(Box::new(self.action(record))), ..verdict }
     }
 
     /// When the modification slots were taken that are not free again; fails where none may be taken now. Where the policy

@@ -123,7 +123,7 @@ impl fmt::Display for Action {
                 write!(f, "record that the growth of claim {claim} to {} is usable", record.to)
             }
             Self::SetClass { claim, record, .. } => {
-                let (from, to) = (record.from_words(), record.to_words());
+                let (from, to) = (record.before_in_words(), record.after_in_words());
                 write!(f, "give claim {claim} {to} in place of {from} ({})", record.reason)
             }
             Self::SyncPod { claim, pod, .. } => {

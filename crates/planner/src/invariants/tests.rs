@@ -30,8 +30,8 @@ fn a_sound_growth_passes_and_a_second_of_the_same_claim_does_not() {
     assert_eq!(violations, [Violation { claim: id("data-0"), rule: Rule::AskedTwice }]);
     assert_eq!(
         violations[0].to_string(),
-        "refused an action for the claim shop/data-0, which is a bug in the planner: the plan holds more than one \
-         growth of it"
+        "refused an action for the claim shop/data-0, which is a bug in the planner: the plan asks for more than one \
+         change of it"
     );
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use orlop_api::{Dimension, Limits, Price, names::PerformanceReason};
+use orlop_api::{Decimal, Dimension, Limits, Price, names::PerformanceReason};
 use serde::{Deserialize, Serialize};
 
 use crate::view::{Claim, View};
@@ -82,11 +82,11 @@ impl ClassChange {
         self.earlier.iter().chain(own)
     }
 
-    pub(crate) fn from_words(&self) -> String {
+    pub(crate) fn before_in_words(&self) -> String {
         named(self.from.as_deref())
     }
 
-    pub(crate) fn to_words(&self) -> String {
+    pub(crate) fn after_in_words(&self) -> String {
         named(self.to.as_deref())
     }
 }
@@ -168,8 +168,8 @@ impl View {
         let abilities = self.abilities(claim, self.classes.get(claim.class.as_ref()?)?);
         let price = abilities.price.filter(|it| it.per_iops_month.is_some() || it.per_mibps_month.is_some())?;
         let beyond = |given: Option<u64>, included: Option<u32>| given?.checked_sub(u64::from(included.unwrap_or(0)));
-        let of = |amount: Option<u64>, each: Option<orlop_api::Decimal>| {
-            u128::from(amount.unwrap_or(0)).saturating_mul(each.map_or(0, |each| each.millionths()).into())
+        let of = |amount: Option<u64>, each: Option<Decimal>| {
+            u128::from(amount.unwrap_or(0)).saturating_mul(each.map_or(0, Decimal::millionths).into())
         };
         let iops = beyond(limits.operations(), abilities.iops.and_then(|iops| iops.included));
         let mib = limits.bytes().map(|bytes| bytes.div_ceil(1 << 20));

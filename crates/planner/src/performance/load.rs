@@ -136,8 +136,12 @@ impl Load {
         anew(&mut self.asked);
         if let Some(LoadSample { at, busy, quiet, .. }) = &mut self.sample {
             anew(at);
-            busy.as_mut().map(anew);
-            quiet.as_mut().map(|quiet| anew(&mut quiet.since));
+            if let Some(busy) = busy {
+                anew(busy);
+            }
+            if let Some(quiet) = quiet {
+                anew(&mut quiet.since);
+            }
         }
     }
 

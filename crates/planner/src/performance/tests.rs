@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use orlop_api::{
     AttributeParameter, Bytes, DriverProfileSpec, Mode, PerformanceSpec, names::LOCAL_DRIVER,
-    names::PerformanceReason as Reason,
+    names::PerformanceReason as Reason, names::Reason as Of,
 };
 
 use super::*;
@@ -334,7 +334,6 @@ fn a_status_speaks_of_size_and_class_apart_and_a_problem_of_either_is_one_of_the
         let claim = status.claims.pop().unwrap();
         (condition.status, condition.reason, claim.reason, claim.performance.unwrap().reason, status.problem_count)
     };
-    use orlop_api::names::Reason as Of;
     let (slow, fast, fine) = (busy("slow", 95), busy("fast", 990), world(Some("other")));
     assert_eq!(healthy(&slow), ("True".into(), "Kept".into(), Of::Off, Reason::Saturated, 0));
     assert_eq!(healthy(&fast), ("False".into(), "FastestClass".into(), Of::Off, Reason::FastestClass, 1));
