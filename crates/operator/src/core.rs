@@ -241,6 +241,7 @@ impl Core {
         if self.leads_since.is_none() {
             info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
             self.leads_since = Some(now.instant);
+            self.observer.pack();
             self.observer.mark_all();
         }
         self.pass_when_due(now);

@@ -238,6 +238,12 @@ impl Observer {
         self.dirty = Dirty::default();
     }
 
+    /// Makes the claims take no more memory than they need. For when all are listed: a tree that is filled in the order of its
+    /// keys is little more than half full, and one that is collected is full.
+    pub(crate) fn pack(&mut self) {
+        self.view.claims = std::mem::take(&mut self.view.claims).into_iter().collect();
+    }
+
     /// Has the claim decided again, though nothing about it has changed.
     pub fn mark(&mut self, claim: ClaimId) {
         self.dirty.claims.insert(claim);
