@@ -12,6 +12,7 @@ mod inspect;
 mod local;
 mod outages;
 mod refusals;
+mod templates;
 
 use std::{
     future::Future,
@@ -78,6 +79,8 @@ fn main() -> ExitCode {
         outages::a_driver_killed_during_create_grow_and_delete_finishes_the_work,
         crashes::an_operator_killed_at_any_call_grows_a_claim_once,
         crashes::a_claim_grows_once_whatever_becomes_of_the_requests_for_it,
+        templates::a_statefulset_is_made_anew_with_a_larger_template_whatever_ends_the_operator,
+        templates::a_statefulset_that_helm_applies_is_reported_and_left_alone,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests
