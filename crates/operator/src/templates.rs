@@ -18,6 +18,9 @@ const REFUSED: Backoff = Backoff { first: Duration::from_secs(10), longest: Dura
 /// After a step that was not answered, or was overtaken by another change. A StatefulSet that is not there is not left waiting.
 const UNKNOWN: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
 
+/// After a deletion how long to wait for the watch to tell of it.
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+
 /// What is known of templates that the view does not have.
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
@@ -140,6 +143,9 @@ impl Templates {
         self.busy.remove(id);
         let before = self.setbacks.remove(id);
         let was_refused = before.as_ref().is_some_and(|setback| setback.refusal.is_some());
+        if failed.is_none() && matches!(action, TemplateAction::Delete { .. }) {
+            self.due.insert(id.clone(), now + SEEN_WITHIN);
+        }
         let Some(failure) = failed else {
             return if was_refused { self.policies(id) } else { BTreeSet::new() };
         };

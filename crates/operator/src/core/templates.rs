@@ -93,11 +93,15 @@ impl Core {
                 self.effects.notices.push(notice::template::made_anew(set, it));
             }
         }
+        let is_deleted = failed.is_none() && matches!(action, TemplateAction::Delete { .. });
         let policies = self.templates.end(&action, failed, now);
         for policy in policies {
             self.pace.mark(StatusId::Policy(policy), now);
         }
-        self.observer.mark_set(action.set().clone());
+        // What has been deleted is gone when the watch says so.
+        if !is_deleted {
+            self.observer.mark_set(action.set().clone());
+        }
     }
 
     /// What a template's claims have, where it was last seen to ask for less.
@@ -244,7 +248,9 @@ mod tests {
         assert_eq!(world.messages().len(), 1);
         let delete = one(world.done(store, vec![stored()]));
         assert!(matches!(delete, TemplateAction::Delete { version: 5, .. }));
-        assert_eq!(world.done(delete, vec![is(StatefulSet { deleting: true, ..set("s", 6, 1) })]), []);
+        assert_eq!(world.done(delete, Vec::new()), [], "the watch is to say that it is gone");
+        world.core.observe(is(StatefulSet { deleting: true, ..set("s", 6, 1) }));
+        assert_eq!(world.after(30), [], "its pods are being let go of");
         world.core.observe(Observation::Set(Change::Gone(id())));
         let create = one(world.after(1));
         assert!(matches!(create, TemplateAction::Create { .. }));

@@ -76,9 +76,10 @@ impl Sender {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
-        let deleted = asked(self.sets(id).delete(&id.name, &parameters).await)?;
-        // It is there until its pods and claims have been let go of.
-        Ok(deleted.left().and_then(|object| set(id, &object)).into_iter().collect())
+        asked(self.sets(id).delete(&id.name, &parameters).await)?;
+        // The watch tells when its pods and claims have been let go of and it is gone, which may be before this answer: what is in
+        // the answer would bring it back.
+        Ok(Vec::new())
     }
 
     async fn create(&self, id: &SetId, stored: &Uid) -> Stepped {
