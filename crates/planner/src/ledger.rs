@@ -182,6 +182,7 @@ impl Ledger {
             growing_count: count(tally.growing),
             problem_count: count(tally.problems),
             claims: worst.into_iter().map(|(id, entry)| claim_status(id, entry)).collect(),
+            templates: Vec::new(),
         }
     }
 
