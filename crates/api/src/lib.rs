@@ -29,5 +29,11 @@ pub const GROUP: &str = "orlop.dev";
 pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt as _;
-    vec![StoragePolicy::crd(), ClusterStoragePolicy::crd(), StorageBudget::crd(), DriverProfile::crd(), OwnerProfile::crd()]
+    vec![
+        StoragePolicy::crd(),
+        ClusterStoragePolicy::crd(),
+        StorageBudget::crd(),
+        DriverProfile::crd(),
+        OwnerProfile::crd(),
+    ]
 }

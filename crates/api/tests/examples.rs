@@ -8,9 +8,7 @@ use std::{
 
 use kube::CustomResourceExt;
 use kube_cel::{Validator, compile_schema};
-use orlop_api::{
-    ClusterStoragePolicy, DriverProfile, OwnerProfile, StorageBudget, StoragePolicy, driver, owner,
-};
+use orlop_api::{ClusterStoragePolicy, DriverProfile, OwnerProfile, StorageBudget, StoragePolicy, driver, owner};
 use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 

@@ -294,6 +294,7 @@ mod tests {
             earlier: Vec::new(),
             refused: Vec::new(),
             usable: None,
+            owner: None,
         }
     }
 

@@ -88,7 +88,9 @@ impl Urgency {
             | Reason::AtMaximum
             | Reason::OfflineOnly
             | Reason::NoModificationSlot
-            | Reason::OverBudget => Self::Stuck,
+            | Reason::OverBudget
+            | Reason::OwnedElsewhere
+            | Reason::OwnerNotFollowing => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
             Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {

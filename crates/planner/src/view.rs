@@ -15,6 +15,7 @@ use crate::{
     groups::Groups,
     labels::Labels,
     owner::{Belonging, Owner, SetId, StatefulSet},
+    resources::Resources,
 };
 
 /// Everything that a decision may depend on.
@@ -36,6 +37,8 @@ pub struct View {
     pub budgets: Budgets,
     /// The StatefulSets that have claim templates.
     pub sets: BTreeMap<SetId, StatefulSet>,
+    /// The custom resources whose operators make claims.
+    pub resources: Resources,
 }
 
 impl View {
@@ -243,6 +246,23 @@ pub struct GrowthRecord {
     /// When a measurement first showed the new bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usable: Option<Timestamp>,
+    /// By whose field the claim is to become larger, where that is how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerGrowth>,
+}
+
+/// The field of a claim's owner by which the claim is to become larger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerGrowth {
+    /// The owner's UID.
+    pub uid: String,
+    /// The path of the field.
+    pub field: String,
+    /// When the field was first seen to have the size. Before that it may not have been written; after it, it is not
+    /// written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Timestamp>,
 }
 
 /// A pod that uses a claim.

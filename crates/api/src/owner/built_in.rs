@@ -25,3 +25,8 @@ static PROFILES: LazyLock<BTreeMap<String, OwnerProfile>> = LazyLock::new(|| {
 pub fn all() -> impl Iterator<Item = &'static OwnerProfile> {
     PROFILES.values()
 }
+
+/// The profile of this name.
+pub fn get(name: &str) -> Option<&'static OwnerProfile> {
+    PROFILES.get(name)
+}

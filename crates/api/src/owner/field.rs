@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Bindings, ClaimRole, Condition, OwnerProfileSpec, Writing, path, pattern::OWNER};
+use super::{Bindings, ClaimRole, Condition, FieldPath, OwnerProfileSpec, Writing, path, pattern::OWNER};
 use crate::Bytes;
 
 /// What identifies a claim among those of its owner.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Lookup<'a> {
     /// The owner's name.
     pub owner: &'a str,
@@ -86,6 +86,12 @@ impl OwnerProfileSpec {
             None => Located::Field(field),
             Some(why) => Located::NotPassedOn(field, why),
         })
+    }
+
+    /// What of an object matters to [`OwnerProfileSpec::locate`]: little of much.
+    pub fn prune(&self, object: &Value) -> Value {
+        let sizes = self.claims.iter().flat_map(|role| &role.size);
+        FieldPath::prune(object, sizes.chain(self.requires.iter().flat_map(|condition| &condition.fields)))
     }
 
     /// The role of a claim, and what the variables stand for.

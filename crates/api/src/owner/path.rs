@@ -1,11 +1,11 @@
 //! Paths of fields: names with points between them, and behind a list's name in brackets which of its elements is meant, by
 //! the value of a field of it: `spec.nodeSets[name={set}].count`. The value is a [`Pattern`].
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Bindings, Pattern};
 
@@ -122,8 +122,7 @@ impl JsonSchema for FieldPath {
             "type": "string",
             "maxLength": 253,
             "x-kubernetes-validations": [{
-                "rule": "self.matches('^spec([.][A-Za-z][-A-Za-z0-9_]*([[][A-Za-z][-A-Za-z0-9_]*([.][A-Za-z][-A-Za-z0-9_]*)*\
-                         =([^][{}]|[{][A-Za-z][A-Za-z0-9]*[}])+[]])?)+$')",
+                "rule": r"self.matches('^spec(\\.[A-Za-z][-A-Za-z0-9_]*(\\[[A-Za-z][-A-Za-z0-9_]*(\\.[A-Za-z][-A-Za-z0-9_]*)*=([^\\[\\]{}]|\\{[A-Za-z][A-Za-z0-9]*\\})+\\])?)+$')",
                 "message": "is not the path of a field: begin with spec, write points between fields, and the element of a \
                             list by a field of it, such as spec.nodeSets[name={set}].count",
             }],
@@ -154,7 +153,9 @@ impl FieldPath {
             let wanted = value.fill(known)?;
             let key = format!("/{}", key.join("/"));
             let mut elements = place.value.as_array()?.iter().enumerate();
-            let is_wanted = |element: &Value| element.pointer(&key).is_some_and(|value| text(value) == Some(&wanted));
+            let is_wanted = |element: &Value| {
+                element.pointer(&key).is_some_and(|value| text(value).is_some_and(|value| value == wanted))
+            };
             let (index, element) = elements.find(|(_, element)| is_wanted(element))?;
             place.pointer = format!("{}/{index}", place.pointer);
             place.chosen_by.push((format!("{}{key}", place.pointer), element.pointer(&key)?.clone()));
@@ -175,10 +176,40 @@ impl FieldPath {
         Self(filled.collect()).to_string()
     }
 
+    /// What of an object these paths can lead to, and the fields by which they choose elements of lists.
+    pub(super) fn prune<'a>(object: &Value, paths: impl Iterator<Item = &'a Self>) -> Value {
+        let paths: Vec<_> = paths.map(|path| &*path.0).collect();
+        pruned(object, &paths)
+    }
+
     /// The names of the variables in it.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|step| step.element.as_ref()).flat_map(|element| element.value.variables())
     }
+}
+
+fn pruned(value: &Value, paths: &[&[Step]]) -> Value {
+    let mut kept = Map::new();
+    let names: BTreeSet<&str> = paths.iter().filter_map(|path| Some(&*path.first()?.name)).collect();
+    for name in names {
+        let Some(value) = value.get(name) else { continue };
+        let through = paths.iter().filter_map(|path| path.split_first()).filter(|(step, _)| step.name == name);
+        let (mut below, mut choices): (Vec<&[Step]>, Vec<Vec<Step>>) = (Vec::new(), Vec::new());
+        for (step, rest) in through {
+            below.push(rest);
+            let keys = step.element.iter().map(|element| element.key.iter());
+            choices.extend(keys.map(|key| key.map(|name| Step { name: name.clone(), element: None }).collect()));
+        }
+        let below: Vec<_> = below.into_iter().chain(choices.iter().map(Vec::as_slice)).collect();
+        let part = match value {
+            // The place of an element in a list is a part of its pointer, so that none is left out.
+            Value::Array(items) => items.iter().map(|item| pruned(item, &below)).collect(),
+            Value::Object(_) => pruned(value, &below),
+            scalar => scalar.clone(),
+        };
+        kept.insert(name.to_owned(), part);
+    }
+    Value::Object(kept)
 }
 
 /// A value as a label or a name can have it.
@@ -214,7 +245,8 @@ mod tests {
         assert_eq!(found.chosen_by, chosen_by.map(|(pointer, value)| (pointer.to_owned(), value)));
         let nested = path("spec.sets[name=b].volumes[metadata.name=x].size");
         assert_eq!(nested.find(&object, &known).unwrap().pointer, "/spec/sets/1/volumes/1/size");
-        for nowhere in ["spec.sets[name=c].volumes", "spec.sets[name={other}].name", "spec.none.size", "spec.sets.name"] {
+        for nowhere in ["spec.sets[name=c].volumes", "spec.sets[name={other}].name", "spec.none.size", "spec.sets.name"]
+        {
             assert_eq!(path(nowhere).find(&object, &known), None, "{nowhere}");
         }
     }
@@ -224,9 +256,23 @@ mod tests {
         for text in ["spec.size", "spec.a[metadata.name={x}].b_c[id=0].d-e", "spec.a[name=pre-{x}.post]"] {
             assert_eq!(path(text).to_string(), text);
         }
-        for text in ["", "spec", "metadata.name", "spec.", "spec..a", "spec.a[", "spec.a[b]", "spec.a[=c]", "spec.a[b=]",
-            "spec.a[b=c]d", "spec.a[b={c]", "spec.a/b", "spec[a=b].c", "spec.~0", "spec.a[b=[c]]"]
-        {
+        for text in [
+            "",
+            "spec",
+            "metadata.name",
+            "spec.",
+            "spec..a",
+            "spec.a[",
+            "spec.a[b]",
+            "spec.a[=c]",
+            "spec.a[b=]",
+            "spec.a[b=c]d",
+            "spec.a[b={c]",
+            "spec.a/b",
+            "spec[a=b].c",
+            "spec.~0",
+            "spec.a[b=[c]]",
+        ] {
             assert!(text.parse::<FieldPath>().is_err(), "{text}");
         }
     }

@@ -12,6 +12,7 @@ mod inspect;
 mod local;
 mod outages;
 mod refusals;
+mod writeback;
 
 use std::{
     future::Future,
@@ -78,6 +79,9 @@ fn main() -> ExitCode {
         outages::a_driver_killed_during_create_grow_and_delete_finishes_the_work,
         crashes::an_operator_killed_at_any_call_grows_a_claim_once,
         crashes::a_claim_grows_once_whatever_becomes_of_the_requests_for_it,
+        writeback::a_claim_grows_by_way_of_its_owner_and_is_never_fought_over,
+        writeback::an_owner_that_flux_applies_is_left_alone_until_somebody_commits_the_size,
+        writeback::an_operator_that_is_killed_between_record_and_owner_writes_the_owner_once,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests

@@ -327,6 +327,29 @@ pub struct OwnerAccount {
     pub manager: Option<String>,
     /// All of it in words.
     pub sentence: String,
+    /// The field of an owner that says how large the claim is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_back: Option<WriteBackAccount>,
+}
+
+/// The owner whose field says how large a claim is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteBackAccount {
+    /// The owner: `Cluster db`.
+    pub owner: String,
+    /// The path of the field, where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The size that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
+    /// Why Orlop does not write it, where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+    /// The command that writes the size that is called for, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// An owner of a claim.

@@ -8,19 +8,26 @@ mod cluster;
 mod facts;
 mod measured;
 mod policies;
+mod resources;
 mod rest;
 mod sets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
-use orlop_planner::{BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, SetId, Source, Uid, Usage, View};
+use orlop_planner::{
+    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
+};
 
 pub use facts::{
-    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, Spelling, Version, VolumeFacts,
+    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, ResourceFacts, SetFacts, Spelling, Version,
+    VolumeFacts,
 };
 
 use self::{census::Census, measured::Measured, rest::Rest};
@@ -39,6 +46,10 @@ pub struct Observer {
     budgets: HashMap<BudgetName, KnownBudget>,
     /// Which state of each StatefulSet is known.
     sets: HashMap<SetId, Version>,
+    /// Which state of each custom resource is known.
+    resources: HashMap<ResourceId, Version>,
+    /// Have the kinds of custom resource been listed once?
+    knows_owners: bool,
     nodes: BTreeSet<String>,
     measured: Measured,
     /// The claims that were seen to grow, and it is not known yet when.
@@ -110,6 +121,9 @@ struct Lists {
     budgets: Census<BudgetName>,
     drivers: Census<String>,
     sets: Census<SetId>,
+    owner_profiles: Census<String>,
+    owner_kinds: Census<String>,
+    resources: HashMap<Arc<str>, Census<ResourceId>>,
     nodes: Census<String>,
 }
 
@@ -127,6 +141,9 @@ impl Observer {
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
+            Observation::OwnerKind(change) => self.owner_kind(change),
+            Observation::OwnerProfile(change) => self.owner_profile(change),
+            Observation::Resource(definition, change) => self.resource(definition, change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -180,7 +197,7 @@ impl Observer {
 
     /// Has every kind of object been listed? Before that what is missing may just not have been read yet, and
     /// nothing may be decided.
-    pub const fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         let Lists {
             claims,
             volumes,
@@ -192,6 +209,9 @@ impl Observer {
             budgets,
             drivers,
             sets,
+            owner_profiles: _,
+            owner_kinds: _,
+            resources: _,
             nodes,
         } = &self.lists;
         claims.is_complete()
@@ -204,6 +224,7 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
+            && self.knows_owners
             && nodes.is_complete()
     }
 
