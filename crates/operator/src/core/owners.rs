@@ -18,9 +18,14 @@ use crate::{
 const CLUSTERS: &str = "clusters.postgresql.cnpg.io";
 
 fn cluster(size: &str) -> Observation {
+    labelled_cluster(size, &json!({}))
+}
+
+fn labelled_cluster(size: &str, labels: &Value) -> Observation {
     let object = json!({
         "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
-        "metadata": { "name": "db", "namespace": "app", "uid": "c" }, "spec": { "storage": { "size": size } },
+        "metadata": { "name": "db", "namespace": "app", "uid": "c", "labels": labels },
+        "spec": { "storage": { "size": size } },
     });
     let object: kube::core::DynamicObject = serde_json::from_value(object).unwrap();
     let definition: std::sync::Arc<str> = CLUSTERS.into();
@@ -55,12 +60,12 @@ fn leaves<'a>(operations: &'a [Value], path: &str) -> Option<&'a Value> {
     operations.iter().find(|it| it["path"] == path && it["op"] != "test").map(|it| &it["value"])
 }
 
-#[test]
-fn the_record_is_written_first_and_then_the_owner_and_the_claims_size_never() {
+/// An operator that knows of the claim, which has too little room, and of this owner; and what it begins to do then.
+fn called_for(owner: Observation) -> (Core, Moment, Vec<Errand>) {
     let mut core = core();
     let kind = ServedKind { version: "v1".into(), unknown: None };
     core.observe(Observation::OwnerKind(Change::Is(CLUSTERS.to_owned(), kind)));
-    core.observe(cluster("1Gi"));
+    core.observe(owner);
     core.observe(claim(None));
     let now = Moment::now();
     let usage = orlop_planner::Usage {
@@ -75,7 +80,28 @@ fn the_record_is_written_first_and_then_the_owner_and_the_claims_size_never() {
     core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, now);
     core.turn(true, now);
     let later = Moment { instant: now.instant + Duration::from_secs(1), ..now };
-    let mut errands = core.turn(true, later).errands;
+    let errands = core.turn(true, later).errands;
+    (core, later, errands)
+}
+
+#[test]
+fn what_others_are_to_write_is_explained_with_the_command_that_writes_it() {
+    let flux = json!({ "kustomize.toolkit.fluxcd.io/name": "apps" });
+    let (core, now, errands) = called_for(labelled_cluster("1Gi", &flux));
+    assert!(errands.is_empty());
+    let account = crate::inspect::claim(&core, &id(), now).unwrap();
+    assert_eq!(account.decision.reason, Reason::OwnedElsewhere);
+    let written = account.owner.unwrap().write_back.unwrap();
+    assert_eq!((&*written.owner, written.field.as_deref()), ("Cluster db", Some("spec.storage.size")));
+    assert!(written.obstacle.unwrap().starts_with("Flux Kustomization apps applies"));
+    let command = written.command.unwrap();
+    assert!(command.starts_with("kubectl patch clusters.postgresql.cnpg.io db -n app --type=json -p '["), "{command}");
+    assert!(command.contains(&account.decision.target.unwrap().to_string()), "{command}");
+}
+
+#[test]
+fn the_record_is_written_first_and_then_the_owner_and_the_claims_size_never() {
+    let (mut core, later, mut errands) = called_for(cluster("1Gi"));
     let errand = errands.pop().expect("a growth is called for");
     assert_eq!(errand.request().target, Target::Claim(id()));
     let first = operations(errand.request());

@@ -79,7 +79,7 @@ fn what_was_written_is_waited_for_and_reported_when_the_operator_does_not_follow
     assert_eq!((actions, decision.reason), (vec![], Reason::OwnerNotFollowing));
     let mut view = view;
     the_claim(&mut view).requested = mib(640);
-    let (_, decision) = alone(&view, 602);
+    let (_, decision) = alone(&view, 590);
     assert_eq!((decision.outcome, decision.reason), (Outcome::Growing(mib(640)), Reason::Growing), "it has followed");
 }
 
