@@ -173,9 +173,10 @@ pub(crate) async fn a_claim_grows_by_way_of_its_owner_and_is_never_fought_over(s
     site.namespace(namespace).await?;
     let owner = StandIn::start(site, namespace).await?;
     let (first, second) = (instance(site, namespace, "db-1").await?, instance(site, namespace, "db-2").await?);
+    first.fill_until_free(Bytes(24 << 20)).await?;
+    sleep(FILL_IS_FORGOTTEN).await;
     // The operator runs since before there was such a kind.
     site.apply(&grows(namespace, "Recommend")).await?;
-    first.fill_until_free(Bytes(24 << 20)).await?;
     let to = Bytes(SMALL.0 + STEP.0);
     says(site, namespace, Reason::BelowMinFree, &format!("it would set spec.storage.size of Cluster db to {to}"))
         .await?;
@@ -226,8 +227,8 @@ pub(crate) async fn an_operator_that_is_killed_between_record_and_owner_writes_t
     let volume = instance(site, namespace, "db-1").await?;
     volume.fill_until_free(Bytes(48 << 20)).await?;
     sleep(FILL_IS_FORGOTTEN).await;
-    site.apply(&grows(namespace, "Auto")).await?;
     site.scale_operator(0).await?;
+    site.apply(&grows(namespace, "Auto")).await?;
     let result = killed_around_the_write(site, namespace, &owner, &volume).await;
     site.scale_operator(1).await?;
     result?;
@@ -245,9 +246,9 @@ async fn killed_around_the_write(
     let client = operator::client(site).await?;
     for (moment, left_to_do) in [(Moment::Before, 1), (Moment::After, 0)] {
         let to = Bytes(volume.standing().await?.requested.0 + STEP.0);
+        volume.fill_until_free(Bytes(24 << 20)).await?;
         let proxy = Proxy::start(client.clone(), Some(Fault { call: call.clone(), occurrence: 0, moment })).await?;
         let mut first = Operator::start(&proxy)?;
-        volume.fill_until_free(Bytes(24 << 20)).await?;
         eventually(&format!("the operator to be killed {moment:?} it writes the owner"), LIMIT, || {
             let ended = first.has_ended();
             async move { Ok(ended?.then_some(())) }
