@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use orlop_api::{
     Bytes, OwnerProfile, OwnerProfileSpec,
-    owner::{Located, Lookup, built_in},
+    owner::{Located, Lookup, Pattern, built_in},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ struct Claim {
 }
 
 fn case(profile: &OwnerProfile) -> Case {
-    let name = profile.metadata.name.as_deref().unwrap();
+    let name = profile.metadata.name.as_deref().expect("a profile has a name");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/owners/{name}.yaml"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_yaml_ng::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -67,7 +67,7 @@ fn disallowed(at: &str, value: &Value, schema: &Value) -> Vec<String> {
 
 fn locate(profile: &OwnerProfileSpec, claim: &Claim, object: &Value) -> Option<Located> {
     let labels = |key: &str| claim.labels.get(key).map(String::as_str);
-    let owner = object["metadata"]["name"].as_str().unwrap();
+    let owner = object["metadata"]["name"].as_str().expect("an object has a name");
     let lookup = Lookup { owner, claim: &claim.name, labels: &labels };
     assert_eq!(profile.role(lookup).map(|(role, _)| role.role.as_str()), claim.role.as_deref(), "{}", claim.name);
     let located = profile.locate(lookup, object);
@@ -163,7 +163,7 @@ fn every_profile_says_where_it_comes_from_and_knows_what_its_variables_stand_for
         assert!(profile.spec.source.is_some() && profile.spec.as_of.is_some(), "{name:?}");
         for role in &profile.spec.claims {
             let patterns = role.labels.values().chain(&role.name);
-            let known: Vec<_> = patterns.flat_map(|pattern| pattern.variables()).chain(["owner"]).collect();
+            let known: Vec<_> = patterns.flat_map(Pattern::variables).chain(["owner"]).collect();
             for path in role.size.iter().chain(&role.class) {
                 assert!(path.variables().all(|variable| known.contains(&variable)), "{name:?} {}: {path}", role.role);
             }

@@ -216,8 +216,8 @@ fn after_a_sibling(case: &Case<'_>, owner: &WriteBack, to: Bytes) -> Option<Verd
         let by = record.owner.as_ref().filter(|by| by.written.is_none() && owner.is_field(&by.uid, &by.field))?;
         (record.to > claim.requested && by.written.is_none()).then_some(record.to)
     };
-    let siblings = case.view.siblings(owner).filter(|(id, _)| *id != case.id);
-    let (id, to) = siblings.filter_map(|(id, claim)| Some((id, leads(claim)?))).next()?;
+    let mut siblings = case.view.siblings(owner).filter(|(id, _)| *id != case.id);
+    let (id, to) = siblings.find_map(|(id, claim)| Some((id, leads(claim)?)))?;
     Some(waits_for(&id.name, owner, to, case.now))
 }
 
