@@ -330,6 +330,7 @@ mod tests {
             message: "because".into(),
             again_at: None,
             over_budget: None,
+            by_owner: None,
         }
     }
 

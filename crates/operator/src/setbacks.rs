@@ -163,6 +163,7 @@ mod tests {
             message: "grow".into(),
             again_at: Some(at(500)),
             over_budget: None,
+            by_owner: None,
         };
         let action = Action::Grow { claim: claim(), uid: Uid("u".into()), previous: None, record };
         (Plan { actions: vec![action] }, Report { decisions: [(claim(), decision)].into() })

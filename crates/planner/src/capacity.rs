@@ -54,6 +54,8 @@ pub(crate) fn decide(
         _ => Verdict::new(Outcome::Keep, Reason::Off, "no policy selects the claim"),
     };
     let Verdict { actions, outcome, reason, message, again_at, over_budget } = verdict;
+    let owner =
+        matches!(outcome, Outcome::Grow(_) | Outcome::Recommend(_)).then(|| view.write_back(id, claim)).flatten();
     let decision = Decision {
         uid: claim.uid.clone(),
         governance,
@@ -64,6 +66,7 @@ pub(crate) fn decide(
         message,
         again_at,
         over_budget,
+        by_owner: owner.map(|owner| owner.to_string().into()),
     };
     (actions, decision)
 }

@@ -146,7 +146,11 @@ pub(super) fn grow(case: &Case<'_>, owner: &WriteBack, wanted: Wanted) -> Verdic
         None => format!("have {owner} make the claim {to}"),
     };
     if let Some(obstacle) = &owner.obstacle {
-        let message = format!("{why}; {}: Orlop does not, because {obstacle}", set(wanted));
+        let message = format!(
+            "the volume needs more room than {}; {}: Orlop does not, because {obstacle}",
+            case.claim.requested,
+            set(wanted)
+        );
         return Verdict::new(Outcome::Recommend(wanted), Reason::OwnedElsewhere, message);
     }
     let to = match together(case, owner, wanted, least) {
