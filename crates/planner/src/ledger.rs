@@ -89,7 +89,9 @@ impl Urgency {
             | Reason::AtMaximum
             | Reason::OfflineOnly
             | Reason::NoModificationSlot
-            | Reason::OverBudget => Self::Stuck,
+            | Reason::OverBudget
+            | Reason::OwnedElsewhere
+            | Reason::OwnerNotFollowing => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
             Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
@@ -280,9 +282,11 @@ fn is_same_event(before: &Decision, after: &Decision) -> bool {
 /// Would a status say the same of both? The numbers in the message of a growth that is called for change with each
 /// measurement, and a status that followed them would be written without end: those of the first stay.
 fn reads_the_same(before: &Decision, after: &Decision) -> bool {
-    let numbers_change = matches!(after.outcome, Outcome::Grow(_) | Outcome::Recommend(_));
-    (before.outcome, before.reason, before.size, before.mode, &before.governance, &before.uid)
-        == (after.outcome, after.reason, after.size, after.mode, &after.governance, &after.uid)
+    // What stands in the way of writing an owner has no such numbers.
+    let numbers_change =
+        matches!(after.outcome, Outcome::Grow(_) | Outcome::Recommend(_)) && after.reason != Reason::OwnedElsewhere;
+    (before.outcome, before.reason, before.size, before.mode, &before.governance, &before.uid, &before.by_owner)
+        == (after.outcome, after.reason, after.size, after.mode, &after.governance, &after.uid, &after.by_owner)
         && (numbers_change || before.message == after.message)
 }
 

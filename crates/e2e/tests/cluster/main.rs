@@ -16,6 +16,7 @@ mod refusals;
 mod rescue;
 mod sources;
 mod templates;
+mod writeback;
 
 use std::{
     future::Future,
@@ -86,6 +87,9 @@ fn main() -> ExitCode {
         crashes::an_operator_that_grows_a_claim_twice_is_found,
         templates::a_statefulset_is_made_anew_with_a_larger_template_whatever_ends_the_operator,
         templates::a_statefulset_that_helm_applies_is_reported_and_left_alone,
+        writeback::a_claim_grows_by_way_of_its_owner_and_is_never_fought_over,
+        writeback::an_owner_that_flux_applies_is_left_alone_until_somebody_commits_the_size,
+        writeback::an_operator_that_is_killed_between_record_and_owner_writes_the_owner_once,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests

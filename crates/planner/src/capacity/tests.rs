@@ -427,6 +427,8 @@ fn every_decision_says_why() {
         for action in actions {
             let name = match action {
                 Action::Grow { .. } => "Grow",
+                Action::RecordGrowth { .. } => "RecordGrowth",
+                Action::WriteOwner { .. } => "WriteOwner",
                 Action::TakeBack { .. } => "TakeBack",
                 Action::RecordUsable { .. } => "RecordUsable",
                 Action::SyncPod { .. } => "SyncPod",
