@@ -506,6 +506,7 @@ mod tests {
             uid: Uid("u".into()),
             version: Some(1),
             labels: Labels::default(),
+            belonging: None,
             class: Some("fast".into()),
             volume: Some("pv".into()),
             raw_block: false,
@@ -535,6 +536,7 @@ mod tests {
         list!(ClusterPolicy);
         list!(Budget);
         list!(Driver);
+        list!(Set);
         core
     }
 

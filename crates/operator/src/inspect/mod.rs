@@ -19,8 +19,8 @@ pub use self::{
     document::{
         API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount,
         Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, Measured, ModificationAccount,
-        PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals,
-        UsageAccount,
+        OwnerAccount, OwnerLink, PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow,
+        ThresholdAccount, Totals, UsageAccount,
     },
     outlook::lasting,
     page::{PAGE_MAX, PageQuery, page},
