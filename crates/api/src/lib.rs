@@ -17,6 +17,7 @@ pub use driver::{
 pub use manifest::to_yaml;
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
+    TemplateSync,
 };
 pub use units::{Bytes, Count, Decimal, Percent, Period, Threshold, UnitError};
 

@@ -108,6 +108,8 @@ pub fn view() -> View {
         groups: Groups::default(),
         budgets: Budgets::default(),
         sets: BTreeMap::new(),
+        stored: BTreeMap::new(),
+        template_sync: false,
     }
 }
 

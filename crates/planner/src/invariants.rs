@@ -2,6 +2,7 @@
 //! without the code that decides: an action that fails here is a bug there, and is refused, counted and reported.
 
 mod budgets;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
 
 use self::budgets::Sums;
+pub use self::templates::{TemplateRule, check_template};
 use crate::{
     budget::BudgetName,
     plan::{Action, Plan},

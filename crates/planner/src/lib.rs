@@ -21,6 +21,7 @@ mod plan;
 mod properties;
 mod report;
 mod selector;
+mod template;
 mod view;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
@@ -31,6 +32,7 @@ pub use ledger::{Changes, Ledger, Urgency};
 pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
+pub use template::{Drift, Resizes, Stance, StoredSet, TemplateAction, templates};
 pub use view::{
     Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, PodId, PodUse, Policy,
     PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,

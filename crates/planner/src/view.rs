@@ -15,6 +15,7 @@ use crate::{
     groups::Groups,
     labels::Labels,
     owner::{Belonging, Owner, SetId, StatefulSet},
+    template::StoredSet,
 };
 
 /// Everything that a decision may depend on.
@@ -34,8 +35,12 @@ pub struct View {
     pub groups: Groups,
     /// The budgets, with what their claims have.
     pub budgets: Budgets,
-    /// The StatefulSets that have claim templates.
+    /// Every StatefulSet.
     pub sets: BTreeMap<SetId, StatefulSet>,
+    /// What is stored of StatefulSets that are being made anew.
+    pub stored: BTreeMap<SetId, StoredSet>,
+    /// May StatefulSets be made anew?
+    pub template_sync: bool,
 }
 
 impl View {

@@ -15,6 +15,7 @@ mod outages;
 mod refusals;
 mod rescue;
 mod sources;
+mod templates;
 
 use std::{
     future::Future,
@@ -84,6 +85,8 @@ fn main() -> ExitCode {
         crashes::an_operator_killed_at_any_call_grows_a_claim_once,
         crashes::a_claim_grows_once_whatever_becomes_of_the_requests_for_it,
         crashes::an_operator_that_grows_a_claim_twice_is_found,
+        templates::a_statefulset_is_made_anew_with_a_larger_template_whatever_ends_the_operator,
+        templates::a_statefulset_that_helm_applies_is_reported_and_left_alone,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests

@@ -3,17 +3,18 @@
 use std::borrow::Cow;
 
 use orlop_api::{
-    Bytes, CapacitySpec, DriverProfileSpec,
+    Bytes, DriverProfileSpec,
     driver::{built_in, profile_name},
 };
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, PolicyId, PolicyKind, Resize, Usage, View, plan_claims, slot_use, watch,
+    Claim, ClaimId, Decision, Governance, Link, Membership, PolicyId, PolicyKind, Resize, Usage, View, plan_claims,
+    slot_use, watch,
 };
 
 use super::{
     document::{
         ClaimAccount, ClassAccount, DriverAccount, Governed, ModificationAccount, OwnerAccount, OwnerLink,
-        ProfileOrigin, SetbackAccount, SizeAccount, ThresholdAccount,
+        ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount,
     },
     outlook, row,
 };
@@ -49,7 +50,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         governed: governed(view, id, claim, &decision.governance),
         class: class(view, claim),
         driver: row::driver(core, claim).map(|name| driver(view, claim, name)),
-        owner: owner(view, id, claim),
+        owner: owner(core, id, claim),
         modifications,
         growth: claim.growth.clone(),
         setbacks: setbacks(core, id, now),
@@ -81,20 +82,19 @@ fn thresholds(
     decision: &Decision,
 ) -> Option<ThresholdAccount> {
     let Governance::By(policy) = &decision.governance else { return None };
-    let CapacitySpec { min_free, min_free_inodes, time_to_full, increase, target_utilization, group_by, maximum } =
-        view.policies.get(policy)?.capacity.as_ref()?.clone();
+    let spec = view.policies.get(policy)?.capacity.as_ref()?;
     let measured = Claim { usage: latest.cloned().or_else(|| claim.usage.clone()), ..claim.clone() };
     let watch = watch(view, id, &measured)?;
     Some(ThresholdAccount {
-        min_free,
+        min_free: spec.min_free,
         available_below: watch.available_below,
-        min_free_inodes,
+        min_free_inodes: spec.min_free_inodes,
         free_inodes_below: watch.free_inodes_below,
-        time_to_full,
-        increase,
-        target_utilization,
-        group_by,
-        maximum,
+        time_to_full: spec.time_to_full,
+        increase: spec.increase,
+        target_utilization: spec.target_utilization,
+        group_by: spec.group_by.clone(),
+        maximum: spec.maximum,
     })
 }
 
@@ -157,18 +157,29 @@ fn driver(view: &View, claim: &Claim, name: &str) -> DriverAccount {
     }
 }
 
-fn owner(view: &View, id: &ClaimId, claim: &Claim) -> Option<OwnerAccount> {
-    let ownership = view.ownership(id, claim);
-    let link = |link: &orlop_planner::Link<'_>| OwnerLink {
+fn owner(core: &Core, id: &ClaimId, claim: &Claim) -> Option<OwnerAccount> {
+    let ownership = core.observer().view().ownership(id, claim);
+    let link = |link: &Link<'_>| OwnerLink {
         api_version: link.api_version.to_owned(),
         kind: link.kind.to_owned(),
         name: link.name.to_owned(),
         uid: link.uid.0.to_string(),
     };
+    let template = |member: &Membership<'_>| {
+        let drift = core.drift(member.id, &member.set.templates.get(member.template)?.name)?;
+        Some(TemplateAccount {
+            name: drift.template.to_string(),
+            size: drift.asks,
+            target: drift.wants,
+            message: drift.sentence(),
+            patch: drift.patch(),
+        })
+    };
     (!ownership.is_none()).then(|| OwnerAccount {
         chain: ownership.chain.iter().map(link).collect(),
         manager: ownership.manager.map(ToString::to_string),
         sentence: ownership.to_string(),
+        template: ownership.set.as_ref().and_then(template),
     })
 }
 

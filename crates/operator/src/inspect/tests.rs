@@ -92,6 +92,7 @@ impl World {
             Budget: [],
             Driver: [],
             Set: [],
+            Stored: [],
         }
         for volume in volumes {
             if let Some(measurement) = volume.measured(time) {

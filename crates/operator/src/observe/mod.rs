@@ -19,9 +19,7 @@ use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, SetId, Source, Uid, Usage, View};
 
-pub use facts::{
-    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, Spelling, Version, VolumeFacts,
-};
+pub use facts::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
 use self::{census::Census, measured::Measured, rest::Rest};
 use super::measure::Measurement;
@@ -37,8 +35,6 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
-    /// Which state of each StatefulSet is known.
-    sets: HashMap<SetId, Version>,
     nodes: BTreeSet<String>,
     measured: Measured,
     /// The claims that were seen to grow, and it is not known yet when.
@@ -60,6 +56,8 @@ pub struct Dirty {
     pub accounts: BTreeSet<BudgetName>,
     /// The volumes that are no longer those of a claim.
     pub released: BTreeSet<String>,
+    /// The StatefulSets whose templates are to be looked at again.
+    pub sets: BTreeSet<SetId>,
 }
 
 /// What the view of a claim leaves out.
@@ -110,6 +108,7 @@ struct Lists {
     budgets: Census<BudgetName>,
     drivers: Census<String>,
     sets: Census<SetId>,
+    stored: Census<SetId>,
     nodes: Census<String>,
 }
 
@@ -127,6 +126,7 @@ impl Observer {
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
+            Observation::Stored(change) => self.stored(change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -192,6 +192,7 @@ impl Observer {
             budgets,
             drivers,
             sets,
+            stored,
             nodes,
         } = &self.lists;
         claims.is_complete()
@@ -204,6 +205,7 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
+            && stored.is_complete()
             && nodes.is_complete()
     }
 
@@ -238,6 +240,12 @@ impl Observer {
         self.dirty = Dirty::default();
     }
 
+    /// Makes the claims take no more memory than they need. For when all are listed: a tree that is filled in the order of its
+    /// keys is little more than half full, and one that is collected is full.
+    pub(crate) fn pack(&mut self) {
+        self.view.claims = std::mem::take(&mut self.view.claims).into_iter().collect();
+    }
+
     /// Has the claim decided again, though nothing about it has changed.
     pub fn mark(&mut self, claim: ClaimId) {
         self.dirty.claims.insert(claim);
@@ -253,6 +261,7 @@ impl Observer {
         self.dirty.claims = self.view.claims.keys().cloned().collect();
         self.dirty.policies = self.policies.keys().cloned().collect();
         self.dirty.budgets = self.budgets.keys().cloned().collect();
+        self.dirty.sets = self.view.sets.keys().chain(self.view.stored.keys()).cloned().collect();
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.
