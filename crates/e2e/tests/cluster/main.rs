@@ -62,6 +62,7 @@ fn main() -> ExitCode {
         refusals::a_policy_that_selects_nothing_says_so,
         refusals::two_policies_that_select_one_claim_are_both_told_and_neither_acts,
         refusals::an_invalid_policy_is_rejected_with_what_to_do,
+        refusals::an_invalid_budget_or_profile_is_rejected_with_what_to_do,
         examples::the_api_server_takes_every_example,
         local::kinds::every_kind_of_volume_holds_its_data_through_a_restart_of_its_driver_and_growth,
         local::mounts::mount_options_ownership_read_only_and_sub_paths_are_as_asked_for,
