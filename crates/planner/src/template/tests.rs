@@ -45,6 +45,9 @@ fn with(change: impl FnOnce(&mut View)) -> View {
     view
 }
 
+/// What makes a world another one.
+type Change<'a> = &'a dyn Fn(&mut View);
+
 fn the_set(view: &mut View) -> &mut StatefulSet {
     view.sets.get_mut(&db()).unwrap()
 }
@@ -137,7 +140,7 @@ fn a_statefulset_that_is_not_to_be_made_anew_is_reported_with_what_to_do() {
             TemplateSync::Recreate;
         view.claims.get_mut(&id("data-db-1")).unwrap().labels = crate::Labels::from([("app", "other")]);
     };
-    let cases: [(&dyn Fn(&mut View), String); 5] = [
+    let cases: [(Change<'_>, String); 5] = [
         (&|view| the_spec(view).template_sync = TemplateSync::Report, by_hand.to_owned()),
         (
             &|view| the_set(view).keeps_claims = false,
@@ -162,7 +165,7 @@ fn a_statefulset_that_is_not_to_be_made_anew_is_reported_with_what_to_do() {
 
 #[test]
 fn a_statefulset_is_made_anew_when_it_and_its_claims_have_come_to_rest() {
-    let cases: [(&dyn Fn(&mut View), &str); 4] = [
+    let cases: [(Change<'_>, &str); 4] = [
         (&|view| the_claim(view).paused = Some("yes".into()), "when the claim data-db-0 is no longer paused"),
         (&|view| the_set(view).deleting = true, "when it is no longer being deleted"),
         (&|view| the_set(view).settled = false, "when all its pods are ready and no rollout is under way"),
