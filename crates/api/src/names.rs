@@ -114,6 +114,8 @@ pub enum Reason {
     GrowthOverdue,
     /// The driver refused the growth.
     GrowthFailed,
+    /// The claim's owner has asked for the size for too long, and its operator has not passed it on.
+    OwnerNotFollowing,
     // Growth is called for and cannot be.
     /// The claim has the policy's maximum size.
     AtMaximum,
@@ -127,6 +129,8 @@ pub enum Reason {
     NoModificationSlot,
     /// A budget has too little left.
     OverBudget,
+    /// The claim's size is written in its owner, where it is not for Orlop to write.
+    OwnedElsewhere,
     // Nothing can be decided.
     /// Several policies of the same kind select the claim.
     PolicyConflict,
@@ -163,12 +167,14 @@ impl Reason {
             | Self::NotInUse => false,
             Self::GrowthOverdue
             | Self::GrowthFailed
+            | Self::OwnerNotFollowing
             | Self::AtMaximum
             | Self::NotExpandable
             | Self::DriverCannotExpand
             | Self::OfflineOnly
             | Self::NoModificationSlot
             | Self::OverBudget
+            | Self::OwnedElsewhere
             | Self::PolicyConflict
             | Self::NoMeasurement
             | Self::StaleMeasurement

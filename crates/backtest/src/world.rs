@@ -136,7 +136,8 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
-                Action::SyncPod { .. } => {}
+                // No custom resources are in it.
+                Action::RecordGrowth { .. } | Action::WriteOwner { .. } | Action::SyncPod { .. } => {}
             }
         }
         report.decisions.remove(id)

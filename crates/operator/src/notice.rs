@@ -300,6 +300,7 @@ mod tests {
             earlier: Vec::new(),
             refused: Vec::new(),
             usable: None,
+            owner: None,
         }
     }
 
@@ -335,6 +336,7 @@ mod tests {
             message: "because".into(),
             again_at: None,
             over_budget: None,
+            by_owner: None,
         }
     }
 

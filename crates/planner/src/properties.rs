@@ -277,7 +277,10 @@ fn apply(view: &mut View, actions: &[Action]) {
                 claim.growth = Some(record.clone());
                 claim.resize = Resize::Controller;
             }
-            Action::RecordUsable { record, .. } => claim.growth = Some(record.clone()),
+            Action::RecordGrowth { record, .. } | Action::RecordUsable { record, .. } => {
+                claim.growth = Some(record.clone());
+            }
+            Action::WriteOwner { .. } => unreachable!("no claim of these views has an owner"),
             Action::SyncPod { pod, value, .. } => {
                 let used = claim.pods.iter_mut().find(|used| used.id == *pod).unwrap();
                 used.synced = Some(value.clone());

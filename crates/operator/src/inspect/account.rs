@@ -7,14 +7,14 @@ use orlop_api::{
     driver::{built_in, profile_name},
 };
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, Link, Membership, PolicyId, PolicyKind, Resize, Usage, View, plan_claims,
-    slot_use, watch,
+    Claim, ClaimId, Decision, Governance, Link, Membership, PolicyId, PolicyKind, Resize, Usage, View, WriteBack,
+    plan_claims, slot_use, watch,
 };
 
 use super::{
     document::{
         ClaimAccount, ClassAccount, DriverAccount, Governed, ModificationAccount, OwnerAccount, OwnerLink,
-        ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount,
+        ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount, WriteBackAccount,
     },
     outlook, row,
 };
@@ -50,7 +50,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         governed: governed(view, id, claim, &decision.governance),
         class: class(view, claim),
         driver: row::driver(core, claim).map(|name| driver(view, claim, name)),
-        owner: owner(core, id, claim),
+        owner: owner(core, id, claim, &decision),
         modifications,
         growth: claim.growth.clone(),
         setbacks: setbacks(core, id, now),
@@ -157,8 +157,10 @@ fn driver(view: &View, claim: &Claim, name: &str) -> DriverAccount {
     }
 }
 
-fn owner(core: &Core, id: &ClaimId, claim: &Claim) -> Option<OwnerAccount> {
-    let ownership = core.observer().view().ownership(id, claim);
+fn owner(core: &Core, id: &ClaimId, claim: &Claim, decision: &Decision) -> Option<OwnerAccount> {
+    let view = core.observer().view();
+    let ownership = view.ownership(id, claim);
+    let write_back = view.write_back(id, claim);
     let link = |link: &Link<'_>| OwnerLink {
         api_version: link.api_version.to_owned(),
         kind: link.kind.to_owned(),
@@ -175,12 +177,28 @@ fn owner(core: &Core, id: &ClaimId, claim: &Claim) -> Option<OwnerAccount> {
             patch: drift.patch(),
         })
     };
-    (!ownership.is_none()).then(|| OwnerAccount {
+    let sentence = match &write_back {
+        Some(owner) if ownership.is_none() => owner.to_string(),
+        _ => ownership.to_string(),
+    };
+    (!sentence.is_empty()).then(|| OwnerAccount {
         chain: ownership.chain.iter().map(link).collect(),
         manager: ownership.manager.map(ToString::to_string),
-        sentence: ownership.to_string(),
+        sentence,
         template: ownership.set.as_ref().and_then(template),
+        write_back: write_back.map(|owner| written(&owner, decision)),
     })
+}
+
+fn written(owner: &WriteBack, decision: &Decision) -> WriteBackAccount {
+    let called_for = decision.target().filter(|to| owner.size().is_some_and(|size| size < *to));
+    WriteBackAccount {
+        owner: owner.to_string(),
+        field: owner.field.as_ref().map(|field| field.path.clone()),
+        size: owner.size(),
+        obstacle: owner.obstacle.clone(),
+        command: called_for.and_then(|to| owner.command(to)),
+    }
 }
 
 fn modifications(view: &View, claim: &Claim, now: Moment) -> Option<ModificationAccount> {

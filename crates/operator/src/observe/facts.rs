@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus, StorageBudgetStatus};
+use orlop_api::{Bytes, DriverProfileSpec, OwnerProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
     Belonging, Budget, BudgetName, ClaimId, Class, GrowthRecord, Labels, NamespaceName, Owner, PodId, Policy, PolicyId,
-    Resize, SetId, StatefulSet, StoredSet, Uid,
+    Resize, Resource, ResourceId, ServedKind, SetId, StatefulSet, StoredSet, Uid,
 };
 
 /// News of the objects of one kind.
@@ -49,6 +49,12 @@ pub enum Observation {
     Set(Change<SetId, StatefulSet>),
     /// What is stored of a StatefulSet that is being made anew.
     Stored(Change<SetId, StoredSet>),
+    /// A kind of custom resource of which there is an OwnerProfile, by the name of its definition.
+    OwnerKind(Change<String, ServedKind>),
+    /// An OwnerProfile that overrides what is built in.
+    OwnerProfile(Change<String, Arc<OwnerProfileSpec>>),
+    /// A custom resource of such a kind, which is named by its definition.
+    Resource(Arc<str>, Change<ResourceId, ResourceFacts>),
     /// A node.
     Node(Change<String, ()>),
 }
@@ -127,6 +133,15 @@ pub struct PodFacts {
     pub controller: Option<Arc<Owner>>,
     /// The names of the claims that it uses, in its namespace.
     pub claims: Vec<Arc<str>>,
+}
+
+/// What matters of a custom resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResourceFacts {
+    /// Which state of the object this is.
+    pub version: Version,
+    /// What is kept of it.
+    pub resource: Resource,
 }
 
 /// What matters of a policy of either kind.

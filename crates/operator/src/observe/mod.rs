@@ -8,18 +8,26 @@ mod cluster;
 mod facts;
 mod measured;
 mod policies;
+mod resources;
 mod rest;
 mod sets;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
-use orlop_planner::{BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, SetId, Source, Uid, Usage, View};
+use orlop_planner::{
+    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
+};
 
-pub use facts::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+pub use facts::{
+    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, ResourceFacts, Spelling, Version, VolumeFacts,
+};
 
 use self::{census::Census, measured::Measured, rest::Rest};
 use super::measure::Measurement;
@@ -35,6 +43,12 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
+    /// Which state of each StatefulSet is known.
+    sets: HashMap<SetId, Version>,
+    /// Which state of each custom resource is known.
+    resources: HashMap<ResourceId, Version>,
+    /// Have the kinds of custom resource been listed once?
+    knows_owners: bool,
     nodes: BTreeSet<String>,
     measured: Measured,
     /// The claims that were seen to grow, and it is not known yet when.
@@ -109,6 +123,9 @@ struct Lists {
     drivers: Census<String>,
     sets: Census<SetId>,
     stored: Census<SetId>,
+    owner_profiles: Census<String>,
+    owner_kinds: Census<String>,
+    resources: HashMap<Arc<str>, Census<ResourceId>>,
     nodes: Census<String>,
 }
 
@@ -127,6 +144,9 @@ impl Observer {
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
             Observation::Stored(change) => self.stored(change),
+            Observation::OwnerKind(change) => self.owner_kind(change),
+            Observation::OwnerProfile(change) => self.owner_profile(change),
+            Observation::Resource(definition, change) => self.resource(definition, change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -180,7 +200,7 @@ impl Observer {
 
     /// Has every kind of object been listed? Before that what is missing may just not have been read yet, and
     /// nothing may be decided.
-    pub const fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         let Lists {
             claims,
             volumes,
@@ -193,6 +213,9 @@ impl Observer {
             drivers,
             sets,
             stored,
+            owner_profiles: _,
+            owner_kinds: _,
+            resources: _,
             nodes,
         } = &self.lists;
         claims.is_complete()
@@ -206,6 +229,7 @@ impl Observer {
             && drivers.is_complete()
             && sets.is_complete()
             && stored.is_complete()
+            && self.knows_owners
             && nodes.is_complete()
     }
 
@@ -238,6 +262,12 @@ impl Observer {
     /// Has nothing decided again that has changed until now.
     pub fn forget_dirty(&mut self) {
         self.dirty = Dirty::default();
+    }
+
+    /// Makes the claims take no more memory than they need. For when all are listed: a tree that is filled in the order of its
+    /// keys is little more than half full, and one that is collected is full.
+    pub(crate) fn pack(&mut self) {
+        self.view.claims = std::mem::take(&mut self.view.claims).into_iter().collect();
     }
 
     /// Has the claim decided again, though nothing about it has changed.

@@ -122,7 +122,7 @@ fn nothing_may_be_decided_before_every_kind_has_been_listed() {
         )),*] };
     }
     for (begins, complete) in
-        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Stored, Node)
+        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Stored, Node, OwnerKind)
     {
         assert!(!observer.is_synced());
         observer.observe(begins);

@@ -6,18 +6,22 @@ mod templates;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::{Api, Client, api::PatchParams, core::DeserializeGuard};
+use kube::{
+    Api, Client,
+    api::PatchParams,
+    core::{DeserializeGuard, DynamicObject},
+};
 use orlop_api::{ClusterStoragePolicy, StorageBudget, StoragePolicy, names::FIELD_MANAGER};
 use orlop_operator::{
     Acted, Errand, Failure, Next, StatusWrite, TemplateActed,
     objects::{self, PodObject},
     observe::{Change, Observation},
-    request::{DEADLINE, Request, StatusId, Target},
+    request::{DEADLINE, OwnerTarget, Request, StatusId, Target},
 };
 use orlop_planner::{PolicyKind, TemplateAction};
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
-use super::lease::Leadership;
+use super::{lease::Leadership, watch};
 
 /// How many errands are under way at a time. More would only queue in the API server.
 const ERRANDS_AT_A_TIME: usize = 16;
@@ -129,6 +133,13 @@ async fn send(client: &Client, Request { target, patch }: &Request) -> Result<Op
             let api = Api::<PodObject>::namespaced(client, &id.namespace.0);
             let pod = api.patch_status(&id.name, &parameters, patch).await?;
             objects::pod(&pod).map(|facts| Observation::Pod(Change::Is(id, facts)))
+        }
+        Target::Owner(OwnerTarget { id, version, profile }) => {
+            let resource = watch::resource(&id.definition, &version, &profile.kind);
+            let api = Api::<DynamicObject>::namespaced_with(client, &id.namespace.0, &resource);
+            let object = api.patch(&id.name, &parameters, patch).await?;
+            let facts = objects::resource(&object, &profile);
+            Some(Observation::Resource(id.definition.clone(), Change::Is(id, facts)))
         }
         Target::Status(StatusId::Budget(name)) => {
             let api = Api::<DeserializeGuard<StorageBudget>>::all(client);

@@ -239,6 +239,7 @@ impl View {
             return None;
         }
         let asked = self.budgets.asked(id).unwrap_or_default();
+        let asked = asked.max(self.asked_by_owner(id, claim));
         let size = claim.requested.max(claim.capacity).max(claim.volume_capacity).max(asked);
         let cost = self.price(claim).map(|price| price.monthly_millionths(size));
         Some(Charge { size, cost, budgets })

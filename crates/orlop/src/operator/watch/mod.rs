@@ -3,6 +3,7 @@
 //! concerns nobody else.
 
 mod kinds;
+mod owners;
 
 use std::{fmt::Debug, pin::pin, time::Duration};
 
@@ -20,6 +21,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, warn};
 
 use self::kinds::Kind;
+pub(super) use self::owners::resource;
 
 /// The API server ends a watch after this long. A connection that has died without a word is noticed five seconds
 /// later, and until then its kind of object is not observed: so much shorter than the library's five minutes.
@@ -55,6 +57,7 @@ pub(super) fn start(
     watches.spawn(watch(all(), kinds::cluster_policies()));
     watches.spawn(watch(all(), kinds::budgets()));
     watches.spawn(watch(all(), kinds::drivers()));
+    watches.spawn(owners::watch(client.clone(), observations.clone(), metrics.clone()));
     watches.spawn(watch(all(), kinds::sets()));
     match stored_in {
         Some(namespace) => {
