@@ -43,8 +43,6 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
-    /// Which state of each StatefulSet is known.
-    sets: HashMap<SetId, Version>,
     /// Which state of each custom resource is known.
     resources: HashMap<ResourceId, Version>,
     /// Have the kinds of custom resource been listed once?

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Belonging, Claim, ClaimTemplate, Manager, NamespaceName, Owner, Requirement, Selector,
-    fixture::{claim, id, mib, namespaced, policy, the_policy, the_spec, view},
+    fixture::{claim, id, mib, namespaced, owned, policy, the_policy, the_spec, view},
     invariants::check_template,
 };
 
@@ -122,6 +122,13 @@ fn what_somebody_else_has_made_is_reported_with_whose_it_is() {
         let text = "; Database main has made the StatefulSet: change the size that Database main asks for";
         assert!(kept(&view).ends_with(text), "{}", kept(&view));
     }
+    let by_its_label = with(|view| {
+        let owned = owned();
+        view.resources = owned.resources;
+        the_claim(view).labels = owned.claims[&id("data-0")].labels.clone();
+    });
+    let text = "; Cluster db has made the StatefulSet: change the size that Cluster db asks for";
+    assert!(kept(&by_its_label).ends_with(text), "{}", kept(&by_its_label));
     for manager in [Manager::Helm("shop".into()), Manager::Other("terraform".into())] {
         let text = format!("; {manager} applies the StatefulSet: make this change where that has it from");
         let view = with(|view| the_set(view).belonging.manager = Some(manager));
