@@ -19,6 +19,7 @@ pub use manifest::to_yaml;
 pub use owner::{OwnerProfile, OwnerProfileSpec, Writing};
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
+    TemplateSync,
 };
 pub use units::{Bytes, Count, Decimal, Percent, Period, Threshold, UnitError};
 

@@ -23,6 +23,18 @@ pub const PAUSED_ANNOTATION: &str = "orlop.dev/paused";
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
 
+/// On what Orlop makes: what it is for.
+pub const PURPOSE_LABEL: &str = "orlop.dev/purpose";
+
+/// The purpose of a ConfigMap with the manifest of a StatefulSet that is being made anew.
+pub const STORED_SET_PURPOSE: &str = "statefulset-template";
+
+/// On such a ConfigMap: the StatefulSet, as `NAMESPACE/NAME`.
+pub const STORED_SET_ANNOTATION: &str = "orlop.dev/statefulset";
+
+/// On a StatefulSet: the UID of the ConfigMap with its manifest from which it is not made anew after all.
+pub const GIVEN_UP_ANNOTATION: &str = "orlop.dev/template-sync-given-up";
+
 /// On a PersistentVolume of the local driver: since when there has been no Node object of the node that it is on, as a
 /// time in RFC 3339.
 pub const LOST_ANNOTATION: &str = "orlop.dev/node-lost-since";

@@ -6,6 +6,7 @@ mod budgets;
 #[cfg(test)]
 mod owners;
 mod statuses;
+mod templates;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,10 +16,12 @@ use std::{
 use jiff::Timestamp;
 use orlop_api::{Bytes, names::Reason};
 use orlop_planner::{
-    Action, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, Uid, Watch, invariants, is_current,
-    plan_claims,
+    Action, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, TemplateAction, Uid, Watch, invariants,
+    is_current, plan_claims,
 };
 use tracing::{debug, error, info, warn};
+
+pub use self::templates::TemplateActed;
 
 use crate::{
     agenda::Agenda,
@@ -33,6 +36,7 @@ use crate::{
     pace::Pace,
     request::{Request, StatusId},
     setbacks::Setbacks,
+    templates::Templates,
     vigil::Vigil,
 };
 
@@ -58,6 +62,7 @@ pub struct Core {
     busy: BTreeSet<ClaimId>,
     setbacks: Setbacks,
     unanswered: Unanswered,
+    templates: Templates,
     /// The claims that grow with another for which their owner was asked, by that one.
     together: BTreeMap<ClaimId, Vec<ClaimId>>,
     pace: Pace,
@@ -78,6 +83,8 @@ pub struct Effects {
     pub errands: Vec<Errand>,
     /// To be written, and each brought back by [`Core::written`].
     pub statuses: Vec<StatusWrite>,
+    /// Steps to larger templates to be made, and each brought back by [`Core::template_acted`].
+    pub templates: Vec<TemplateAction>,
     /// To be told, in their order.
     pub notices: Vec<Notice>,
     /// What the sources of measurements should report at once, by the PersistentVolume's name, of the claims that were
@@ -231,7 +238,7 @@ impl Core {
             let wait = at.duration_since(now.time);
             now.instant + Duration::try_from(wait).unwrap_or_default()
         });
-        [self.plan_at, due, self.pace.next(), self.unanswered.next()].into_iter().flatten().min()
+        [self.plan_at, due, self.pace.next(), self.unanswered.next(), self.templates.next()].into_iter().flatten().min()
     }
 
     /// Decides what is to be decided now. `leads` is whether this operator may act.
@@ -265,6 +272,7 @@ impl Core {
         if self.leads_since.is_none() {
             info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
             self.leads_since = Some(now.instant);
+            self.observer.pack();
             self.observer.mark_all();
         }
         self.pass_when_due(now);
@@ -279,6 +287,9 @@ impl Core {
                 Some(until) => self.look_again(&claim, until, now),
                 None => self.observer.mark(claim),
             }
+        }
+        for id in self.templates.take_due(now.instant) {
+            self.observer.mark_set(id);
         }
         for claim in self.unanswered.take_over(now.instant) {
             self.settled(&claim);
@@ -333,6 +344,8 @@ impl Core {
             self.pace.mark(id, now.instant);
         }
         self.effects.watches.extend(dirty.released.into_iter().map(|volume| (volume, None)));
+        let sets = self.sets_of(&dirty.claims).into_iter().chain(dirty.sets).collect();
+        self.look_at_templates(sets, now);
         // A claim that is being acted on is decided when the outcome is known; it is marked again then.
         let (gone, claims): (Vec<_>, Vec<_>) = dirty
             .claims
@@ -574,6 +587,7 @@ mod tests {
         list!(Driver);
         list!(OwnerKind);
         list!(Set);
+        list!(Stored);
         core
     }
 

@@ -110,6 +110,8 @@ pub fn view() -> View {
         budgets: Budgets::default(),
         resources: crate::Resources::default(),
         sets: BTreeMap::new(),
+        stored: BTreeMap::new(),
+        template_sync: false,
     }
 }
 

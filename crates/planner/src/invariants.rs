@@ -3,6 +3,7 @@
 
 mod budgets;
 mod owners;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
 
 use self::budgets::Sums;
+pub use self::templates::{TemplateRule, check_template};
 use crate::{
     budget::BudgetName,
     plan::{Action, Plan},

@@ -21,7 +21,8 @@ use crate::{
 /// `since` times are then those of that pass.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    claims: BTreeMap<ClaimId, Entry>,
+    /// Boxed, because a tree that is filled in the order of its keys is little more than half full.
+    claims: BTreeMap<ClaimId, Box<Entry>>,
     policies: BTreeMap<PolicyId, Tally>,
     queue: Queue,
 }
@@ -183,6 +184,7 @@ impl Ledger {
             growing_count: count(tally.growing),
             problem_count: count(tally.problems),
             claims: worst.into_iter().map(|(id, entry)| claim_status(id, entry)).collect(),
+            templates: Vec::new(),
         }
     }
 
@@ -210,7 +212,10 @@ impl Ledger {
     }
 
     fn most_urgent<'a>(&'a self, tally: &'a Tally) -> impl Iterator<Item = (&'a ClaimId, &'a Entry)> {
-        tally.by_urgency.iter().filter_map(|(_, id)| self.claims.get_key_value(id))
+        tally.by_urgency.iter().filter_map(|(_, id)| {
+            let (id, entry) = self.claims.get_key_value(id)?;
+            Some((id, &**entry))
+        })
     }
 
     fn take(&mut self, id: ClaimId, decision: Decision, now: Timestamp, changes: &mut Changes) {
@@ -235,7 +240,7 @@ impl Ledger {
             self.policies.entry(policy.clone()).or_default().add(&id, &decision);
             changes.policies.insert(policy.clone());
         }
-        self.claims.insert(id, Entry { decision, since });
+        self.claims.insert(id, Box::new(Entry { decision, since }));
     }
 
     fn forget(&mut self, id: &ClaimId, changes: &mut Changes) {

@@ -22,6 +22,7 @@ mod properties;
 mod report;
 mod resources;
 mod selector;
+mod template;
 mod view;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
@@ -33,6 +34,7 @@ pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Owne
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use resources::{Resource, ResourceId, Resources, ServedKind, WriteBack};
+pub use template::{Drift, Resizes, Stance, StoredSet, TemplateAction, templates};
 pub use view::{
     Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, OwnerGrowth, PodId, PodUse,
     Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,

@@ -16,6 +16,7 @@ use crate::{
     labels::Labels,
     owner::{Belonging, Owner, SetId, StatefulSet},
     resources::Resources,
+    template::StoredSet,
 };
 
 /// Everything that a decision may depend on.
@@ -35,8 +36,12 @@ pub struct View {
     pub groups: Groups,
     /// The budgets, with what their claims have.
     pub budgets: Budgets,
-    /// The StatefulSets that have claim templates.
+    /// Every StatefulSet.
     pub sets: BTreeMap<SetId, StatefulSet>,
+    /// What is stored of StatefulSets that are being made anew.
+    pub stored: BTreeMap<SetId, StoredSet>,
+    /// May StatefulSets be made anew?
+    pub template_sync: bool,
     /// The custom resources whose operators make claims.
     pub resources: Resources,
 }

@@ -92,6 +92,7 @@ impl World {
             Budget: [],
             Driver: [],
             Set: [],
+            Stored: [],
             OwnerKind: [],
         }
         for volume in volumes {

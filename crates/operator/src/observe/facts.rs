@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use orlop_api::{Bytes, DriverProfileSpec, OwnerProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
     Belonging, Budget, BudgetName, ClaimId, Class, GrowthRecord, Labels, NamespaceName, Owner, PodId, Policy, PolicyId,
-    Resize, Resource, ResourceId, ServedKind, SetId, StatefulSet, Uid,
+    Resize, Resource, ResourceId, ServedKind, SetId, StatefulSet, StoredSet, Uid,
 };
 
 /// News of the objects of one kind.
@@ -45,8 +45,10 @@ pub enum Observation {
     Budget(Change<BudgetName, BudgetFacts>),
     /// A DriverProfile.
     Driver(Change<String, DriverProfileSpec>),
-    /// A StatefulSet that has claim templates.
-    Set(Change<SetId, SetFacts>),
+    /// A StatefulSet.
+    Set(Change<SetId, StatefulSet>),
+    /// What is stored of a StatefulSet that is being made anew.
+    Stored(Change<SetId, StoredSet>),
     /// A kind of custom resource of which there is an OwnerProfile, by the name of its definition.
     OwnerKind(Change<String, ServedKind>),
     /// An OwnerProfile that overrides what is built in.
@@ -131,15 +133,6 @@ pub struct PodFacts {
     pub controller: Option<Arc<Owner>>,
     /// The names of the claims that it uses, in its namespace.
     pub claims: Vec<Arc<str>>,
-}
-
-/// What matters of a StatefulSet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetFacts {
-    /// Which state of the StatefulSet this is.
-    pub version: Version,
-    /// What the planner needs of it.
-    pub set: StatefulSet,
 }
 
 /// What matters of a custom resource.

@@ -57,6 +57,10 @@ pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
     }
     if let Some(owner) = &account.owner {
         page.line("owner", &owner.sentence);
+        if let Some(template) = &owner.template {
+            page.more(&template.message);
+            page.more(&format!("the change: {}", template.patch));
+        }
         owner.write_back.iter().for_each(|written| write_back(&mut page, written));
     }
     let pods = if account.pods.is_empty() { "none uses it".to_owned() } else { account.pods.join(", ") };

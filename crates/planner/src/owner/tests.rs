@@ -14,6 +14,10 @@ fn set(templates: &[&str]) -> StatefulSet {
         belonging: Belonging::default(),
         replicas: 1,
         templates: templates.iter().map(template).collect(),
+        settled: true,
+        deleting: false,
+        keeps_claims: true,
+        version: Some(1),
     }
 }
 

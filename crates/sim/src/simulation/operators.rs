@@ -209,7 +209,8 @@ impl Simulation {
         if process.state != State::Running {
             return;
         }
-        let Effects { errands, statuses, notices: _, watches, decided } = process.core.turn(leads, now);
+        // There is no StatefulSet to be made anew.
+        let Effects { errands, statuses, templates: _, notices: _, watches, decided } = process.core.turn(leads, now);
         for (volume, watch) in watches {
             match watch {
                 Some(watch) => process.wanted.insert(volume, watch),

@@ -37,8 +37,14 @@ const GONE: u16 = 410;
 /// Where the watches put what they read. Bounded: a watch waits when the observer is behind.
 pub(super) type Observations = mpsc::Sender<Observation>;
 
-/// Starts a watch for every kind. They end when the receiver of the observations is gone.
-pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metrics) -> JoinSet<()> {
+/// Starts a watch for every kind. They end when the receiver of the observations is gone. `stored_in` is the namespace in which
+/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read.
+pub(super) fn start(
+    client: &Client,
+    observations: &Observations,
+    metrics: &Metrics,
+    stored_in: Option<&str>,
+) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let all = || (client.clone(), observations.clone(), metrics.clone());
     watches.spawn(watch(all(), kinds::claims()));
@@ -53,17 +59,47 @@ pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metr
     watches.spawn(watch(all(), kinds::drivers()));
     watches.spawn(owners::watch(client.clone(), observations.clone(), metrics.clone()));
     watches.spawn(watch(all(), kinds::sets()));
+    match stored_in {
+        Some(namespace) => {
+            let api = Api::namespaced(client.clone(), namespace);
+            watches.spawn(follow(api, Some(kinds::STORED), all(), kinds::stored()));
+        }
+        None => {
+            watches.spawn(nothing_stored(observations.clone()));
+        }
+    }
     watches
 }
 
-async fn watch<O, K, T>((client, observations, metrics): (Client, Observations, Metrics), kind: Kind<O, K, T>)
+type Means = (Client, Observations, Metrics);
+
+/// Of what is not looked for, nothing is there. It never ends, as no watch does.
+async fn nothing_stored(observations: Observations) {
+    for change in [Change::ListBegins, Change::ListComplete] {
+        // Nobody listens only when all ends.
+        let _ = observations.send(Observation::Stored(change)).await;
+    }
+    observations.closed().await;
+}
+
+async fn watch<O, K, T>(means: Means, kind: Kind<O, K, T>)
+where
+    O: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Debug,
+{
+    follow(Api::<O>::all(means.0.clone()), None, means, kind).await;
+}
+
+/// Watches the objects that `api` has, of those only the ones with `labels`, a selector.
+async fn follow<O, K, T>(api: Api<O>, labels: Option<&str>, (_, observations, metrics): Means, kind: Kind<O, K, T>)
 where
     O: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     K: Debug,
 {
     let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
     config.field_selector = kind.fields.map(str::to_owned);
-    let mut events = pin!(watcher(Api::<O>::all(client), config));
+    config.label_selector = labels.map(str::to_owned);
+    let mut events = pin!(watcher(api, config));
     let mut failures = 0;
     while let Some(event) = events.next().await {
         let change = match event {
