@@ -107,7 +107,8 @@ impl Setbacks {
                 unrecorded.insert(claim.clone());
             }
             // An owner is not written before that is on record.
-            !waits && !(matches!(action, Action::WriteOwner { .. }) && unrecorded.contains(claim))
+            let is_unrecorded = matches!(action, Action::WriteOwner { .. }) && unrecorded.contains(claim);
+            !(waits || is_unrecorded)
         });
     }
 }

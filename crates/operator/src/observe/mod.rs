@@ -144,7 +144,7 @@ impl Observer {
             Observation::Stored(change) => self.stored(change),
             Observation::OwnerKind(change) => self.owner_kind(change),
             Observation::OwnerProfile(change) => self.owner_profile(change),
-            Observation::Resource(definition, change) => self.resource(definition, change),
+            Observation::Resource(definition, change) => self.resource(&definition, change),
             Observation::Node(change) => self.node(change),
         }
     }

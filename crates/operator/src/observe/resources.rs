@@ -45,8 +45,8 @@ impl Observer {
         self.note_lists();
     }
 
-    pub(super) fn resource(&mut self, definition: Arc<str>, change: Change<ResourceId, ResourceFacts>) {
-        let known = self.view.resources.objects.keys().filter(|id| id.definition == definition);
+    pub(super) fn resource(&mut self, definition: &Arc<str>, change: Change<ResourceId, ResourceFacts>) {
+        let known = self.view.resources.objects.keys().filter(|id| id.definition == *definition);
         let list = self.lists.resources.entry(definition.clone()).or_default();
         let changed = list.resolve(change, known);
         let is_listing = list.is_listing();

@@ -150,8 +150,12 @@ fn write_back(page: &mut Page, written: &WriteBackAccount) {
     if let Some((field, size)) = field.as_ref().zip(*size) {
         page.more(&format!("{field} of {owner} has its size, {size}"));
     }
-    obstacle.iter().for_each(|why| page.more(&format!("Orlop does not write it, because {why}")));
-    command.iter().for_each(|command| page.more(command));
+    if let Some(why) = obstacle {
+        page.more(&format!("Orlop does not write it, because {why}"));
+    }
+    if let Some(command) = command {
+        page.more(command);
+    }
 }
 
 fn size(page: &mut Page, size: &SizeAccount, volume: Option<&str>) {

@@ -315,8 +315,8 @@ impl Owners {
 fn refusal(error: &watcher::Error) -> Option<String> {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status,
-        watcher::Error::WatchError(status) => status,
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status,
         _ => return None,
     };
     let rights = "Orlop may not read it: add it to operator.owners of the chart";
