@@ -5,6 +5,7 @@ pub mod budget;
 pub mod driver;
 mod manifest;
 pub mod names;
+pub mod owner;
 mod performance;
 pub mod policy;
 mod quantity;
@@ -16,9 +17,11 @@ pub use driver::{
     ParameterMatch, ParameterUnit, Performance, Price, VolumeType, amount,
 };
 pub use manifest::to_yaml;
+pub use owner::{OwnerProfile, OwnerProfileSpec, Writing};
 pub use performance::PerformanceSpec;
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
+    TemplateSync,
 };
 pub use units::{Bytes, Count, Decimal, Percent, Period, Threshold, UnitError};
 
@@ -29,5 +32,11 @@ pub const GROUP: &str = "orlop.dev";
 pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt as _;
-    vec![StoragePolicy::crd(), ClusterStoragePolicy::crd(), StorageBudget::crd(), DriverProfile::crd()]
+    vec![
+        StoragePolicy::crd(),
+        ClusterStoragePolicy::crd(),
+        StorageBudget::crd(),
+        DriverProfile::crd(),
+        OwnerProfile::crd(),
+    ]
 }

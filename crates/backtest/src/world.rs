@@ -138,6 +138,8 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
+                // No custom resources are in it.
+                Action::RecordGrowth { .. } | Action::WriteOwner { .. } => {}
                 // History has no I/O, and so no class is ever called for.
                 Action::SetClass { .. } | Action::SyncPod { .. } => {}
             }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use orlop_api::Bytes;
 use orlop_planner::{Action, ClaimId, Plan};
 
 use crate::{
@@ -45,7 +46,7 @@ impl Errand {
         let mut by_claim: BTreeMap<ClaimId, VecDeque<(Action, Request)>> = BTreeMap::new();
         for action in plan.actions {
             let claim = action.claim().clone();
-            if let Some(request) = request(&action, observer.spelling(&claim)) {
+            if let Some(request) = request(&action, observer.spelling(&claim), &observer.view().resources) {
                 by_claim.entry(claim).or_default().push_back((action, request));
             }
         }
@@ -63,6 +64,12 @@ impl Errand {
     /// The action that the present request is for.
     pub fn action(&self) -> &Action {
         &self.current.0
+    }
+
+    /// The size that it asks for by any of its actions.
+    pub(crate) fn requests(&self) -> Option<Bytes> {
+        let actions = std::iter::once(&self.current).chain(&self.rest);
+        actions.map(|(action, _)| action).find_map(Action::requests)
     }
 
     /// What is to be sent now, if this operator still may act.

@@ -3,10 +3,15 @@
 
 mod budgets;
 mod classes;
+mod owners;
+mod templates;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use orlop_api::{
@@ -14,6 +19,7 @@ use orlop_api::{
     names::{PerformanceReason, Reason},
 };
 
+pub use self::templates::{TemplateRule, check_template};
 use self::{budgets::Sums, classes::Given};
 use crate::{
     budget::BudgetName,
@@ -91,6 +97,12 @@ pub enum Rule {
     /// Nothing is asked for while the claim's annotation says so.
     #[error("its annotation says that it is paused")]
     Paused,
+    /// Its operator would change the claim back.
+    #[error("its owner says how large it is, and the owner is to be changed in its place")]
+    OwnedElsewhere,
+    /// Only an owner that nobody else writes, in the field that is known, with a size that is on record.
+    #[error("its owner is not one whose field is to be written so")]
+    NotItsOwner,
     /// No claim grows further for its group's sake than the largest of the group.
     #[error("no claim of its group requests as much")]
     NoLeader,
@@ -124,39 +136,56 @@ pub fn retain_sound(view: &View, plan: Plan) -> (Plan, Vec<Violation>) {
     let mut sound = Plan::default();
     let mut violations = Vec::new();
     let mut grown = BTreeSet::new();
+    let mut recorded = Recorded::new();
     let mut sums = Sums::default();
     let mut given = Given::default();
     for action in plan.actions {
+        // An owner is written after that was recorded, which is the same growth.
+        let is_first = !matches!(action, Action::WriteOwner { .. });
         let asks = action.requests().is_some() || action.sets_class().is_some();
-        let again = asks && !grown.insert(action.claim().clone());
-        let checked = if again { Err(Rule::AskedTwice) } else { check(view, &action, &mut sums, &mut given) };
+        let again = asks && is_first && !grown.insert(action.claim().clone());
+        let checked =
+            if again { Err(Rule::AskedTwice) } else { check(view, &action, &recorded, &mut sums, &mut given) };
         match checked {
-            Ok(()) => sound.actions.push(action),
+            Ok(()) => {
+                if let Action::RecordGrowth { claim, record, .. } = &action {
+                    recorded.insert(claim.clone(), record.clone());
+                }
+                sound.actions.push(action);
+            }
             Err(rule) => violations.push(Violation { claim: action.claim().clone(), rule }),
         }
     }
     (sound, violations)
 }
 
-fn check(view: &View, action: &Action, sums: &mut Sums, given: &mut Given) -> Result<(), Rule> {
+/// What is on record of a claim by the actions before.
+type Recorded = BTreeMap<ClaimId, GrowthRecord>;
+
+fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, given: &mut Given) -> Result<(), Rule> {
     let id = action.claim();
     match action {
         Action::Grow { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
-            measurable(claim)?;
-            not_paused(claim)?;
-            in_flight(claim)?;
-            expected(previous.as_ref(), record, claim)?;
-            larger(claim, record.to)?;
-            let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
-            let abilities = expandable(view, claim)?;
-            within_limits(&abilities, maximum, record.to)?;
-            follows(view, id, claim, record)?;
-            within_slots(&abilities, claim, record)?;
+            if view.write_back(id, claim).is_some() || record.owner.is_some() {
+                return Err(Rule::OwnedElsewhere);
+            }
+            let abilities = growth(view, id, claim, previous.as_ref(), record)?;
             sums.add(view, id, claim, abilities.price, record.to)
+        }
+        Action::RecordGrowth { uid, previous, record, .. } => {
+            owners::recorded(view, id, claim(view, id, uid)?, previous.as_ref(), record, sums)
+        }
+        Action::WriteOwner { uid, owner, owner_uid, field, to, .. } => {
+            let claim = claim(view, id, uid)?;
+            let record = recorded.get(id).or(claim.growth.as_ref());
+            owners::written(view, id, claim, &owners::Write { owner, owner_uid, field, to: *to, record })
         }
         Action::TakeBack { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
+            if view.write_back(id, claim).is_some() {
+                return Err(Rule::OwnedElsewhere);
+            }
             not_paused(claim)?;
             auto_maximum(view, id, claim).filter(|_| claim.bound).ok_or(Rule::NotGoverned)?;
             taken_back(view, claim, previous, record)
@@ -169,6 +198,27 @@ fn check(view: &View, action: &Action, sums: &mut Sums, given: &mut Given) -> Re
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
     }
+}
+
+/// All that must hold of a growth but that its budgets have room.
+fn growth<'a>(
+    view: &'a View,
+    id: &ClaimId,
+    claim: &Claim,
+    previous: Option<&GrowthRecord>,
+    record: &GrowthRecord,
+) -> Result<Abilities<'a>, Rule> {
+    measurable(claim)?;
+    not_paused(claim)?;
+    in_flight(claim)?;
+    expected(previous, record, claim)?;
+    larger(claim, record.to)?;
+    let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
+    let abilities = expandable(view, claim)?;
+    within_limits(&abilities, maximum, record.to)?;
+    follows(view, id, claim, record)?;
+    within_slots(&abilities, claim, record)?;
+    Ok(abilities)
 }
 
 fn claim<'a>(view: &'a View, id: &ClaimId, uid: &Uid) -> Result<&'a Claim, Rule> {

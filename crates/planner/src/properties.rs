@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use orlop_api::{
     Abilities, BudgetLimits, Bytes, CapacitySpec, Count, Decimal, DriverProfileSpec, Expansion, Mode, Modifications,
-    ParameterMatch, Period, Price, Threshold, VolumeType,
+    ParameterMatch, Period, Price, TemplateSync, Threshold, VolumeType,
     names::{LOCAL_DRIVER, Reason},
 };
 use proptest::{option, prelude::*};
@@ -37,6 +37,7 @@ fn spec(bits: u32) -> impl Strategy<Value = CapacitySpec> {
             increase,
             target_utilization,
             group_by: None,
+            template_sync: TemplateSync::Report,
             maximum,
         },
     )
@@ -277,7 +278,10 @@ fn apply(view: &mut View, actions: &[Action]) {
                 claim.growth = Some(record.clone());
                 claim.resize = Resize::Controller;
             }
-            Action::RecordUsable { record, .. } => claim.growth = Some(record.clone()),
+            Action::RecordGrowth { record, .. } | Action::RecordUsable { record, .. } => {
+                claim.growth = Some(record.clone());
+            }
+            Action::WriteOwner { .. } => unreachable!("no claim of these views has an owner"),
             Action::SetClass { record, .. } => {
                 let uses = claim.attributes.get_or_insert_default();
                 uses.requested.clone_from(&record.to);

@@ -273,6 +273,8 @@ pub(crate) fn target(target: &Target) -> (Kind, String) {
     match target {
         Target::Claim(id) => (Kind::Claim, id.name.to_string()),
         Target::Pod(id) => (Kind::Pod, id.name.to_string()),
+        // No custom resource is in the world, and so none is changed.
+        Target::Owner(owner) => unreachable!("{} is not in the world", owner.id),
         Target::Status(StatusId::Budget(name)) => (Kind::Budget, name.to_string()),
         Target::Status(StatusId::Policy(id)) => match id.kind {
             PolicyKind::Namespaced(_) => (Kind::Policy, id.name.to_string()),

@@ -125,7 +125,13 @@ impl Story {
             | Fact::Ended { .. }
             | Fact::Started { .. }
             | Fact::Applied {
-                action: Some(Action::Grow { .. } | Action::TakeBack { .. } | Action::SetClass { .. }),
+                action:
+                    Some(
+                        Action::Grow { .. }
+                        | Action::WriteOwner { .. }
+                        | Action::TakeBack { .. }
+                        | Action::SetClass { .. },
+                    ),
                 ..
             }
             | Fact::TroubleBegins(_)
@@ -137,7 +143,9 @@ impl Story {
             | Fact::Refused { .. }
             | Fact::Applied { action: Some(Action::SyncPod { .. }), .. } => Telling::Folded,
             // The record is the operator's own.
-            Fact::Applied { action: Some(Action::RecordUsable { .. }), .. } => Telling::Not,
+            Fact::Applied { action: Some(Action::RecordGrowth { .. } | Action::RecordUsable { .. }), .. } => {
+                Telling::Not
+            }
             Fact::Applied { action: None, after, .. } => {
                 let (of, line) = ((is_budget(after), after["metadata"]["name"].to_string()), fact.to_string());
                 let before = self.statuses.insert(of, line.clone());

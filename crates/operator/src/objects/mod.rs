@@ -3,6 +3,7 @@
 
 mod belonging;
 mod pod;
+mod resource;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use orlop_planner::{
 use self::belonging::{belonging, controller};
 pub use self::{
     pod::PodObject,
+    resource::{resource, resource_id},
     set::{SetObject, set, set_id},
 };
 use crate::{

@@ -9,6 +9,7 @@ mod facts;
 mod load;
 mod measured;
 mod policies;
+mod resources;
 mod rest;
 mod sets;
 #[cfg(test)]
@@ -22,11 +23,11 @@ use std::{
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, SetId, Source, Uid, Usage, View,
+    BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
 };
 
 pub use facts::{
-    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, Spelling, Version, VolumeFacts,
+    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, ResourceFacts, Spelling, Version, VolumeFacts,
 };
 
 use self::{census::Census, measured::Measured, rest::Rest};
@@ -43,8 +44,10 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
-    /// Which state of each StatefulSet is known.
-    sets: HashMap<SetId, Version>,
+    /// Which state of each custom resource is known.
+    resources: HashMap<ResourceId, Version>,
+    /// Have the kinds of custom resource been listed once?
+    knows_owners: bool,
     nodes: BTreeSet<String>,
     measured: Measured,
     /// The claims that were seen to grow, and it is not known yet when.
@@ -66,6 +69,8 @@ pub struct Dirty {
     pub accounts: BTreeSet<BudgetName>,
     /// The volumes that are no longer those of a claim.
     pub released: BTreeSet<String>,
+    /// The StatefulSets whose templates are to be looked at again.
+    pub sets: BTreeSet<SetId>,
 }
 
 /// What the view of a claim leaves out.
@@ -121,6 +126,10 @@ struct Lists {
     budgets: Census<BudgetName>,
     drivers: Census<String>,
     sets: Census<SetId>,
+    stored: Census<SetId>,
+    owner_profiles: Census<String>,
+    owner_kinds: Census<String>,
+    resources: HashMap<Arc<str>, Census<ResourceId>>,
     nodes: Census<String>,
 }
 
@@ -139,6 +148,10 @@ impl Observer {
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
+            Observation::Stored(change) => self.stored(change),
+            Observation::OwnerKind(change) => self.owner_kind(change),
+            Observation::OwnerProfile(change) => self.owner_profile(change),
+            Observation::Resource(definition, change) => self.resource(&definition, change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -197,7 +210,7 @@ impl Observer {
 
     /// Has every kind of object been listed? Before that what is missing may just not have been read yet, and
     /// nothing may be decided.
-    pub const fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         let Lists {
             claims,
             volumes,
@@ -210,6 +223,10 @@ impl Observer {
             budgets,
             drivers,
             sets,
+            stored,
+            owner_profiles: _,
+            owner_kinds: _,
+            resources: _,
             nodes,
         } = &self.lists;
         claims.is_complete()
@@ -223,6 +240,8 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
+            && stored.is_complete()
+            && self.knows_owners
             && nodes.is_complete()
     }
 
@@ -257,6 +276,12 @@ impl Observer {
         self.dirty = Dirty::default();
     }
 
+    /// Makes the claims take no more memory than they need. For when all are listed: a tree that is filled in the order of its
+    /// keys is little more than half full, and one that is collected is full.
+    pub(crate) fn pack(&mut self) {
+        self.view.claims = std::mem::take(&mut self.view.claims).into_iter().collect();
+    }
+
     /// Has the claim decided again, though nothing about it has changed.
     pub fn mark(&mut self, claim: ClaimId) {
         self.dirty.claims.insert(claim);
@@ -272,6 +297,7 @@ impl Observer {
         self.dirty.claims = self.view.claims.keys().cloned().collect();
         self.dirty.policies = self.policies.keys().cloned().collect();
         self.dirty.budgets = self.budgets.keys().cloned().collect();
+        self.dirty.sets = self.view.sets.keys().chain(self.view.stored.keys()).cloned().collect();
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.

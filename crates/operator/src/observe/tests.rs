@@ -129,7 +129,7 @@ fn nothing_may_be_decided_before_every_kind_has_been_listed() {
         )),*] };
     }
     for (begins, complete) in
-        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Node)
+        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Stored, Node, OwnerKind)
     {
         assert!(!observer.is_synced());
         observer.observe(begins);
@@ -631,10 +631,19 @@ fn what_was_asked_for_is_in_the_account_until_it_is_answered() {
     assert_eq!(account(&observer), (2, 2));
 }
 
-fn set(uid: &str, version: u64, template: &str, size: Bytes) -> SetFacts {
+fn set(uid: &str, version: u64, template: &str, size: Bytes) -> StatefulSet {
     let template = ClaimTemplate { name: template.into(), size: Some(size), class: None };
     let (belonging, templates) = (Belonging::default(), Box::new([template]));
-    SetFacts { version: Some(version), set: StatefulSet { uid: Uid(uid.into()), belonging, replicas: 1, templates } }
+    StatefulSet {
+        uid: Uid(uid.into()),
+        belonging,
+        replicas: 1,
+        templates,
+        settled: true,
+        deleting: false,
+        keeps_claims: true,
+        version: Some(version),
+    }
 }
 
 #[test]

@@ -4,11 +4,16 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use kube::core::params::Patch;
-use orlop_api::names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, PerformanceReason, SYNC_ANNOTATION};
-use orlop_planner::{Action, BudgetName, ClaimId, ClassChange, GrowthRecord, PodId, PolicyId, Uid};
+use orlop_api::{
+    OwnerProfileSpec,
+    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, PerformanceReason, SYNC_ANNOTATION},
+};
+use orlop_planner::{
+    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, PodId, PolicyId, ResourceId, Resources, Uid,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -39,8 +44,21 @@ pub enum Target {
     Claim(ClaimId),
     /// A pod by its status: it has the same annotations, and whoever may patch it may not change what a pod runs.
     Pod(PodId),
+    /// The owner of claims.
+    Owner(OwnerTarget),
     /// A status.
     Status(StatusId),
+}
+
+/// A custom resource, and how it is reached and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerTarget {
+    /// The object.
+    pub id: ResourceId,
+    /// Its version.
+    pub version: Arc<str>,
+    /// By which what matters of it is found.
+    pub profile: Arc<OwnerProfileSpec>,
 }
 
 /// Whose status.
@@ -62,12 +80,27 @@ impl fmt::Display for StatusId {
 }
 
 /// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
-/// the claim that the plan was made from. None where that is no longer known: then the plan is out of date.
-pub(crate) fn request(action: &Action, spelling: Option<&Spelling>) -> Option<Request> {
+/// the claim that the plan was made from, and so are the custom resources. None where that is no longer known: then the plan is
+/// out of date.
+pub(crate) fn request(action: &Action, spelling: Option<&Spelling>, resources: &Resources) -> Option<Request> {
     match action {
         Action::Grow { claim, uid, record, .. } => {
             let operations = grow(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
+        Action::RecordGrowth { claim, uid, record, .. } => {
+            let operations = note(uid, spelling?, record)?;
+            Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
+        Action::WriteOwner { owner, owner_uid, field, to, .. } => {
+            // Without it the record before this one cannot be written.
+            spelling?;
+            let target = OwnerTarget {
+                id: owner.clone(),
+                version: resources.kinds.get(&*owner.definition)?.version.clone(),
+                profile: Arc::new(resources.profile(&owner.definition)?.clone()),
+            };
+            Some(Request { target: Target::Owner(target), patch: json_patch(field.patch(&owner_uid.0, *to))? })
         }
         Action::TakeBack { claim, uid, record, .. } => {
             let operations = take_back(uid, spelling?, record)?;
@@ -97,9 +130,15 @@ pub(crate) fn status(of: &StatusId, uid: &Uid, status: &impl Serialize) -> Reque
 }
 
 fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
+    let mut operations = note(uid, spelling, record)?;
+    operations.push(json!({ "op": "replace", "path": REQUEST, "value": record.to }));
+    Some(operations)
+}
+
+/// Writes the record alone, with all that a growth tests.
+fn note(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
     let mut operations = vec![is("/metadata/uid", &*uid.0), is(REQUEST, &spelling.requested)];
     operations.extend(annotate(spelling, GROWTH_ANNOTATION, &record::write(uid, record)?));
-    operations.push(json!({ "op": "replace", "path": REQUEST, "value": record.to }));
     Some(operations)
 }
 

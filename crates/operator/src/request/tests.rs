@@ -4,7 +4,7 @@ use orlop_api::{
     Bytes,
     names::{PerformanceReason, Reason},
 };
-use orlop_planner::{Action, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Uid};
+use orlop_planner::{Action, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Resources, Uid};
 use serde_json::{Value, json};
 
 use super::{Target, request};
@@ -28,6 +28,7 @@ fn record() -> GrowthRecord {
         earlier: Vec::new(),
         refused: Vec::new(),
         usable: None,
+        owner: None,
     }
 }
 
@@ -41,7 +42,7 @@ fn grow() -> Action {
 
 /// The body of the request for an action.
 fn body(action: &Action, spelling: &Spelling) -> Value {
-    match request(action, Some(spelling)).unwrap().patch {
+    match request(action, Some(spelling), &Resources::default()).unwrap().patch {
         Patch::Json(patch) => json!(patch),
         Patch::Merge(patch) => patch,
         other => panic!("{other:?}"),
@@ -172,12 +173,12 @@ fn a_pod_is_touched_by_its_uid() {
     let action = Action::SyncPod { claim: claim(), pod: pod.clone(), uid: Uid("p".into()), value: "data=2Gi".into() };
     let expected = json!({ "metadata": { "uid": "p", "annotations": { "orlop.dev/volume-sync": "data=2Gi" } } });
     assert_eq!(body(&action, &Spelling::default()), expected);
-    assert_eq!(request(&action, None).unwrap().target, Target::Pod(pod));
+    assert_eq!(request(&action, None, &Resources::default()).unwrap().target, Target::Pod(pod));
 }
 
 #[test]
 fn a_claim_that_is_no_longer_known_is_not_written() {
-    assert!(request(&grow(), None).is_none());
+    assert!(request(&grow(), None, &Resources::default()).is_none());
 }
 
 fn failure(status: Value) -> Failure {

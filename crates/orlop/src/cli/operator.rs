@@ -47,6 +47,10 @@ pub(super) struct Args {
     /// Of how many claims at most to serve metrics; 0: of none
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     claim_metrics: usize,
+    /// Make StatefulSets anew whose claim templates ask for less than their claims have, where a policy says `templateSync:
+    /// Recreate`
+    #[arg(long)]
+    template_sync: bool,
     /// Look after what the local driver's sidecars cannot: snapshots that wait for a node, and volumes whose node is gone
     #[arg(long)]
     local_driver: bool,
@@ -81,6 +85,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         lease_name: args.lease_name,
         lease_duration: args.lease_duration.into(),
         claim_metrics: args.claim_metrics,
+        template_sync: args.template_sync,
         sources: SourcesConfig {
             agents_address: args.agents_address,
             pod_ip: args.pod_ip,

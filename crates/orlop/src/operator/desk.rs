@@ -131,6 +131,7 @@ mod tests {
             )*};
         }
         nothing!(Claim, Volume, Pod, Namespace, Class, AttributesClass, Policy, ClusterPolicy, Budget, Driver, Node);
+        nothing!(Set, Stored, OwnerKind);
         core
     }
 

@@ -72,6 +72,8 @@ pub struct Config {
     pub claim_metrics: usize,
     /// Where measurements come from.
     pub sources: SourcesConfig,
+    /// May StatefulSets be made anew with larger templates?
+    pub template_sync: bool,
     /// How the local driver is looked after, where it is installed.
     pub local: Option<LocalConfig>,
 }
@@ -119,7 +121,8 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let (leadership, campaign) = lease::stand(leases.clone(), candidate.clone());
 
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
-    let mut watching = watch::start(&client, &observations, &metrics);
+    let stored_in = config.template_sync.then_some(&*config.namespace);
+    let mut watching = watch::start(&client, &observations, &metrics, stored_in);
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
     let (watches, nodes) = (Watches::default(), latest::Sender::default());
     let connected = ConnectedNodes::default();
@@ -129,7 +132,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
         config.sources,
         Connections {
             client: client.clone(),
-            namespace: config.namespace,
+            namespace: config.namespace.clone(),
             leadership: leadership.clone(),
             measurements,
             watches: watches.clone(),
@@ -148,13 +151,14 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let engine = Engine::new(
         leadership.clone(),
         Outputs {
-            executor: Executor::new(client, leadership),
+            executor: Executor::new(client, config.namespace, leadership),
             notices,
             watches,
             nodes,
             health: health.clone(),
             metrics: metrics.clone(),
         },
+        config.template_sync,
     );
 
     let mut parts = JoinSet::new();

@@ -264,6 +264,7 @@ impl View {
             return None;
         }
         let asked = self.budgets.asked(id).unwrap_or_default();
+        let asked = asked.max(self.asked_by_owner(id, claim));
         let size = claim.requested.max(claim.capacity).max(claim.volume_capacity).max(asked);
         let iops = self.provisioned_iops(claim).max(self.budgets.asked_iops(id));
         let cost = self.price(claim).map(|price| price.monthly_millionths(size));

@@ -101,6 +101,11 @@ impl<'a> Slots<'a> {
     }
 
     /// When the slots were taken that are not free again, the oldest first.
+    pub(super) fn taken(&self) -> &[Timestamp] {
+        &self.taken
+    }
+
+    /// The same, for whoever asks nothing else.
     pub(crate) fn into_taken(self) -> Vec<Timestamp> {
         self.taken
     }

@@ -38,7 +38,8 @@ impl Sums {
         to: Bytes,
     ) -> Result<(), Rule> {
         let sizes = [claim.requested, claim.capacity, claim.volume_capacity];
-        let counted = sizes.into_iter().chain(view.budgets.asked(id)).max().unwrap_or_default();
+        let asked = view.budgets.asked(id).into_iter().chain([view.asked_by_owner(id, claim)]);
+        let counted = sizes.into_iter().chain(asked).max().unwrap_or_default();
         // What counts already cannot be too much anew.
         if to <= counted {
             return Ok(());

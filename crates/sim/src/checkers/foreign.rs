@@ -29,6 +29,10 @@ impl Checker for Foreign {
         match action {
             None => restore(&mut rest, "/status"),
             Some(Action::SyncPod { .. }) => restore_annotation(&mut rest, before, SYNC_ANNOTATION),
+            // No claim of the world has an owner.
+            Some(action @ (Action::RecordGrowth { .. } | Action::WriteOwner { .. })) => {
+                return Some(format!("there are no owners: {action}"));
+            }
             Some(Action::SetClass { claim, .. }) => {
                 restore_annotation(&mut rest, before, CLASS_ANNOTATION);
                 restore(&mut rest, "/spec/volumeAttributesClassName");
