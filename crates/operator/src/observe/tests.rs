@@ -128,9 +128,22 @@ fn nothing_may_be_decided_before_every_kind_has_been_listed() {
             Observation::$kind(Change::ListComplete),
         )),*] };
     }
-    for (begins, complete) in
-        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Stored, Node, OwnerKind)
-    {
+    for (begins, complete) in list!(
+        Claim,
+        Volume,
+        Pod,
+        Namespace,
+        Class,
+        AttributesClass,
+        Policy,
+        ClusterPolicy,
+        Budget,
+        Driver,
+        Set,
+        Stored,
+        Node,
+        OwnerKind
+    ) {
         assert!(!observer.is_synced());
         observer.observe(begins);
         assert!(!observer.is_synced());
