@@ -562,7 +562,7 @@ impl Core {
 }
 
 /// Does the action ask for something that counts in the budgets?
-const fn asks(action: &Action) -> bool {
+fn asks(action: &Action) -> bool {
     action.requests().is_some() || action.sets_class().is_some()
 }
 
