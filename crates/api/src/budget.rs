@@ -64,8 +64,8 @@ pub struct StorageBudgetSpec {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.bytes) || has(self.monthlyCost)")
-        .message("there is no limit: write bytes, monthlyCost or both"),
+    validation = Rule::new("has(self.bytes) || has(self.iops) || has(self.monthlyCost)")
+        .message("there is no limit: write bytes, iops or monthlyCost, or several of them"),
     validation = Rule::new("!has(self.monthlyCost) || !self.monthlyCost.matches('^0+([.]0+)?$')")
         .message("monthlyCost is zero, with which nothing could grow: write an amount above zero, or leave it out"),
 )]
@@ -73,6 +73,11 @@ pub struct BudgetLimits {
     /// The sum of the claims' sizes: of each the larger of what it requests and what it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Bytes>,
+    /// The sum of the I/O operations a second that the claims' VolumeAttributesClasses give. A claim without a class, or with
+    /// one that does not limit operations, is not counted. Only a faster class waits for it, never growth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>", range(min = 1))]
+    pub iops: Option<u64>,
     /// What the claims may cost a month, in US dollars, by the prices for each GiB in the drivers' profiles. A claim whose
     /// price is not known is not held up by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +128,10 @@ pub struct BudgetUse {
     // A plain text: unlike every other size it can be zero, which the rules for sizes refuse.
     #[schemars(with = "String")]
     pub bytes: Bytes,
+    /// The sum of the I/O operations a second that their VolumeAttributesClasses give, where the budget limits them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>")]
+    pub iops: Option<u64>,
     /// What those of them cost a month whose price is known, in US dollars, rounded up to the hundredth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monthly_cost: Option<Decimal>,

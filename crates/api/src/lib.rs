@@ -6,17 +6,19 @@ pub mod driver;
 mod manifest;
 pub mod names;
 pub mod owner;
+mod performance;
 pub mod policy;
 mod quantity;
 pub mod units;
 
 pub use budget::{BudgetLimits, StorageBudget, StorageBudgetSpec, StorageBudgetStatus};
 pub use driver::{
-    Abilities, DriverProfile, DriverProfileSpec, Expansion, Modifications, ParameterMatch, Performance, Price,
-    VolumeType, amount,
+    Abilities, AttributeParameter, Dimension, DriverProfile, DriverProfileSpec, Expansion, Limits, Modifications,
+    ParameterMatch, ParameterUnit, Performance, Price, VolumeType, amount,
 };
 pub use manifest::to_yaml;
 pub use owner::{OwnerProfile, OwnerProfileSpec, Writing};
+pub use performance::PerformanceSpec;
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
     TemplateSync,

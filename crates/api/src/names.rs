@@ -16,6 +16,10 @@ pub const LOCAL_DRIVER: &str = "local.orlop.dev";
 /// as the new size, so that neither is ever there without the other.
 pub const GROWTH_ANNOTATION: &str = "orlop.dev/growth";
 
+/// On a claim: the last change of its VolumeAttributesClass that Orlop asked for, as JSON (`planner::ClassChange`). Written
+/// in the same request as the class, so that neither is ever there without the other.
+pub const CLASS_ANNOTATION: &str = "orlop.dev/attributes-class";
+
 /// On a claim: with any value but `false`, nothing is asked for. The value may say why, for whoever reads the report.
 pub const PAUSED_ANNOTATION: &str = "orlop.dev/paused";
 
@@ -185,6 +189,83 @@ impl Reason {
 
 /// The name as it stands in an Event or a condition: `BelowMinFree`.
 impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a claim gets another VolumeAttributesClass, or does not: the reason of the decision, of the Event, and of the condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum PerformanceReason {
+    // Nothing to do.
+    /// The class is neither too slow nor too fast.
+    Adequate,
+    /// The claim's annotation `orlop.dev/paused` says that nothing is to be asked for.
+    ClassPaused,
+    /// The claim's class is none of those that the policy names.
+    ClassNotListed,
+    /// No pod uses the claim: there is no I/O that could be measured.
+    Unused,
+    // Another class is called for.
+    /// The volume does nearly all that its class gives.
+    Saturated,
+    /// The volume does little of what the next slower class gives.
+    Idle,
+    // A change is under way.
+    /// The driver has not yet carried out the change of class that was asked for.
+    Modifying,
+    /// The driver refused a class, and the class that the volume has is asked for in its place.
+    ClassTakenBack,
+    /// The claim is growing: its class is decided about when that is done.
+    AwaitingGrowth,
+    /// The volume's I/O has been asked for, and the first measurement is due.
+    AwaitingLoad,
+    // Another class is called for and cannot be.
+    /// The volume is saturated, and the policy names no faster class.
+    FastestClass,
+    /// The driver allows no further modification of the volume yet, or only the one that is kept for growth.
+    NoSlotForClass,
+    /// A budget has too few IOPS left.
+    OverIopsBudget,
+    /// The driver or the API server refused the class.
+    ClassRefused,
+    /// A change of class that was asked for has been under way for too long.
+    ModificationOverdue,
+    // Nothing can be decided.
+    /// It is not known what a class gives: there is none of that name, it is another driver's, or says nothing that the
+    /// driver's profile knows.
+    ClassUnknown,
+    /// No I/O of the volume has been measured lately.
+    NoLoad,
+}
+
+impl PerformanceReason {
+    /// Must somebody look at it? True for what keeps a policy from being healthy.
+    pub const fn is_problem(self) -> bool {
+        match self {
+            Self::Adequate
+            | Self::ClassPaused
+            | Self::ClassNotListed
+            | Self::Unused
+            | Self::Saturated
+            | Self::Idle
+            | Self::Modifying
+            | Self::ClassTakenBack
+            | Self::AwaitingGrowth
+            | Self::AwaitingLoad => false,
+            Self::FastestClass
+            | Self::NoSlotForClass
+            | Self::OverIopsBudget
+            | Self::ClassRefused
+            | Self::ModificationOverdue
+            | Self::ClassUnknown
+            | Self::NoLoad => true,
+        }
+    }
+}
+
+/// The name as it stands in an Event or a condition: `Saturated`.
+impl fmt::Display for PerformanceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }

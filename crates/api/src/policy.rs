@@ -7,7 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    names::Reason,
+    names::{PerformanceReason, Reason},
+    performance::PerformanceSpec,
     units::{Bytes, Count, Percent, Period, Threshold},
 };
 
@@ -54,6 +55,9 @@ pub struct StoragePolicySpec {
     /// How full the claims may get, and how far they may grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacitySpec>,
+    /// Between which VolumeAttributesClasses the claims move, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance: Option<PerformanceSpec>,
 }
 
 /// What is promised for the PersistentVolumeClaims of all namespaces that the two selectors pick. A StoragePolicy
@@ -90,6 +94,9 @@ pub struct ClusterStoragePolicySpec {
     /// How full the claims may get, and how far they may grow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacitySpec>,
+    /// Between which VolumeAttributesClasses the claims move, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance: Option<PerformanceSpec>,
 }
 
 /// What is done about a StatefulSet whose templates ask for less than its claims have.
@@ -245,6 +252,27 @@ pub struct ClaimStatus {
     pub target: Option<Bytes>,
     /// Why.
     pub reason: Reason,
+    /// Why, in a sentence with the numbers that led to it.
+    pub message: String,
+    /// Since when the reason has been this one.
+    pub since: Time,
+    /// What was last decided about the claim's VolumeAttributesClass, where the policy has a `performance` section.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance: Option<PerformanceStatus>,
+}
+
+/// What was last decided about one claim's VolumeAttributesClass, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PerformanceStatus {
+    /// The VolumeAttributesClass that is requested for the claim now, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The VolumeAttributesClass that the policy calls for, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Why.
+    pub reason: PerformanceReason,
     /// Why, in a sentence with the numbers that led to it.
     pub message: String,
     /// Since when the reason has been this one.

@@ -174,6 +174,15 @@ impl Unit for Count {
 pub struct Percent(u8);
 
 impl Percent {
+    /// A percentage, held within 1% and 99%.
+    pub const fn new(percent: u8) -> Self {
+        match percent {
+            0 => Self(1),
+            1..=99 => Self(percent),
+            _ => Self(99),
+        }
+    }
+
     /// The number, 1 to 99.
     pub const fn number(self) -> u8 {
         self.0

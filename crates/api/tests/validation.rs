@@ -327,7 +327,11 @@ fn a_budget_that_makes_no_sense_is_refused_with_a_sentence_that_says_what_to_do(
         "emergencyReserve leaves nothing of limits.bytes for other claims: make it smaller, or raise limits.bytes";
     let zero = "monthlyCost is zero, with which nothing could grow: write an amount above zero, or leave it out";
     for (spec, at, sentence) in [
-        (json!({ "limits": {} }), "spec.limits", "there is no limit: write bytes, monthlyCost or both"),
+        (
+            json!({ "limits": {} }),
+            "spec.limits",
+            "there is no limit: write bytes, iops or monthlyCost, or several of them",
+        ),
         (json!({ "limits": { "bytes": "0" } }), "spec.limits.bytes", NO_SIZE),
         (json!({ "limits": { "bytes": "a lot" }, "emergencyReserve": "1Gi" }), "spec.limits.bytes", NO_SIZE),
         (json!({ "limits": { "monthlyCost": "0.00" } }), "spec.limits", zero),
@@ -397,4 +401,47 @@ proptest! {
             prop_assert!(text.parse::<Period>().is_ok());
         }
     }
+}
+
+#[test]
+fn a_performance_section_names_at_least_two_classes_each_once_and_has_a_gap_between_its_bounds() {
+    let rules = Rules::of::<StoragePolicy>();
+    let refusals = |performance: Value| rules.refusals(&json!({ "selector": {}, "performance": performance }));
+    assert_eq!(refusals(json!({ "attributesClasses": ["slow", "fast"] })), Vec::<String>::new());
+    let twice =
+        "spec.performance.attributesClasses: names a class twice: name each once, from the slowest to the fastest";
+    assert_eq!(refusals(json!({ "attributesClasses": ["slow", "fast", "slow"] })), [twice]);
+    let bounds = |raise: &str, lower: &str| {
+        refusals(json!({ "attributesClasses": ["slow", "fast"], "raiseAbove": raise, "lowerBelow": lower }))
+    };
+    assert_eq!(bounds("41%", "40%"), Vec::<String>::new());
+    let no_gap = "spec.performance: lowerBelow is not below raiseAbove, so that a claim that has just been lowered would be \
+                  raised again: make lowerBelow smaller, 40% where it is left out, or raiseAbove larger, 90% where it is \
+                  left out";
+    assert_eq!(bounds("40%", "40%"), [no_gap]);
+    assert_eq!(bounds("90", "40%"), [format!("spec.performance.raiseAbove: {NO_PERCENT}")]);
+}
+
+#[test]
+fn a_unit_is_for_parameters_that_limit_throughput() {
+    let rules = Rules::of::<DriverProfile>();
+    let refusals = |parameter: Value| rules.refusals(&json!({ "attributeParameters": [parameter] }));
+    let valid = [
+        json!({ "parameter": "iops", "limits": "Iops" }),
+        json!({ "parameter": "throughput", "limits": "Throughput", "unit": "MiB" }),
+        json!({ "parameter": "throughput", "limits": "ReadThroughput" }),
+    ];
+    for parameter in valid {
+        assert_eq!(refusals(parameter), Vec::<String>::new());
+    }
+    let sentence = "spec.attributeParameters[0]: unit is for throughput alone: operations are counted, so leave it out";
+    assert_eq!(refusals(json!({ "parameter": "iops", "limits": "WriteIops", "unit": "MB" })), [sentence]);
+}
+
+#[test]
+fn a_budget_may_limit_operations_alone() {
+    let rules = Rules::of::<StorageBudget>();
+    assert_eq!(rules.refusals(&json!({ "limits": { "iops": 1000 } })), Vec::<String>::new());
+    let sentence = "spec.limits: there is no limit: write bytes, iops or monthlyCost, or several of them";
+    assert_eq!(rules.refusals(&json!({ "limits": {} })), [sentence]);
 }

@@ -104,6 +104,8 @@ impl World {
             pods: vec![pod],
             usage: None,
             outgrown: None,
+            attributes: None,
+            load: None,
         };
         // Every namespace has this label, so that selectors by it work without the namespaces' manifests.
         let name = [("kubernetes.io/metadata.name", &*id.namespace.0)];
@@ -137,7 +139,9 @@ impl World {
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
                 // No custom resources are in it.
-                Action::RecordGrowth { .. } | Action::WriteOwner { .. } | Action::SyncPod { .. } => {}
+                Action::RecordGrowth { .. } | Action::WriteOwner { .. } => {}
+                // History has no I/O, and so no class is ever called for.
+                Action::SetClass { .. } | Action::SyncPod { .. } => {}
             }
         }
         report.decisions.remove(id)

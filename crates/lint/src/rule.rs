@@ -77,6 +77,7 @@ pub static RULES: &[&Rule] = &[
     &policies::POLICY_CONFLICT,
     &policies::POLICY_SELECTS_NOTHING,
     &policies::POLICY_PROMISES_NOTHING,
+    &policies::ATTRIBUTES_CLASSES_OF_SEVERAL_DRIVERS,
     &workloads::SHARED_CLAIM,
     &workloads::ROLLING_UPDATE_WAITS,
     &workloads::NO_FS_GROUP,

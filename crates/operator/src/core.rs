@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod classes;
+#[cfg(test)]
 mod owners;
 mod statuses;
 mod templates;
@@ -57,6 +59,8 @@ pub struct Core {
     observer: Observer,
     ledger: Ledger,
     agenda: Agenda,
+    /// When a decision about a claim's class may change by itself.
+    class_agenda: Agenda,
     vigil: Vigil,
     /// The claims that are being acted on. They are decided again when that has ended.
     busy: BTreeSet<ClaimId>,
@@ -121,7 +125,7 @@ impl Core {
 
     /// When the claim is decided again at the latest, though nothing about it is observed until then.
     pub(crate) fn next_look(&self, claim: &ClaimId) -> Option<Timestamp> {
-        self.agenda.due_at(claim)
+        [self.agenda.due_at(claim), self.class_agenda.due_at(claim)].into_iter().flatten().min()
     }
 
     /// Is a request for the claim under way?
@@ -168,12 +172,12 @@ impl Core {
             if let Some(observation) = observation {
                 self.observer.observe(observation);
             }
-            if action.requests().is_some() {
+            if asks(&action) {
                 self.answered(&claim, is_seen, now);
             }
         }
         if let Some((action, failure)) = failed {
-            if action.requests().is_some() {
+            if asks(&action) {
                 self.answered(&claim, !matches!(failure, Failure::Unanswered(_)), now);
             }
             self.metrics.action_failed(failure.label());
@@ -204,12 +208,13 @@ impl Core {
     /// What was asked for a claim shows in the view, or came to nothing.
     fn settled(&mut self, claim: &ClaimId) {
         self.observer.ask(claim, None);
+        self.observer.ask_class(claim, None);
         for sibling in self.together.remove(claim).unwrap_or_default() {
             self.observer.ask(&sibling, None);
         }
     }
 
-    /// A growth counts in the budgets from when it is asked for until it is known what came of it.
+    /// A growth or a class counts in the budgets from when it is asked for until it is known what came of it.
     fn answered(&mut self, claim: &ClaimId, is_known: bool, now: Instant) {
         if is_known {
             self.unanswered.forget(claim);
@@ -234,10 +239,11 @@ impl Core {
         if !leads {
             return None;
         }
-        let due = [self.agenda.next(), self.vigil.next()].into_iter().flatten().min().map(|at| {
-            let wait = at.duration_since(now.time);
-            now.instant + Duration::try_from(wait).unwrap_or_default()
-        });
+        let due =
+            [self.agenda.next(), self.class_agenda.next(), self.vigil.next()].into_iter().flatten().min().map(|at| {
+                let wait = at.duration_since(now.time);
+                now.instant + Duration::try_from(wait).unwrap_or_default()
+            });
         [self.plan_at, due, self.pace.next(), self.unanswered.next(), self.templates.next()].into_iter().flatten().min()
     }
 
@@ -290,6 +296,9 @@ impl Core {
         }
         for id in self.templates.take_due(now.instant) {
             self.observer.mark_set(id);
+        }
+        for claim in self.class_agenda.take_due(now.time) {
+            self.observer.mark(claim);
         }
         for claim in self.unanswered.take_over(now.instant) {
             self.settled(&claim);
@@ -367,7 +376,10 @@ impl Core {
         self.setbacks.hold_back(&mut plan, &mut report, now);
         self.settle(&mut report, now);
         for claim in &claims {
-            let watch = self.update_watch(claim);
+            let watch = self.update_watch(claim, now.time);
+            if let Some(at) = report.performance.get(claim).and_then(|decision| decision.again_at) {
+                self.class_agenda.schedule(claim, at);
+            }
             if let Some(decision) = report.decisions.get(claim) {
                 self.note_decision(claim, decision, watch, now);
             }
@@ -410,6 +422,10 @@ impl Core {
             if let Some(to) = errand.requests() {
                 self.ask(errand.claim(), to);
             }
+            if let Some(change) = errand.action().sets_class() {
+                self.unanswered.forget(errand.claim());
+                self.observer.ask_class(errand.claim(), change.to.as_deref());
+            }
         }
         self.busy.extend(errands.iter().map(|errand| errand.claim().clone()));
         self.effects.errands.extend(errands);
@@ -427,6 +443,9 @@ impl Core {
             // What is decided for the first time since the start may not have been told before.
             if changes.claims.contains(&claim) || reason_before.is_none() {
                 self.tell(&claim, now.time);
+            }
+            if changes.classes.contains(&claim) || reason_before.is_none() {
+                self.tell_of_class(&claim, now.time);
             }
         }
         self.mark_statuses(changes, now);
@@ -446,7 +465,10 @@ impl Core {
         }
         let view = self.observer.view();
         match view.claims.get(id).zip(self.ledger.decision(id)) {
-            Some((claim, decision)) => self.metrics.claim_is(id, ClaimRow::new(view, claim, decision, now)),
+            Some((claim, decision)) => {
+                let of_class = self.ledger.performance(id).map(|(decision, _)| decision);
+                self.metrics.claim_is(id, ClaimRow::new(view, claim, (decision, of_class), now));
+            }
             None => self.metrics.claim_gone(id),
         }
     }
@@ -461,11 +483,24 @@ impl Core {
         self.effects.notices.extend(notice::of_decision(id, claim, decision, now));
     }
 
+    fn tell_of_class(&mut self, id: &ClaimId, now: Timestamp) {
+        let Some((claim, (decision, _))) = self.observer.view().claims.get(id).zip(self.ledger.performance(id)) else {
+            return;
+        };
+        if decision.is_problem() {
+            info!("class of claim {id} ({}): {}", decision.reason, decision.message);
+        } else {
+            debug!("class of claim {id} ({}): {}", decision.reason, decision.message);
+        }
+        self.effects.notices.extend(notice::of_class_decision(id, claim, decision, now));
+    }
+
     fn forget(&mut self, claim: &ClaimId, now: Moment) {
         let reason = self.ledger.decision(claim).map(|decision| decision.reason);
         self.metrics.claim_moved(reason, None);
         self.metrics.claim_gone(claim);
         self.agenda.forget(claim);
+        self.class_agenda.forget(claim);
         self.vigil.leave(claim);
         self.setbacks.forget(claim);
         self.unanswered.forget(claim);
@@ -475,11 +510,12 @@ impl Core {
     }
 
     /// Tells the sources of measurements what of the claim's volume should be reported at once, and returns that.
-    fn update_watch(&mut self, id: &ClaimId) -> Option<Watch> {
+    fn update_watch(&mut self, id: &ClaimId, now: Timestamp) -> Option<Watch> {
         let view = self.observer.view();
         let (claim, volume) = view.claims.get(id).zip(self.observer.volume_of(id))?;
         let wanted = orlop_planner::watch(view, id, claim);
-        self.effects.watches.push((volume.to_owned(), wanted));
+        self.effects.watches.push((volume.to_owned(), wanted.clone()));
+        self.observer.note_load_watch(id, wanted.as_ref().and_then(|watch| watch.load.as_ref()), now);
         wanted
     }
 
@@ -501,6 +537,11 @@ impl Core {
                 self.effects.notices.push(notice);
             }
             Action::WriteOwner { claim, uid, .. } => self.asked_of_owner(claim, uid),
+            Action::SetClass { claim, uid, record, .. } => {
+                let decision = self.ledger.performance(claim).map(|(decision, _)| decision);
+                let notice = notice::class_changing(claim, uid, record, decision);
+                self.effects.notices.push(notice);
+            }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
             Action::RecordGrowth { .. } | Action::SyncPod { .. } => {}
         }
@@ -518,6 +559,11 @@ impl Core {
         let notice = record.map(|record| notice::growing(claim, uid, &record, decision));
         self.effects.notices.extend(notice);
     }
+}
+
+/// Does the action ask for something that counts in the budgets?
+const fn asks(action: &Action) -> bool {
+    action.requests().is_some() || action.sets_class().is_some()
 }
 
 #[cfg(test)]
@@ -548,10 +594,9 @@ mod tests {
         core_with(&Metrics::default())
     }
 
-    fn core_with(metrics: &Metrics) -> Core {
-        let mut core = Core::new(metrics.clone());
-        let policy = policy();
-        let claim = ClaimFacts {
+    /// The claim of that operator.
+    pub(super) fn claim_facts() -> ClaimFacts {
+        ClaimFacts {
             uid: Uid("u".into()),
             version: Some(1),
             labels: Labels::default(),
@@ -564,8 +609,15 @@ mod tests {
             resize: Resize::Idle,
             paused: None,
             growth: None,
+            attributes: None,
             spelling: Spelling::default(),
-        };
+        }
+    }
+
+    fn core_with(metrics: &Metrics) -> Core {
+        let mut core = Core::new(metrics.clone());
+        let policy = policy();
+        let claim = claim_facts();
         let volume = VolumeFacts { capacity: Bytes::GIB, driver: None, claim: Some((id(), Uid("u".into()))) };
         let class = orlop_planner::Class { provisioner: "d".into(), expandable: true, parameters: BTreeMap::new() };
         macro_rules! list {
@@ -581,6 +633,7 @@ mod tests {
         list!(Namespace);
         list!(Node, "n".to_owned() => ());
         list!(Class, "fast".to_owned() => class);
+        list!(AttributesClass);
         list!(Policy, policy.0 => policy.1);
         list!(ClusterPolicy);
         list!(Budget);

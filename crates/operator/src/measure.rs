@@ -1,7 +1,7 @@
 //! What the sources of measurements (agents, kubelets) hand to the observer.
 
 use jiff::Timestamp;
-use orlop_planner::{ClaimId, Usage};
+use orlop_planner::{ClaimId, Rates, Usage};
 
 /// News of volumes, in the order in which they came.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,19 @@ pub enum Measurement {
         claim: ClaimId,
         /// What was measured.
         usage: Usage,
+    },
+    /// A volume's I/O was measured on a node.
+    Load {
+        /// The node.
+        node: String,
+        /// The PersistentVolume's name.
+        volume: String,
+        /// When.
+        at: Timestamp,
+        /// What is done.
+        rates: Rates,
+        /// The most of each that was done since this was last said.
+        peak: Rates,
     },
     /// Every volume of the node that its agent last sampled still is as it was, but for less than was asked for.
     Confirmed {

@@ -61,6 +61,8 @@ struct Inner {
 struct Budgets {
     used: Family<BudgetLabel, Gauge>,
     limit: Family<BudgetLabel, Gauge>,
+    iops: Family<BudgetLabel, Gauge>,
+    iops_limit: Family<BudgetLabel, Gauge>,
     cost: Family<BudgetLabel, Gauge<f64, AtomicU64>>,
     cost_limit: Family<BudgetLabel, Gauge<f64, AtomicU64>>,
     claims: Family<BudgetLabel, Gauge>,
@@ -334,7 +336,8 @@ impl Metrics {
     /// A budget, what its claims have, and how many wait for it.
     pub(crate) fn budget(&self, name: &BudgetName, budget: &Budget, account: &Account, waiting: usize) {
         let label = BudgetLabel { budget: name.to_string() };
-        let Budgets { used, limit, cost, cost_limit, claims, unpriced, waiting: waits } = &self.0.budgets;
+        let Budgets { used, limit, iops, iops_limit, cost, cost_limit, claims, unpriced, waiting: waits } =
+            &self.0.budgets;
         used.get_or_create(&label).set(i64::try_from(account.used.bytes).unwrap_or(i64::MAX));
         cost.get_or_create(&label).set(in_dollars(account.used.cost));
         for (family, number) in [(claims, account.claims), (unpriced, account.unpriced), (waits, waiting)] {
@@ -343,6 +346,15 @@ impl Metrics {
         match budget.limits.bytes {
             Some(bytes) => drop(limit.get_or_create(&label).set(i64::try_from(bytes.0).unwrap_or(i64::MAX))),
             None => drop(limit.remove(&label)),
+        }
+        match budget.limits.iops {
+            Some(most) => {
+                iops.get_or_create(&label).set(i64::try_from(account.used.iops).unwrap_or(i64::MAX));
+                iops_limit.get_or_create(&label).set(i64::try_from(most).unwrap_or(i64::MAX));
+            }
+            None => [iops, iops_limit].into_iter().for_each(|family| {
+                family.remove(&label);
+            }),
         }
         match budget.limits.monthly_cost {
             Some(amount) => drop(cost_limit.get_or_create(&label).set(in_dollars(amount.millionths().into()))),
@@ -353,8 +365,8 @@ impl Metrics {
     /// A budget is no more, or not in force.
     pub(crate) fn budget_gone(&self, name: &BudgetName) {
         let label = BudgetLabel { budget: name.to_string() };
-        let Budgets { used, limit, cost, cost_limit, claims, unpriced, waiting } = &self.0.budgets;
-        for family in [used, limit, claims, unpriced, waiting] {
+        let Budgets { used, limit, iops, iops_limit, cost, cost_limit, claims, unpriced, waiting } = &self.0.budgets;
+        for family in [used, limit, iops, iops_limit, claims, unpriced, waiting] {
             family.remove(&label);
         }
         for family in [cost, cost_limit] {
@@ -380,6 +392,9 @@ impl Budgets {
         let bytes = "The sizes of the claims that a budget covers";
         to.register_with_unit("budget_used", bytes, Unit::Bytes, self.used.clone());
         to.register_with_unit("budget_limit", "What they may be together", Unit::Bytes, self.limit.clone());
+        let iops = "The I/O operations a second that the classes of the claims give, where the budget limits them";
+        to.register("budget_iops", iops, self.iops.clone());
+        to.register("budget_iops_limit", "How many they may give together", self.iops_limit.clone());
         let cost = "What the claims that a budget covers cost a month whose price is known, in US dollars";
         to.register("budget_monthly_cost", cost, self.cost.clone());
         to.register("budget_monthly_cost_limit", "What they may cost a month, in US dollars", self.cost_limit.clone());

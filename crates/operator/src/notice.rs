@@ -11,10 +11,11 @@ use k8s_openapi::{
 use kube::Resource as _;
 use orlop_api::{
     ClusterStoragePolicy, StorageBudget, StorageBudgetStatus, StoragePolicy,
-    names::{FIELD_MANAGER, Reason},
+    names::{FIELD_MANAGER, PerformanceReason, Reason},
 };
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, SetId, Uid,
+    Claim, ClaimId, ClassChange, ClassMove, Decision, Governance, GrowthRecord, NamespaceName, Outcome,
+    PerformanceDecision, PolicyId, PolicyKind, SetId, Uid,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -108,6 +109,56 @@ pub fn of_decision(id: &ClaimId, claim: &Claim, decision: &Decision, now: Timest
             reason: decision.reason.to_string(),
             note: decision.message.clone(),
             occasion,
+        });
+    }
+    notices
+}
+
+/// Another VolumeAttributesClass has been asked for. The decision tells why with its numbers, where it is still known.
+pub fn class_changing(id: &ClaimId, uid: &Uid, record: &ClassChange, decision: Option<&PerformanceDecision>) -> Notice {
+    let asks = |decision: &&PerformanceDecision| decision.outcome == ClassMove::Set(record.to.clone());
+    let named = |class: &Option<String>| class.clone().unwrap_or_else(|| "none".to_owned());
+    let note = decision.filter(asks).map_or_else(
+        || {
+            format!(
+                "VolumeAttributesClass {} in place of {} ({})",
+                named(&record.to),
+                named(&record.from),
+                record.reason
+            )
+        },
+        |decision| decision.message.clone(),
+    );
+    let is_taken_back = record.reason == PerformanceReason::ClassTakenBack;
+    Notice {
+        about: About::Claim(id.clone()),
+        uid: uid.clone(),
+        severity: if is_taken_back { Severity::Warning } else { Severity::Normal },
+        reason: record.reason.to_string(),
+        note,
+        occasion: format!("{} at {}", named(&record.to), record.decided),
+    }
+}
+
+/// What is to be told when something new was decided about a claim's VolumeAttributesClass.
+pub fn of_class_decision(id: &ClaimId, claim: &Claim, decision: &PerformanceDecision, now: Timestamp) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let change = claim.attributes.as_ref().and_then(|attributes| attributes.change.as_ref());
+    // Had the operator been killed between asking and telling, it is told now.
+    if let Some(record) = change
+        .filter(|record| is_news(record.decided, now) && decision.outcome == ClassMove::Modifying(record.to.clone()))
+    {
+        notices.push(class_changing(id, &claim.uid, record, None));
+    }
+    if decision.is_problem() {
+        let class = decision.class.as_deref().unwrap_or_default();
+        notices.push(Notice {
+            about: About::Claim(id.clone()),
+            uid: claim.uid.clone(),
+            severity: Severity::Warning,
+            reason: decision.reason.to_string(),
+            note: decision.message.clone(),
+            occasion: format!("{} with {class}", decision.reason),
         });
     }
     notices
@@ -322,6 +373,8 @@ mod tests {
             pods: Vec::new(),
             usage: None,
             outgrown: None,
+            attributes: None,
+            load: None,
         }
     }
 

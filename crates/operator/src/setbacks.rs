@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orlop_api::names::Reason;
-use orlop_planner::{Action, ClaimId, Outcome, Plan, Report};
+use orlop_api::names::{PerformanceReason, Reason};
+use orlop_planner::{Action, ClaimId, ClassMove, Outcome, Plan, Report};
 
 use super::{backoff::Backoff, failure::Failure, moment::Moment};
 
@@ -35,8 +35,10 @@ pub(crate) struct Setback {
     pub(crate) failures: u32,
     /// Until when no action of the kind is tried. The wall clock may be set meanwhile.
     pub(crate) until: Instant,
-    /// What the API server said, where it refused a growth.
+    /// What the API server said, where it refused a growth or a class.
     pub(crate) refusal: Option<String>,
+    /// Was it about the claim's class?
+    of_class: bool,
 }
 
 impl Setbacks {
@@ -45,10 +47,15 @@ impl Setbacks {
         let setbacks = self.0.entry(claim.clone()).or_default();
         let failures = setbacks.get(&discriminant(action)).map_or(0, |setback| setback.failures);
         let (wait, refusal) = match failure {
-            Failure::Refused(why) => (REFUSED.after(failures), action.requests().map(|_| why)),
+            Failure::Refused(why) => {
+                let is_asked = action.requests().is_some() || action.sets_class().is_some();
+                (REFUSED.after(failures), is_asked.then_some(why))
+            }
             Failure::Overtaken | Failure::Unanswered(_) => (UNKNOWN.after(failures), None),
         };
-        let setback = Setback { action: in_words(action), failures: failures + 1, until: now + wait, refusal };
+        let of_class = action.sets_class().is_some();
+        let setback =
+            Setback { action: in_words(action), failures: failures + 1, until: now + wait, refusal, of_class };
         setbacks.insert(discriminant(action), setback);
     }
 
@@ -86,8 +93,18 @@ impl Setbacks {
                 setbacks.values().map(|it| it.until.saturating_duration_since(now.instant)).filter(|it| !it.is_zero());
             let tried_again = waits.filter_map(|wait| now.time.checked_add(wait).ok());
             decision.again_at = tried_again.chain(decision.again_at).min();
-            let refusal = setbacks.values().find_map(|setback| setback.refusal.as_ref());
-            let Some(refusal) = refusal else { continue };
+            let refusal = |of_class: bool| {
+                setbacks.values().find_map(|it| it.refusal.as_ref().filter(|_| it.of_class == of_class))
+            };
+            if let Some((refusal, decision)) = refusal(true).zip(report.performance.get_mut(claim))
+                && let ClassMove::Set(Some(to)) = &decision.outcome
+            {
+                decision.message =
+                    format!("the API server refuses to let the claim have VolumeAttributesClass {to}: {refusal}");
+                decision.outcome = ClassMove::Wait;
+                decision.reason = PerformanceReason::ClassRefused;
+            }
+            let Some(refusal) = refusal(false) else { continue };
             decision.message = match (decision.outcome, decision.reason) {
                 (Outcome::Grow(to), _) => format!("the API server refuses to let the claim grow to {to}: {refusal}"),
                 (_, Reason::GrowthReduced) => {
@@ -120,6 +137,7 @@ const fn in_words(action: &Action) -> &'static str {
         Action::WriteOwner { .. } => "write the larger size into the owner",
         Action::TakeBack { .. } => "request a smaller size in place of the one that was refused",
         Action::RecordUsable { .. } => "record that the growth is usable",
+        Action::SetClass { .. } => "request another VolumeAttributesClass",
         Action::SyncPod { .. } => "touch the pod, so that its kubelet notices the growth",
     }
 }
@@ -167,7 +185,7 @@ mod tests {
             by_owner: None,
         };
         let action = Action::Grow { claim: claim(), uid: Uid("u".into()), previous: None, record };
-        (Plan { actions: vec![action] }, Report { decisions: [(claim(), decision)].into() })
+        (Plan { actions: vec![action] }, Report { decisions: [(claim(), decision)].into(), ..Report::default() })
     }
 
     /// The clock that only runs, counted as `at` counts the other.

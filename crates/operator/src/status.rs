@@ -88,6 +88,7 @@ mod tests {
             reason: orlop_api::names::Reason::EnoughRoom,
             message: String::new(),
             since: Time(since),
+            performance: None,
         };
         let status = |since| PolicyStatus { claims: vec![claim(since)], ..PolicyStatus::default() };
         let exactly = Timestamp::new(10, 123_456_789).unwrap();

@@ -207,7 +207,12 @@ fn volume_is_reported() {
         assert_eq!(first.inodes.map(|inodes| inodes.total), Some(Count(1_000)));
         assert!(leader.connected.borrow().contains("node-1"));
 
-        let watch = Watch { available_below: Bytes(32 * MIB), free_inodes_below: Count(0), seconds_to_full_below: 0 };
+        let watch = Watch {
+            available_below: Bytes(32 * MIB),
+            free_inodes_below: Count(0),
+            seconds_to_full_below: 0,
+            load: None,
+        };
         leader.watches.send_replace(BTreeMap::from([("pvc-1".to_owned(), watch)]));
         fs::write(kubelet.mount.join("data"), vec![7; 40 << 20]).expect("room for the data");
         let written = Instant::now();
@@ -342,8 +347,12 @@ fn volume_is_lost_between_streams() {
 fn only_its_own_watches() {
     on_runtime(async {
         let leader = Leader::start().await;
-        let watch =
-            |mib| Watch { available_below: Bytes(mib * MIB), free_inodes_below: Count(0), seconds_to_full_below: 0 };
+        let watch = |mib| Watch {
+            available_below: Bytes(mib * MIB),
+            free_inodes_below: Count(0),
+            seconds_to_full_below: 0,
+            load: None,
+        };
         let watches = |mib| ["pvc-1", "pvc-2"].map(|volume| (volume.to_owned(), watch(mib))).into();
         leader.watches.send_replace(watches(1));
         let mut stream = dial(leader.at.clone(), "node-1").await.expect("it is accepted");

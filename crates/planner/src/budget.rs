@@ -102,6 +102,40 @@ impl Bookings {
         }
     }
 
+    /// Books what another VolumeAttributesClass gives a claim beyond what it has.
+    pub(crate) fn book_class(&mut self, view: &View, id: &ClaimId, claim: &Claim, class: Option<&str>) {
+        let Some(charge) = view.budgets.charge(id) else { return };
+        let iops = class.map_or(0, |class| view.iops_of(claim, class)).saturating_sub(charge.iops);
+        for name in &charge.budgets {
+            *self.0.entry(name.clone()).or_default() += Amount { iops: iops.into(), ..Amount::default() };
+        }
+    }
+
+    /// Do the budgets of a claim let it have another VolumeAttributesClass, after what was booked?
+    pub(crate) fn iops_room(&self, view: &View, id: &ClaimId, claim: &Claim, class: &str) -> Result<(), Short> {
+        let Some(charge) = view.budgets.charge(id) else { return Ok(()) };
+        let more = u128::from(view.iops_of(claim, class).saturating_sub(charge.iops));
+        let short = |name: &BudgetName| {
+            let (budget, account) = view.budgets.get(name)?;
+            let (cap, limit) = budget.caps().iops.zip(budget.limits.iops)?;
+            let used = account.used + self.0.get(name).copied().unwrap_or_default();
+            let left = cap.saturating_sub(used.iops);
+            let words = format!("StorageBudget {name} has {left} left of {limit} IOPS");
+            (more > left).then(|| (name.clone(), words))
+        };
+        let (budgets, words): (Vec<_>, Vec<_>) = charge.budgets.iter().filter_map(short).unzip();
+        if budgets.is_empty() {
+            return Ok(());
+        }
+        Err(Short {
+            sentence: format!(
+                "VolumeAttributesClass {class} needs {more} IOPS more, while {}: raise limits.iops, or give other claims                  slower classes",
+                words.join(" and ")
+            ),
+            over: OverBudget { budgets, urgency: Precedence::of(claim.usage.as_ref()) },
+        })
+    }
+
     /// How far the budgets of a claim let it grow, after what was booked.
     pub(crate) fn room<'a>(&self, view: &'a View, id: &ClaimId, claim: &Claim) -> Room<'a> {
         let urgency = Precedence::of(claim.usage.as_ref());

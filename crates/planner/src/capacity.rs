@@ -8,7 +8,7 @@ mod growth;
 mod measurement;
 mod owner;
 mod refusal;
-mod slots;
+pub(crate) mod slots;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -74,7 +74,7 @@ pub(crate) fn decide(
 /// What a source of measurements should report at once for the claim's volume, so that a decision is made as soon as
 /// it is called for. None where the fill of the volume decides nothing: no single policy governs it, that policy is Off
 /// or says nothing about capacity, or there is no filesystem.
-pub fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
+pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
     let Governance::By(policy_id) = view.governance(id, claim) else { return None };
     let (policy_id, policy) = view.policies.get_key_value(&policy_id)?;
     let bookings = &Bookings::default();
@@ -89,6 +89,7 @@ pub fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
         available_below: Bytes(spec.min_free.of(total.0)),
         free_inodes_below: Count(inodes.map_or(0, |inodes| spec.min_free_inodes.of(inodes.total.0))),
         seconds_to_full_below: spec.time_to_full.as_secs(),
+        load: None,
     })
 }
 

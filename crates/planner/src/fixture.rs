@@ -40,7 +40,13 @@ pub fn spec() -> CapacitySpec {
 }
 
 pub fn policy() -> Policy {
-    Policy { mode: Mode::Auto, namespaces: Selector::default(), claims: Selector::default(), capacity: Some(spec()) }
+    Policy {
+        mode: Mode::Auto,
+        namespaces: Selector::default(),
+        claims: Selector::default(),
+        capacity: Some(spec()),
+        performance: None,
+    }
 }
 
 /// The measurement at second 0.
@@ -79,6 +85,8 @@ pub fn claim() -> Claim {
         pods: vec![pod("data-0")],
         usage: Some(usage()),
         outgrown: None,
+        attributes: None,
+        load: None,
     }
 }
 
@@ -105,6 +113,7 @@ pub fn view() -> View {
         policies: BTreeMap::from([(namespaced("keep"), policy())]),
         namespaces: BTreeMap::from([(NamespaceName("shop".into()), Labels::default())]),
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
+        attributes_classes: BTreeMap::new(),
         drivers: BTreeMap::new(),
         groups: Groups::default(),
         budgets: Budgets::default(),

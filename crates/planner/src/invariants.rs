@@ -2,6 +2,7 @@
 //! without the code that decides: an action that fails here is a bug there, and is refused, counted and reported.
 
 mod budgets;
+mod classes;
 mod owners;
 mod templates;
 #[cfg(test)]
@@ -13,10 +14,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
+use orlop_api::{
+    Abilities, Bytes, Expansion, Mode,
+    names::{PerformanceReason, Reason},
+};
 
-use self::budgets::Sums;
 pub use self::templates::{TemplateRule, check_template};
+use self::{budgets::Sums, classes::Given};
 use crate::{
     budget::BudgetName,
     plan::{Action, Plan},
@@ -81,8 +85,8 @@ pub enum Rule {
     /// The driver allows no modification of the volume at that time.
     #[error("every modification slot of its driver is taken")]
     NoSlot,
-    /// With the growths before it in the plan, more than the claims of the budget may have.
-    #[error("with the plan's growths before it, it takes more than StorageBudget {0} allows")]
+    /// With the actions before it in the plan, more than the claims of the budget may have.
+    #[error("with the plan's actions before it, it takes more than StorageBudget {0} allows")]
     OverBudget(BudgetName),
     /// What is forgotten of the slots could be taken twice.
     #[error("the record does not say which modification slots are taken")]
@@ -105,13 +109,19 @@ pub enum Rule {
     /// Growing on what was measured before the last growth grows twice.
     #[error("an earlier growth of it is still under way")]
     InFlight,
-    /// One growth of a claim in a plan.
-    #[error("the plan holds more than one growth of it")]
-    GrownTwice,
+    /// One growth or change of class of a claim in a plan.
+    #[error("the plan asks for more than one change of it")]
+    AskedTwice,
     /// A request is lowered only where the driver has refused for good what we asked for, and never to a size that it has
     /// refused.
     #[error("its driver has not refused what is taken back, or has refused what is asked for in its place")]
     NotRefused,
+    /// A class is changed to one that the policy names, by as many steps as the reason allows.
+    #[error("its policy does not name the class, or not in that order")]
+    NotListed,
+    /// One thing at a time is asked of the driver.
+    #[error("an earlier change of its class is still under way")]
+    ModificationInFlight,
     /// Only growth itself makes a claim larger.
     #[error("the record would be changed in more than what the action is for")]
     Record,
@@ -128,11 +138,14 @@ pub fn retain_sound(view: &View, plan: Plan) -> (Plan, Vec<Violation>) {
     let mut grown = BTreeSet::new();
     let mut recorded = Recorded::new();
     let mut sums = Sums::default();
+    let mut given = Given::default();
     for action in plan.actions {
         // An owner is written after that was recorded, which is the same growth.
         let is_first = !matches!(action, Action::WriteOwner { .. });
-        let again = action.requests().is_some() && is_first && !grown.insert(action.claim().clone());
-        let checked = if again { Err(Rule::GrownTwice) } else { check(view, &action, &recorded, &mut sums) };
+        let asks = action.requests().is_some() || action.sets_class().is_some();
+        let again = asks && is_first && !grown.insert(action.claim().clone());
+        let checked =
+            if again { Err(Rule::AskedTwice) } else { check(view, &action, &recorded, &mut sums, &mut given) };
         match checked {
             Ok(()) => {
                 if let Action::RecordGrowth { claim, record, .. } = &action {
@@ -149,7 +162,7 @@ pub fn retain_sound(view: &View, plan: Plan) -> (Plan, Vec<Violation>) {
 /// What is on record of a claim by the actions before.
 type Recorded = BTreeMap<ClaimId, GrowthRecord>;
 
-fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums) -> Result<(), Rule> {
+fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, given: &mut Given) -> Result<(), Rule> {
     let id = action.claim();
     match action {
         Action::Grow { uid, previous, record, .. } => {
@@ -176,6 +189,11 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums) -> 
             not_paused(claim)?;
             auto_maximum(view, id, claim).filter(|_| claim.bound).ok_or(Rule::NotGoverned)?;
             taken_back(view, claim, previous, record)
+        }
+        Action::SetClass { uid, previous, record, .. } => {
+            let claim = claim(view, id, uid)?;
+            not_paused(claim)?;
+            classes::check(view, id, claim, (previous.as_ref(), record), given)
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
@@ -285,12 +303,9 @@ fn within_slots(abilities: &Abilities<'_>, claim: &Claim, record: &GrowthRecord)
     let Some(rule) = abilities.modifications else {
         return if record.earlier.is_empty() { Ok(()) } else { Err(Rule::Slots) };
     };
-    let own = claim.growth.as_ref().filter(|last| last.to > last.from);
     let age_ns = |at: &Timestamp| record.decided.as_nanosecond() - at.as_nanosecond();
     let within = |at: &Timestamp, seconds: u64| age_ns(at).unsigned_abs() < u128::from(seconds) * 1_000_000_000;
-    let asked: Vec<Timestamp> = own.map_or_else(Vec::new, |last| [&last.earlier[..], &[last.decided]].concat());
-    let mut taken: Vec<_> = asked.into_iter().filter(|at| within(at, rule.window.as_secs())).collect();
-    taken.sort_unstable();
+    let taken: Vec<_> = modifications(claim).into_iter().filter(|at| within(at, rule.window.as_secs())).collect();
     let cooling = rule
         .cooldown
         .is_some_and(|cooldown| taken.iter().any(|at| age_ns(at) < i128::from(cooldown.as_secs()) * 1_000_000_000));
@@ -298,6 +313,18 @@ fn within_slots(abilities: &Abilities<'_>, claim: &Claim, record: &GrowthRecord)
         return Err(Rule::NoSlot);
     }
     if record.earlier == taken { Ok(()) } else { Err(Rule::Slots) }
+}
+
+/// When modifications of the volume were asked for, by its records of both kinds, the oldest first.
+fn modifications(claim: &Claim) -> BTreeSet<Timestamp> {
+    let growth = claim.growth.as_ref().filter(|last| last.to > last.from);
+    let growths = growth.map_or_else(Vec::new, |last| [&last.earlier[..], &[last.decided]].concat());
+    let change = claim.attributes.as_ref().and_then(|attributes| attributes.change.as_ref());
+    let changes = change.map_or_else(Vec::new, |last| {
+        let begun = last.reason != PerformanceReason::ClassTakenBack;
+        [&last.earlier[..], if begun { std::slice::from_ref(&last.decided) } else { &[] }].concat()
+    });
+    growths.into_iter().chain(changes).collect()
 }
 
 /// The maximum of the one policy that lets the claim be changed.

@@ -16,6 +16,7 @@ mod labels;
 mod ledger;
 pub mod lifecycle;
 mod owner;
+mod performance;
 mod plan;
 #[cfg(test)]
 mod properties;
@@ -26,11 +27,15 @@ mod template;
 mod view;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
-pub use capacity::{SlotUse, is_current, silent_at, slot_use, stale_at, still_enough, watch};
+pub use capacity::{SlotUse, is_current, silent_at, slot_use, stale_at, still_enough};
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
 pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
+pub use performance::{
+    AttributesClass, ClassChange, ClassMove, ClassUse, Load, LoadSample, LoadWatch, Modification, PerformanceDecision,
+    Quiet, Rates,
+};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use resources::{Resource, ResourceId, Resources, ServedKind, WriteBack};
@@ -43,6 +48,7 @@ pub use view::{
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use orlop_api::{Bytes, Count};
 
 /// Decides for every claim of the view.
 pub fn plan(view: &View, now: Timestamp) -> (Plan, Report) {
@@ -62,10 +68,32 @@ pub fn plan_claims<'a>(view: &View, claims: impl IntoIterator<Item = &'a ClaimId
         if let Some(to) = decided.iter().find_map(Action::requests) {
             bookings.book_all(view, id, claim, to);
         }
+        if let Some((action, performance)) =
+            performance::decide(view, &bookings, (id, claim), (&decision, &decided), now)
+        {
+            if let Some(change) = action.as_ref().and_then(Action::sets_class) {
+                bookings.book_class(view, id, claim, change.to.as_deref());
+            }
+            decided.extend(action);
+            report.performance.insert(id.clone(), performance);
+        }
         if !decided.is_empty() {
             actions.entry(id).or_insert_with(Vec::new).append(&mut decided);
         }
         report.decisions.insert(id.clone(), decision);
     }
     (Plan { actions: actions.into_values().flatten().collect() }, report)
+}
+
+/// What a source of measurements should report at once for the claim's volume, so that a decision is made as soon as it is
+/// called for. None where nothing that is measured of it decides anything.
+pub fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
+    let room = capacity::watch(view, id, claim);
+    let load = performance::watch(view, id, claim).map(std::sync::Arc::new);
+    if room.is_none() && load.is_none() {
+        return None;
+    }
+    let nothing =
+        Watch { available_below: Bytes(0), free_inodes_below: Count(0), seconds_to_full_below: 0, load: None };
+    Some(Watch { load, ..room.unwrap_or(nothing) })
 }

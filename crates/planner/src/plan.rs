@@ -6,6 +6,7 @@ use std::fmt;
 use orlop_api::{Bytes, owner::Field};
 
 use crate::{
+    performance::ClassChange,
     resources::ResourceId,
     view::{ClaimId, GrowthRecord, PodId, Uid},
 };
@@ -83,6 +84,18 @@ pub enum Action {
         /// The same with `usable` set.
         record: GrowthRecord,
     },
+    /// Request another VolumeAttributesClass for a claim, and write the record of it, in one request; only where the claim
+    /// still has this UID, still requests `record.from`, and its annotations of both kinds still are as they were observed.
+    SetClass {
+        /// The claim.
+        claim: ClaimId,
+        /// The claim's UID.
+        uid: Uid,
+        /// The annotation as it was observed.
+        previous: Option<ClassChange>,
+        /// What is written; `record.to` is the new class.
+        record: ClassChange,
+    },
     /// Set a pod's `orlop.dev/volume-sync` annotation, so that its kubelet notices a grown volume at once; only where
     /// the pod still has this UID.
     SyncPod {
@@ -106,6 +119,7 @@ impl Action {
             | Self::WriteOwner { claim, .. }
             | Self::TakeBack { claim, .. }
             | Self::RecordUsable { claim, .. }
+            | Self::SetClass { claim, .. }
             | Self::SyncPod { claim, .. } => claim,
         }
     }
@@ -118,7 +132,20 @@ impl Action {
             Self::RecordGrowth { record, .. } => {
                 record.owner.as_ref().filter(|by| by.written.is_none()).map(|_| record.to)
             }
-            Self::RecordUsable { .. } | Self::SyncPod { .. } => None,
+            Self::RecordUsable { .. } | Self::SetClass { .. } | Self::SyncPod { .. } => None,
+        }
+    }
+
+    /// The change of VolumeAttributesClass that the action asks for, where it asks for one.
+    pub const fn sets_class(&self) -> Option<&ClassChange> {
+        match self {
+            Self::SetClass { record, .. } => Some(record),
+            Self::Grow { .. }
+            | Self::RecordGrowth { .. }
+            | Self::WriteOwner { .. }
+            | Self::TakeBack { .. }
+            | Self::RecordUsable { .. }
+            | Self::SyncPod { .. } => None,
         }
     }
 }
@@ -144,6 +171,10 @@ impl fmt::Display for Action {
             }
             Self::RecordUsable { claim, record, .. } => {
                 write!(f, "record that the growth of claim {claim} to {} is usable", record.to)
+            }
+            Self::SetClass { claim, record, .. } => {
+                let (from, to) = (record.before_in_words(), record.after_in_words());
+                write!(f, "give claim {claim} {to} in place of {from} ({})", record.reason)
             }
             Self::SyncPod { claim, pod, .. } => {
                 write!(f, "touch pod {}/{}, which uses claim {claim}", pod.namespace.0, pod.name)

@@ -243,7 +243,7 @@ prop_compose! {
         let all = Budget {
             namespaces: Selector::default(),
             claims: Selector::default(),
-            limits: BudgetLimits { bytes: None, monthly_cost: None },
+            limits: BudgetLimits { bytes: None, iops: None, monthly_cost: None },
             reserve: None,
         };
         let probe = BudgetName("probe".into());
@@ -255,6 +255,7 @@ prop_compose! {
         for (number, (bytes, cost, reserve)) in budgets.into_iter().enumerate() {
             let limits = BudgetLimits {
                 bytes: bytes.map(|percent| Bytes(part(used.bytes, percent))),
+                iops: None,
                 monthly_cost: cost.map(|percent| Decimal::from_millionths(part(used.cost, percent))),
             };
             view.set_budget(&BudgetName(number.to_string().into()), Some(Budget { limits, reserve, ..all.clone() }));
@@ -281,6 +282,11 @@ fn apply(view: &mut View, actions: &[Action]) {
                 claim.growth = Some(record.clone());
             }
             Action::WriteOwner { .. } => unreachable!("no claim of these views has an owner"),
+            Action::SetClass { record, .. } => {
+                let uses = claim.attributes.get_or_insert_default();
+                uses.requested.clone_from(&record.to);
+                uses.change = Some(record.clone());
+            }
             Action::SyncPod { pod, value, .. } => {
                 let used = claim.pods.iter_mut().find(|used| used.id == *pod).unwrap();
                 used.synced = Some(value.clone());
@@ -345,7 +351,7 @@ proptest! {
         apply(&mut view, &planned.actions);
         view.charge_all();
         for (name, budget, account) in view.budgets.iter() {
-            let BudgetLimits { bytes, monthly_cost } = &budget.limits;
+            let BudgetLimits { bytes, iops: _, monthly_cost } = &budget.limits;
             let was = before.budgets.get(name).unwrap().1.used;
             // What was over before stays so, and gets no more.
             let most = |limit: u128, was: u128| limit.max(was);

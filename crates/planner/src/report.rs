@@ -7,6 +7,7 @@ use orlop_api::{Bytes, Mode, names::Reason};
 
 use crate::{
     budget::OverBudget,
+    performance::PerformanceDecision,
     view::{ClaimId, Governance, Uid},
 };
 
@@ -16,6 +17,8 @@ use crate::{
 pub struct Report {
     /// By claim.
     pub decisions: BTreeMap<ClaimId, Decision>,
+    /// What was decided about the VolumeAttributesClass of those of them whose policy has a `performance` section.
+    pub performance: BTreeMap<ClaimId, PerformanceDecision>,
 }
 
 /// What was decided about one claim.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use orlop_api::{
-    Abilities, Bytes, CapacitySpec, Count, DriverProfileSpec, Mode,
+    Abilities, Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, PerformanceSpec,
     driver::{built_in, profile_name},
 };
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::{
     groups::Groups,
     labels::Labels,
     owner::{Belonging, Owner, SetId, StatefulSet},
+    performance::{AttributesClass, ClassUse, Load, LoadWatch},
     resources::Resources,
     template::StoredSet,
 };
@@ -30,6 +31,8 @@ pub struct View {
     pub namespaces: BTreeMap<NamespaceName, Labels>,
     /// Each StorageClass by its name.
     pub classes: BTreeMap<String, Class>,
+    /// Each VolumeAttributesClass by its name.
+    pub attributes_classes: BTreeMap<String, AttributesClass>,
     /// Profiles that override the built-in ones, by their names.
     pub drivers: BTreeMap<String, DriverProfileSpec>,
     /// Which claims are to stay equal, by [`View::regroup`]: whoever fills a view by hand calls that for all its claims.
@@ -48,7 +51,7 @@ pub struct View {
 
 impl View {
     /// What the driver can do: by its profile object, or else by what is built in.
-    fn driver_profile(&self, driver: &str) -> &DriverProfileSpec {
+    pub(crate) fn driver_profile(&self, driver: &str) -> &DriverProfileSpec {
         self.drivers.get(&*profile_name(driver)).unwrap_or_else(|| built_in::of(driver))
     }
 
@@ -131,6 +134,8 @@ pub struct Policy {
     pub claims: Selector,
     /// How full the claims may get. Without it the policy says nothing about capacity.
     pub capacity: Option<CapacitySpec>,
+    /// Between which VolumeAttributesClasses the claims move. Without it the policy says nothing about performance.
+    pub performance: Option<PerformanceSpec>,
 }
 
 /// A label selector, every requirement of which must hold; without any it selects everything.
@@ -196,6 +201,10 @@ pub struct Claim {
     pub usage: Option<Usage>,
     /// What was measured when the claim's capacity was last seen to grow.
     pub outgrown: Option<Outgrown>,
+    /// Its VolumeAttributesClass; none where it has none and never had one.
+    pub attributes: Option<Box<ClassUse>>,
+    /// What I/O the volume does, where that is asked for.
+    pub load: Option<Box<Load>>,
 }
 
 /// What a volume was measured to be just before it was seen to grow: a measurement that says the same need not be newer
@@ -356,7 +365,7 @@ pub enum Governance {
 }
 
 /// What a source of measurements should report at once for a claim's volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Watch {
     /// Fewer available bytes than this.
     pub available_below: Bytes,
@@ -364,6 +373,8 @@ pub struct Watch {
     pub free_inodes_below: Count,
     /// Full sooner than this many seconds at the present rate.
     pub seconds_to_full_below: u64,
+    /// What of the volume's I/O is asked for; none where nothing is.
+    pub load: Option<Arc<LoadWatch>>,
 }
 
 impl Watch {

@@ -160,7 +160,7 @@ fn budgets(claims: &BTreeMap<String, Claim>, rng: &mut Rng) -> BTreeMap<String, 
         return BTreeMap::new();
     }
     let size: u64 = claims.values().map(|claim| claim.size.0).sum();
-    let limits = BudgetLimits { bytes: Some(Bytes(size / 100 * rng.u64(105..220))), monthly_cost: None };
+    let limits = BudgetLimits { bytes: Some(Bytes(size / 100 * rng.u64(105..220))), iops: None, monthly_cost: None };
     let emergency_reserve = rng.bool().then(|| Threshold::Percent(rng.u8(1..20)));
     [("team".to_owned(), Budget { labels: BTreeMap::new(), limits, emergency_reserve })].into()
 }

@@ -145,6 +145,15 @@ pub(crate) struct Process {
     pub(crate) reasons: HashMap<String, Reason>,
 }
 
+/// An operator's mind that knows already that the world has no VolumeAttributesClass.
+fn core() -> Core {
+    let mut core = Core::new(Metrics::default());
+    for change in [Change::ListBegins, Change::ListComplete] {
+        core.observe(Observation::AttributesClass(change));
+    }
+    core
+}
+
 /// The attempt at the lease that is under way.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
@@ -158,7 +167,7 @@ impl Process {
             number,
             state: State::Dead,
             life: 0,
-            core: Core::new(Metrics::default()),
+            core: core(),
             campaign: campaign(number),
             attempt: Attempt { number: 0, asked: born },
             streams: BTreeMap::new(),

@@ -465,7 +465,12 @@ fn driver_name(class: &str) -> String {
 }
 
 fn policy_spec(policy: Policy) -> StoragePolicySpec {
-    StoragePolicySpec { mode: policy.mode, selector: selector(policy.labels), capacity: Some(policy.capacity) }
+    StoragePolicySpec {
+        mode: policy.mode,
+        selector: selector(policy.labels),
+        capacity: Some(policy.capacity),
+        performance: None,
+    }
 }
 
 fn budget_spec(budget: Budget) -> StorageBudgetSpec {

@@ -125,7 +125,13 @@ impl Story {
             | Fact::Ended { .. }
             | Fact::Started { .. }
             | Fact::Applied {
-                action: Some(Action::Grow { .. } | Action::WriteOwner { .. } | Action::TakeBack { .. }),
+                action:
+                    Some(
+                        Action::Grow { .. }
+                        | Action::WriteOwner { .. }
+                        | Action::TakeBack { .. }
+                        | Action::SetClass { .. },
+                    ),
                 ..
             }
             | Fact::TroubleBegins(_)

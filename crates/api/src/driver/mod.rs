@@ -1,6 +1,7 @@
 //! `DriverProfile`: what a CSI driver can do, for what the Kubernetes API does not say. Profiles for common drivers
 //! are [built in](built_in); an object of the driver's name takes the place of the built-in one.
 
+mod attributes;
 pub mod built_in;
 mod performance;
 mod price;
@@ -11,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use attributes::{AttributeParameter, Dimension, Limits, ParameterUnit};
 pub use performance::Performance;
 pub use price::{Price, amount};
 
@@ -84,6 +86,11 @@ pub struct DriverProfileSpec {
     /// The throughput that a volume has, in MiB a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<Performance>,
+    /// Which parameters of a VolumeAttributesClass limit what a volume does a second. Without it a policy's `performance`
+    /// section does nothing for the driver's claims.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["parameter", "limits"]))]
+    pub attribute_parameters: Vec<AttributeParameter>,
     /// What a volume costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
@@ -254,6 +261,7 @@ impl Default for DriverProfileSpec {
             modifications: None,
             iops: None,
             throughput: None,
+            attribute_parameters: Vec::new(),
             price: None,
             topology_key: None,
             source: None,

@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         local::snapshots::a_group_on_two_nodes_is_refused_with_the_reason_and_can_be_deleted,
         local::snapshots::a_snapshot_that_was_brought_from_outside_finds_its_node,
         local::limits::the_limits_of_a_running_volume_follow_its_attributes_class,
+        local::performance::a_saturated_volume_gets_a_faster_class_and_an_idle_one_a_slower,
         local::room::the_room_that_the_scheduler_knows_of_is_there_and_a_pod_goes_where_it_is,
         local::pools::a_blank_device_becomes_a_nodes_pool,
         local::nodes::volumes_of_a_node_that_is_gone_are_reported_and_those_without_a_claim_cleaned_up,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use orlop_api::{CapacitySpec, Expansion, Mode, Threshold};
+use orlop_api::{CapacitySpec, Expansion, Mode, PerformanceSpec, Threshold};
 use orlop_planner::{Governance, Policy, PolicyId};
 
 use crate::{
@@ -88,6 +88,16 @@ pub(crate) static POLICY_PROMISES_NOTHING: Rule = Rule {
     source: "[the policy](growth.md#the-policy)",
 };
 
+pub(crate) static ATTRIBUTES_CLASSES_OF_SEVERAL_DRIVERS: Rule = Rule {
+    id: "attributes-classes-of-several-drivers",
+    severity: Severity::Error,
+    finds: "a policy whose `attributesClasses` are VolumeAttributesClasses of more than one driver",
+    why: "A volume can only have a class of its own driver. The policy would report `ClassUnknown` of every claim, and change \
+          none.",
+    remedy: "Name classes of one driver, and write a policy for each driver.",
+    source: "[how fast a volume is](performance-classes.md)",
+};
+
 /// What a spec says beside its promises.
 const NO_PROMISE: [&str; 3] = ["mode", "namespaceSelector", "selector"];
 
@@ -104,7 +114,7 @@ pub(crate) fn growing<'w>(
 
 pub(crate) fn check(world: &World<'_>, found: &mut Findings) {
     for (id, policy, object) in world.policies() {
-        alone(policy, object, found);
+        alone(world, policy, object, found);
         selection(world, id, policy, object, found);
     }
     conflicts(world, found);
@@ -124,7 +134,7 @@ pub(crate) fn check(world: &World<'_>, found: &mut Findings) {
 }
 
 /// What is wrong with a policy whatever claims there are.
-fn alone(policy: &Policy, object: &Object<'_>, found: &mut Findings) {
+fn alone(world: &World<'_>, policy: &Policy, object: &Object<'_>, found: &mut Findings) {
     if policy.mode == Mode::Off {
         return;
     }
@@ -132,6 +142,9 @@ fn alone(policy: &Policy, object: &Object<'_>, found: &mut Findings) {
         let message =
             format!("{} promises nothing, and so does nothing: write a section such as capacity", object.called());
         found.add(&POLICY_PROMISES_NOTHING, object.place("spec"), message);
+    }
+    if let Some(performance) = &policy.performance {
+        attributes_classes(world, performance, object, found);
     }
     if let Some(CapacitySpec { min_free: Threshold::Absolute(min_free), maximum, .. }) = &policy.capacity
         && min_free >= maximum
@@ -141,6 +154,21 @@ fn alone(policy: &Policy, object: &Object<'_>, found: &mut Findings) {
              lower minFree, or raise maximum"
         );
         found.add(&MIN_FREE_ABOVE_MAXIMUM, object.place(MIN_FREE), message);
+    }
+}
+
+fn attributes_classes(world: &World<'_>, spec: &PerformanceSpec, object: &Object<'_>, found: &mut Findings) {
+    let driver = |name: &str| {
+        let mut classes = world.objects.iter().filter(|it| it.is("storage.k8s.io", "VolumeAttributesClass"));
+        classes.find(|class| class.name == name).and_then(|class| class.node.text("driverName"))
+    };
+    let mut known = spec.attributes_classes.iter().filter_map(|name| Some((name, driver(name)?)));
+    let Some((first, of_first)) = known.next() else { return };
+    if let Some((other, of_other)) = known.find(|(_, driver)| *driver != of_first) {
+        let message = format!(
+            "VolumeAttributesClass {first} is for {of_first}, and {other} for {of_other}: name classes of one driver"
+        );
+        found.add(&ATTRIBUTES_CLASSES_OF_SEVERAL_DRIVERS, object.place("spec.performance.attributesClasses"), message);
     }
 }
 

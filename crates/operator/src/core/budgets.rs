@@ -41,7 +41,7 @@ impl World {
             budget: Ok(Budget {
                 namespaces: Selector::default(),
                 claims: Selector::default(),
-                limits: BudgetLimits { bytes: Some(limit), monthly_cost: None },
+                limits: BudgetLimits { bytes: Some(limit), iops: None, monthly_cost: None },
                 reserve: None,
             }),
             status: status.map(|status| serde_json::from_value(status.clone()).unwrap()),

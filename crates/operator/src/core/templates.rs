@@ -75,7 +75,9 @@ impl Core {
         let TemplateActed { action, result } = acted;
         let failed = match result {
             Ok(observations) => {
-                observations.into_iter().for_each(|observation| self.observer.observe(observation));
+                for observation in observations {
+                    self.observer.observe(observation);
+                }
                 None
             }
             Err(failure) => Some(failure),

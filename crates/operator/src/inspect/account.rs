@@ -16,7 +16,7 @@ use super::{
         ClaimAccount, ClassAccount, DriverAccount, Governed, ModificationAccount, OwnerAccount, OwnerLink,
         ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount, WriteBackAccount,
     },
-    outlook, row,
+    outlook, performance, row,
 };
 use crate::{Core, Moment};
 
@@ -25,10 +25,18 @@ use crate::{Core, Moment};
 pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
     let (observer, view) = (core.observer(), core.observer().view());
     let claim = view.claims.get(id)?;
-    let decision = match core.ledger().decision(id) {
-        Some(decision) => Cow::Borrowed(decision),
-        None => Cow::Owned(plan_claims(view, [id], now.time).1.decisions.remove(id)?),
+    let reported = core.ledger().performance(id).map(|(decision, since)| (Cow::Borrowed(decision), Some(since)));
+    let (decision, of_class) = match core.ledger().decision(id) {
+        Some(decision) => (Cow::Borrowed(decision), reported),
+        None => {
+            let mut report = plan_claims(view, [id], now.time).1;
+            let of_class = report.performance.remove(id).map(|decision| (Cow::Owned(decision), None));
+            (Cow::Owned(report.decisions.remove(id)?), of_class)
+        }
     };
+    let of_class = of_class.and_then(|(of_class, since)| {
+        performance::account(core, (id, claim), &decision.governance, (&of_class, since))
+    });
     let latest = observer.latest(id);
     let thresholds = thresholds(view, id, claim, latest.as_ref(), &decision);
     let modifications = modifications(view, claim, now);
@@ -53,6 +61,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         owner: owner(core, id, claim, &decision),
         modifications,
         growth: claim.growth.clone(),
+        performance: of_class,
         setbacks: setbacks(core, id, now),
         pods: claim.pods.iter().map(|pod| pod.id.name.to_string()).collect(),
     })

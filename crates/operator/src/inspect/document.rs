@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, Count, Expansion, Mode, Percent, Period, Price, Threshold, names::Reason};
-use orlop_planner::{GrowthRecord, Outcome, Source};
+use orlop_api::{
+    Bytes, Count, Expansion, Mode, Percent, Period, Price, Threshold,
+    names::{PerformanceReason, Reason},
+};
+use orlop_planner::{ClassChange, ClassMove, GrowthRecord, Outcome, Source};
 use serde::{Deserialize, Serialize};
 
 /// The version of the documents.
@@ -111,6 +114,9 @@ pub struct ClaimAccount {
     /// The last growth that Orlop asked for, as it is recorded on the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<GrowthRecord>,
+    /// What was decided about its VolumeAttributesClass, where the governing policy has a `performance` section.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance: Option<PerformanceAccount>,
     /// What failed a short while ago.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub setbacks: Vec<SetbackAccount>,
@@ -170,6 +176,114 @@ pub struct DecisionAccount {
     pub next_look: Option<Timestamp>,
     /// Is a request for it under way?
     pub acting: bool,
+}
+
+/// What is done about a claim's VolumeAttributesClass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClassAct {
+    /// Nothing is to be done.
+    Keep,
+    /// Another class is requested now.
+    Set,
+    /// Another class would be requested, were the mode Auto.
+    Recommend,
+    /// A change that was requested is under way.
+    Modifying,
+    /// Nothing can be done or decided; the reason says what stands in the way.
+    Wait,
+}
+
+impl From<&ClassMove> for ClassAct {
+    fn from(outcome: &ClassMove) -> Self {
+        match outcome {
+            ClassMove::Keep => Self::Keep,
+            ClassMove::Set(_) => Self::Set,
+            ClassMove::Recommend(_) => Self::Recommend,
+            ClassMove::Modifying(_) => Self::Modifying,
+            ClassMove::Wait => Self::Wait,
+        }
+    }
+}
+
+/// What was decided last about a claim's VolumeAttributesClass, with the numbers that led to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PerformanceAccount {
+    /// What is done.
+    pub act: ClassAct,
+    /// The class that is requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// The class that the volume has, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    /// The class that is called for, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Why.
+    pub reason: PerformanceReason,
+    /// Why, in a sentence with the numbers that led to it.
+    pub message: String,
+    /// Must somebody look at it?
+    pub problem: bool,
+    /// Since when the reason has been this one, or since the operator's start; none where it has not been reported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The classes of the policy, from the slowest to the fastest.
+    pub classes: Vec<ClassLimits>,
+    /// When a faster one is taken, and when a slower one.
+    pub thresholds: PerformanceThresholds,
+    /// What the volume does; none where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadAccount>,
+    /// The last change that Orlop asked for, as it is recorded on the claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ClassChange>,
+}
+
+/// A VolumeAttributesClass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassLimits {
+    /// Its name.
+    pub name: String,
+    /// What it gives, in words, or why that is not known.
+    pub gives: String,
+}
+
+/// When a faster class is taken, and when a slower one, as the policy has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PerformanceThresholds {
+    /// A faster one above this share of what the class gives,
+    pub raise_above: Percent,
+    /// for so long.
+    pub raise_after: Period,
+    /// A slower one below this share of what that one gives,
+    pub lower_below: Percent,
+    /// for so long.
+    pub lower_after: Period,
+}
+
+/// What a volume does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadAccount {
+    /// When it was measured, or last confirmed.
+    pub at: Timestamp,
+    /// Reads a second.
+    pub reads: u64,
+    /// Writes a second.
+    pub writes: u64,
+    /// Bytes a second that are read.
+    pub read_bytes: u64,
+    /// Bytes a second that are written.
+    pub written_bytes: u64,
+    /// Since when it is nearly all that the class gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_since: Option<Timestamp>,
+    /// Since when it is little for the next slower class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_since: Option<Timestamp>,
 }
 
 /// How large a claim is.

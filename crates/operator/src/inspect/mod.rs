@@ -9,6 +9,7 @@ mod account;
 mod document;
 mod outlook;
 mod page;
+mod performance;
 mod row;
 mod survey;
 #[cfg(test)]
@@ -17,10 +18,11 @@ mod tests;
 pub use self::{
     account::claim,
     document::{
-        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount,
-        Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, Measured, ModificationAccount,
-        OwnerAccount, OwnerLink, PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow,
-        TemplateAccount, ThresholdAccount, Totals, UsageAccount, WriteBackAccount,
+        API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, ClassAct, ClassLimits, Content,
+        Cost, DecisionAccount, Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, LoadAccount,
+        Measured, ModificationAccount, OwnerAccount, OwnerLink, PerformanceAccount, PerformanceThresholds, PolicyRow,
+        ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, TemplateAccount, ThresholdAccount, Totals,
+        UsageAccount, WriteBackAccount,
     },
     outlook::lasting,
     page::{PAGE_MAX, PageQuery, page},

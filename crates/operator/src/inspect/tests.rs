@@ -87,6 +87,7 @@ impl World {
             Namespace: ["shop", "dev"].map(|name| {
                 Observation::Namespace(Change::Is(NamespaceName(name.into()), Labels::default()))
             }),
+            AttributesClass: [],
             Policy: of_kind(false),
             ClusterPolicy: of_kind(true),
             Budget: [],
@@ -148,6 +149,7 @@ impl Volume {
             resize: Resize::Idle,
             paused: None,
             growth: None,
+            attributes: None,
             spelling: Spelling::default(),
         };
         Observation::Claim(Change::Is(self.id.clone(), facts))

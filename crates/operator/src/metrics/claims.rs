@@ -13,8 +13,11 @@ use std::{
 };
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, names::Reason};
-use orlop_planner::{Claim, ClaimId, Decision, View, stale_at};
+use orlop_api::{
+    Bytes, Dimension,
+    names::{PerformanceReason, Reason},
+};
+use orlop_planner::{Claim, ClaimId, Decision, PerformanceDecision, View, stale_at};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 /// Whoever reads the rows shares them with the event loop, which copies what it changes meanwhile: one of so many parts at
@@ -45,6 +48,17 @@ pub(crate) struct Row {
     target: Option<Bytes>,
     problem: Option<Reason>,
     cost: Option<Cost>,
+    /// None where no policy says anything about the claim's class.
+    performance: Option<Box<Performance>>,
+}
+
+/// What a volume does, and what is wrong with its class.
+#[derive(Debug, Clone, PartialEq)]
+struct Performance {
+    /// Operations and bytes a second, while they are known.
+    rates: Option<(u64, u64)>,
+    class: Option<String>,
+    problem: Option<PerformanceReason>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -65,7 +79,12 @@ struct Cost {
 
 impl Row {
     /// What is to be told of a claim after a decision about it.
-    pub(crate) fn new(view: &View, claim: &Claim, decision: &Decision, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        view: &View,
+        claim: &Claim,
+        (decision, of_class): (&Decision, Option<&PerformanceDecision>),
+        now: Timestamp,
+    ) -> Self {
         let believed = decision.reason != Reason::ContradictoryMeasurement;
         let usage = claim.usage.as_ref().filter(|usage| believed && now < stale_at(usage));
         Self {
@@ -80,7 +99,18 @@ impl Row {
             target: decision.target(),
             problem: decision.is_problem().then_some(decision.reason),
             cost: Cost::of(view, claim),
+            performance: of_class.map(|decision| Box::new(Performance::new(claim, decision))),
         }
+    }
+}
+
+impl Performance {
+    fn new(claim: &Claim, decision: &PerformanceDecision) -> Self {
+        let known = decision.reason != PerformanceReason::NoLoad;
+        let sample = claim.load.as_ref().and_then(|load| load.sample.as_ref()).filter(|_| known);
+        let rates = sample.map(|it| (it.rates.get(Dimension::Iops), it.rates.get(Dimension::Throughput)));
+        let problem = decision.is_problem().then_some(decision.reason);
+        Self { rates, class: decision.class.clone(), problem }
     }
 }
 
@@ -163,7 +193,7 @@ fn lock(part: &Mutex<Arc<Part>>) -> MutexGuard<'_, Arc<Part>> {
 /// A metric of each claim: its name, what it is, its unit, and its value where there is one.
 type PerClaim = (&'static str, &'static str, Option<Unit>, fn(&Row) -> Option<u64>);
 
-const PER_CLAIM: [PerClaim; 9] = [
+const PER_CLAIM: [PerClaim; 11] = [
     ("claim_requested", "The size that is requested for the claim", Some(Unit::Bytes), |row| Some(row.requested.0)),
     ("claim_capacity", "The size that the claim has", Some(Unit::Bytes), |row| Some(row.capacity.0)),
     ("claim_target", "The larger size that is called for or under way", Some(Unit::Bytes), |row| Some(row.target?.0)),
@@ -183,6 +213,18 @@ const PER_CLAIM: [PerClaim; 9] = [
         "When the claim's filesystem is full at the present rate; absent while it does not fill",
         Some(Unit::Seconds),
         |row| row.fill.as_ref().and_then(|fill| fill.available.0.checked_div(fill.bytes_per_second)),
+    ),
+    (
+        "claim_io_operations_per_second",
+        "I/O operations a second of the claim's volume, where its policy has a performance section",
+        None,
+        |row| Some(row.performance.as_ref()?.rates?.0),
+    ),
+    (
+        "claim_io_bytes_per_second",
+        "Bytes a second that are read from and written to the claim's volume, where its policy has a performance section",
+        None,
+        |row| Some(row.performance.as_ref()?.rates?.1),
     ),
 ];
 
@@ -217,6 +259,23 @@ impl Collector for Claims {
         for (id, row) in rows() {
             if let Some(reason) = row.problem {
                 let labels = (labels(id), [("reason", reason.to_string())]);
+                family.encode_family(&labels)?.encode_gauge(&1_u64)?;
+            }
+        }
+        let help = "Somebody must look at the claim's VolumeAttributesClass, for the reason said";
+        let mut family = encoder.encode_descriptor("claim_class_problem", help, None, MetricType::Gauge)?;
+        for (id, row) in rows() {
+            if let Some(reason) = row.performance.as_ref().and_then(|it| it.problem) {
+                let labels = (labels(id), [("reason", reason.to_string())]);
+                family.encode_family(&labels)?.encode_gauge(&1_u64)?;
+            }
+        }
+        let help =
+            "The VolumeAttributesClass that is requested for the claim, where its policy has a performance section";
+        let mut family = encoder.encode_descriptor("claim_attributes_class", help, None, MetricType::Gauge)?;
+        for (id, row) in rows() {
+            if let Some(class) = row.performance.as_ref().and_then(|it| it.class.as_deref()) {
+                let labels = (labels(id), [("volumeattributesclass", class)]);
                 family.encode_family(&labels)?.encode_gauge(&1_u64)?;
             }
         }

@@ -55,6 +55,8 @@ fn claim() -> Claim {
         pods: Vec::new(),
         usage: Some(usage),
         outgrown: None,
+        attributes: None,
+        load: None,
     }
 }
 
@@ -74,7 +76,7 @@ fn decision(outcome: Outcome, reason: Reason) -> Decision {
 }
 
 fn row(claim: &Claim, outcome: Outcome, reason: Reason, second: i64) -> ClaimRow {
-    ClaimRow::new(&view(), claim, &decision(outcome, reason), at(second))
+    ClaimRow::new(&view(), claim, (&decision(outcome, reason), None), at(second))
 }
 
 /// What is told of single claims.
@@ -201,7 +203,7 @@ fn what_is_told_is_told_by_these_names() {
     metrics.prometheus_asked("http://prometheus", "complete");
     let mut account = Account { claims: 3, unpriced: 1, ..Account::default() };
     (account.used.bytes, account.used.cost) = (1 << 30, 12_500_000);
-    let limits = BudgetLimits { bytes: Some(Bytes(2 << 30)), monthly_cost: Some("10".parse().unwrap()) };
+    let limits = BudgetLimits { bytes: Some(Bytes(2 << 30)), iops: None, monthly_cost: Some("10".parse().unwrap()) };
     let budget = Budget { namespaces: Selector::default(), claims: Selector::default(), limits, reserve: None };
     metrics.budget(&BudgetName("team".into()), &budget, &account, 2);
     insta::assert_snapshot!(metrics.encode());

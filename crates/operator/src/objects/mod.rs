@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::{
     api::{
         core::v1::{PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus},
-        storage::v1::StorageClass,
+        storage::v1::{StorageClass, VolumeAttributesClass},
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -22,12 +22,12 @@ use k8s_openapi::{
 };
 use kube::core::error_boundary::InvalidObject;
 use orlop_api::{
-    Bytes, CapacitySpec, ClusterStoragePolicy, Mode, PolicyStatus, StorageBudget, StoragePolicy,
-    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
+    Bytes, CapacitySpec, ClusterStoragePolicy, Mode, PerformanceSpec, PolicyStatus, StorageBudget, StoragePolicy,
+    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{
-    Belonging, Budget, BudgetName, ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement,
-    Resize, Selector, Uid,
+    AttributesClass, Belonging, Budget, BudgetName, ClaimId, Class, ClassUse, Modification, NamespaceName, PodId,
+    Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
 };
 
 use self::belonging::{belonging, controller};
@@ -122,9 +122,18 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
     let is_bound = status.phase.as_deref() == Some("Bound") && metadata.deletion_timestamp.is_none();
     let written = annotation(&metadata, GROWTH_ANNOTATION);
     let paused = annotation(&metadata, PAUSED_ANNOTATION);
+    let change = annotation(&metadata, CLASS_ANNOTATION).cloned();
     let uid = uid(&metadata);
     let belonging = belonging(&metadata, "PersistentVolumeClaim");
+    let requested_class = spec.volume_attributes_class_name.clone().filter(|class| !class.is_empty());
+    let attributes = ClassUse {
+        requested: requested_class,
+        current: status.current_volume_attributes_class_name.clone().filter(|class| !class.is_empty()),
+        modification: modification(&status),
+        change: change.as_deref().and_then(|text| record::read(text, &uid)),
+    };
     Ok(ClaimFacts {
+        attributes: (attributes != ClassUse::default()).then(|| Box::new(attributes)),
         belonging: (belonging != Belonging::default()).then(|| Arc::new(belonging)),
         version: version(&metadata),
         class: spec.storage_class_name.filter(|class| !class.is_empty()),
@@ -142,11 +151,26 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
             requested: requested.0.clone(),
             growth: written.cloned(),
             paused: paused.cloned(),
+            class: spec.volume_attributes_class_name,
+            change,
             annotated: metadata.annotations.as_ref().is_some_and(|annotations| !annotations.is_empty()),
         },
         labels: metadata.labels.unwrap_or_default().into(),
         uid,
     })
+}
+
+/// How a change of its VolumeAttributesClass stands. The words of the driver, or of the resizer, are in the conditions that go
+/// with it.
+fn modification(status: &PersistentVolumeClaimStatus) -> Modification {
+    let Some(modify) = &status.modify_volume_status else { return Modification::Idle };
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let condition = conditions.iter().find(|it| it.type_ == "ModifyVolumeError" && it.status == "True");
+    let words = condition.and_then(|condition| condition.message.clone()).filter(|message| !message.is_empty());
+    match modify.status.as_str() {
+        "Infeasible" => Modification::Infeasible(words.unwrap_or_else(|| "the driver gave no reason".to_owned())),
+        _ => Modification::Pending(words),
+    }
 }
 
 /// How the resize to the requested size stands. The driver's own words are in the condition that goes with an infeasible
@@ -230,12 +254,18 @@ pub fn class(class: StorageClass) -> Class {
     }
 }
 
+/// What matters of a VolumeAttributesClass.
+pub fn attributes_class(class: VolumeAttributesClass) -> AttributesClass {
+    AttributesClass { driver: class.driver_name, parameters: class.parameters.unwrap_or_default() }
+}
+
 /// What matters of a StoragePolicy, also of one that cannot be read.
 pub fn policy(object: Result<StoragePolicy, InvalidObject>) -> PolicyFacts {
     match object {
         Ok(StoragePolicy { metadata, spec, status }) => {
             let namespaces = Ok(Selector::default());
-            let policy = assemble(spec.mode, namespaces, selector("spec.selector", spec.selector), spec.capacity);
+            let claims = selector("spec.selector", spec.selector);
+            let policy = assemble(spec.mode, namespaces, claims, (spec.capacity, spec.performance));
             policy_facts(&metadata, policy, status)
         }
         Err(invalid) => policy_facts(&invalid.metadata, Err(Unreadable(invalid.error)), None),
@@ -247,7 +277,8 @@ pub fn cluster_policy(object: Result<ClusterStoragePolicy, InvalidObject>) -> Po
     match object {
         Ok(ClusterStoragePolicy { metadata, spec, status }) => {
             let namespaces = selector("spec.namespaceSelector", spec.namespace_selector);
-            let policy = assemble(spec.mode, namespaces, selector("spec.selector", spec.selector), spec.capacity);
+            let claims = selector("spec.selector", spec.selector);
+            let policy = assemble(spec.mode, namespaces, claims, (spec.capacity, spec.performance));
             policy_facts(&metadata, policy, status)
         }
         Err(invalid) => policy_facts(&invalid.metadata, Err(Unreadable(invalid.error)), None),
@@ -279,9 +310,9 @@ fn assemble(
     mode: Mode,
     namespaces: Result<Selector, Unreadable>,
     claims: Result<Selector, Unreadable>,
-    capacity: Option<CapacitySpec>,
+    (capacity, performance): (Option<CapacitySpec>, Option<PerformanceSpec>),
 ) -> Result<Policy, Unreadable> {
-    Ok(Policy { mode, namespaces: namespaces?, claims: claims?, capacity })
+    Ok(Policy { mode, namespaces: namespaces?, claims: claims?, capacity, performance })
 }
 
 fn policy_facts(meta: &ObjectMeta, policy: Result<Policy, Unreadable>, status: Option<PolicyStatus>) -> PolicyFacts {

@@ -39,7 +39,8 @@ fn a_claim_is_kept_by_its_values_and_for_preconditions_to_the_letter() {
     assert_eq!(facts.version, Some(42));
     assert_eq!((facts.requested, facts.capacity), (Bytes::GIB, Some(Bytes::GIB)));
     assert_eq!(facts.growth.as_ref().unwrap().from, Bytes(512 << 20));
-    let spelling = Spelling { requested: "1024Mi".into(), growth: Some(growth.into()), paused: None, annotated: true };
+    let spelling =
+        Spelling { requested: "1024Mi".into(), growth: Some(growth.into()), annotated: true, ..Spelling::default() };
     assert_eq!(facts.spelling, spelling);
     assert!(!claim_with(json!({})).unwrap().spelling.annotated);
 }

@@ -44,6 +44,12 @@ impl Observer {
         self.changed(changed);
     }
 
+    /// The same of a VolumeAttributesClass.
+    pub fn ask_class(&mut self, claim: &ClaimId, class: Option<&str>) {
+        let changed = self.view.ask_class(claim, class);
+        self.changed(changed);
+    }
+
     fn changed(&mut self, budgets: BTreeSet<BudgetName>) {
         self.dirty.budgets.extend(budgets.iter().cloned());
         self.dirty.accounts.extend(budgets);

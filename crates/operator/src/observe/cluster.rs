@@ -37,6 +37,7 @@ impl Observer {
             resize,
             paused,
             growth,
+            attributes,
             spelling,
         } = facts;
         let bound_to = bound_to(&self.volumes, &id, &uid, volume.as_deref().filter(|_| capacity.is_some()));
@@ -74,11 +75,18 @@ impl Observer {
             },
             usage,
             outgrown,
+            attributes,
+            load: same.and_then(|before| before.load.clone()),
         };
         let is_news = before != Some(&claim);
         // What was decided holds as long as what it was decided from.
-        let rest = self.claims.get(&id).filter(|_| !is_news).and_then(|known| known.rest);
-        let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling, rest });
+        let known = self.claims.get(&id);
+        let rest = known.filter(|_| !is_news).and_then(|known| known.rest.clone());
+        // A load that was asked for goes with the question.
+        let load = known.filter(|_| claim.load.is_some());
+        let (load_watch, load_node) = load.map_or((None, None), |it| (it.load_watch.clone(), it.load_node.clone()));
+        let known = KnownClaim { version, volume, spelling, rest, load_watch, load_node };
+        let known = self.claims.insert(id.clone(), known);
         self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
@@ -229,7 +237,7 @@ impl Observer {
         if claim.usage == usage {
             return;
         }
-        let rest = self.claims.get(id).and_then(|known| known.rest);
+        let rest = self.claims.get(id).and_then(|known| known.rest.as_ref());
         if !rest.is_some_and(|rest| rest.goes_on(claim.usage.as_ref(), usage.as_ref())) {
             self.dirty.claims.insert(id.clone());
         }
@@ -252,6 +260,7 @@ impl Observer {
         if let Some((claim, volume)) = self.view.claims.get_mut(id).filter(|claim| claim.bound).zip(volume) {
             claim.usage = self.measured.best(volume);
         }
+        self.refresh_load(id);
     }
 }
 

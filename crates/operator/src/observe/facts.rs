@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use orlop_api::{Bytes, DriverProfileSpec, OwnerProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    Belonging, Budget, BudgetName, ClaimId, Class, GrowthRecord, Labels, NamespaceName, Owner, PodId, Policy, PolicyId,
-    Resize, Resource, ResourceId, ServedKind, SetId, StatefulSet, StoredSet, Uid,
+    AttributesClass, Belonging, Budget, BudgetName, ClaimId, Class, ClassUse, GrowthRecord, Labels, NamespaceName,
+    Owner, PodId, Policy, PolicyId, Resize, Resource, ResourceId, ServedKind, SetId, StatefulSet, StoredSet, Uid,
 };
 
 /// News of the objects of one kind.
@@ -37,6 +37,8 @@ pub enum Observation {
     Namespace(Change<NamespaceName, Labels>),
     /// A StorageClass.
     Class(Change<String, Class>),
+    /// A VolumeAttributesClass.
+    AttributesClass(Change<String, AttributesClass>),
     /// A StoragePolicy.
     Policy(Change<PolicyId, PolicyFacts>),
     /// A ClusterStoragePolicy.
@@ -90,6 +92,8 @@ pub struct ClaimFacts {
     pub paused: Option<Box<str>>,
     /// The growth annotation; none where there is none, or one that does not parse.
     pub growth: Option<GrowthRecord>,
+    /// Its VolumeAttributesClass; none where it has none, never had one, and none was asked for.
+    pub attributes: Option<Box<ClassUse>>,
     /// What a patch's preconditions have to repeat.
     pub spelling: Spelling,
 }
@@ -103,6 +107,10 @@ pub struct Spelling {
     pub growth: Option<String>,
     /// The `orlop.dev/paused` annotation.
     pub paused: Option<String>,
+    /// `spec.volumeAttributesClassName`.
+    pub class: Option<String>,
+    /// The annotation of the last change of class.
+    pub change: Option<String>,
     /// Does the claim have any annotation?
     pub annotated: bool,
 }

@@ -6,6 +6,7 @@ mod budgets;
 mod census;
 mod cluster;
 mod facts;
+mod load;
 mod measured;
 mod policies;
 mod resources;
@@ -22,7 +23,7 @@ use std::{
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
+    BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
 };
 
 pub use facts::{
@@ -43,8 +44,6 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
-    /// Which state of each StatefulSet is known.
-    sets: HashMap<SetId, Version>,
     /// Which state of each custom resource is known.
     resources: HashMap<ResourceId, Version>,
     /// Have the kinds of custom resource been listed once?
@@ -82,6 +81,10 @@ struct KnownClaim {
     spelling: Spelling,
     /// Is what was last decided about it to be decided again only by what is measured, and by what of that?
     rest: Option<Rest>,
+    /// What of its volume's I/O is asked for.
+    load_watch: Option<Arc<LoadWatch>>,
+    /// The node whose agent has measured that.
+    load_node: Option<Arc<str>>,
 }
 
 /// A policy beside what the planner needs of it.
@@ -117,6 +120,7 @@ struct Lists {
     pods: Census<PodId>,
     namespaces: Census<NamespaceName>,
     classes: Census<String>,
+    attributes_classes: Census<String>,
     policies: Census<PolicyId>,
     cluster_policies: Census<PolicyId>,
     budgets: Census<BudgetName>,
@@ -138,6 +142,7 @@ impl Observer {
             Observation::Pod(change) => self.pod(change),
             Observation::Namespace(change) => self.namespace(change),
             Observation::Class(change) => self.class(change),
+            Observation::AttributesClass(change) => self.attributes_class(change),
             Observation::Policy(change) => self.policy(change),
             Observation::ClusterPolicy(change) => self.cluster_policy(change),
             Observation::Budget(change) => self.budget(change),
@@ -164,7 +169,9 @@ impl Observer {
                     self.measured_anew(&volume);
                 }
             }
+            Measurement::Load { node, volume, at, rates, peak } => self.load_sampled(&node, &volume, (at, rates, peak)),
             Measurement::Gone { node, volume } => {
+                self.load_gone(&node, &volume);
                 self.measured.gone(&node, &volume);
                 self.measured_anew(&volume);
             }
@@ -176,9 +183,9 @@ impl Observer {
     /// The claim that a measurement is of.
     pub(crate) fn claim_of<'a>(&'a self, measurement: &'a Measurement) -> Option<&'a ClaimId> {
         match measurement {
-            Measurement::Sampled { volume, .. } | Measurement::Gone { volume, .. } => {
-                self.volumes.get(volume)?.claim.as_ref().map(|(id, _)| id)
-            }
+            Measurement::Sampled { volume, .. }
+            | Measurement::Load { volume, .. }
+            | Measurement::Gone { volume, .. } => self.volumes.get(volume)?.claim.as_ref().map(|(id, _)| id),
             Measurement::SampledClaim { claim, .. } => Some(claim),
             Measurement::Confirmed { .. } => None,
         }
@@ -191,6 +198,9 @@ impl Observer {
         let by_ours = |claim: &&mut Claim| claim.usage.as_ref().is_none_or(|usage| usage.source == Source::Agent);
         for outgrown in self.view.claims.values_mut().filter(by_ours).filter_map(|claim| claim.outgrown.as_mut()) {
             outgrown.until = outgrown.until.saturating_add(set_by).unwrap_or(outgrown.until);
+        }
+        for load in self.view.claims.values_mut().filter_map(|claim| claim.load.as_mut()) {
+            load.date_anew(set_by);
         }
         let volumes: Vec<String> = self.volumes.keys().cloned().collect();
         for volume in volumes {
@@ -207,6 +217,7 @@ impl Observer {
             pods,
             namespaces,
             classes,
+            attributes_classes,
             policies,
             cluster_policies,
             budgets,
@@ -223,6 +234,7 @@ impl Observer {
             && pods.is_complete()
             && namespaces.is_complete()
             && classes.is_complete()
+            && attributes_classes.is_complete()
             && policies.is_complete()
             && cluster_policies.is_complete()
             && budgets.is_complete()

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use orlop_api::{DriverProfileSpec, driver::profile_name};
-use orlop_planner::{Claim, ClaimId, Class, Labels, NamespaceName, Policy, PolicyId, PolicyKind};
+use orlop_planner::{AttributesClass, Claim, ClaimId, Class, Labels, NamespaceName, Policy, PolicyId, PolicyKind};
 
 use super::{Change, KnownPolicy, Observer, PolicyFacts};
 
@@ -89,6 +89,32 @@ impl Observer {
                 let claims = of_class.map(|(id, _)| id.clone()).collect();
                 self.concerns(claims);
             }
+        }
+    }
+
+    pub(super) fn attributes_class(&mut self, change: Change<String, AttributesClass>) {
+        for (name, class) in self.lists.attributes_classes.resolve(change, self.view.attributes_classes.keys()) {
+            let before = match class.clone() {
+                Some(class) => self.view.attributes_classes.insert(name.clone(), class),
+                None => self.view.attributes_classes.remove(&name),
+            };
+            if before == class {
+                continue;
+            }
+            // What a class gives is counted of those that have it, and matters to all that could have it.
+            let names = |policy: &Policy| {
+                policy.performance.as_ref().is_some_and(|spec| spec.attributes_classes.contains(&name))
+            };
+            let is_named = self.view.policies.values().any(names);
+            let has = |claim: &Claim| {
+                claim
+                    .attributes
+                    .as_ref()
+                    .is_some_and(|it| it.requested.as_ref() == Some(&name) || it.current.as_ref() == Some(&name))
+            };
+            let concerned = self.view.claims.iter().filter(|(_, claim)| is_named || has(claim));
+            let claims = concerned.map(|(id, _)| id.clone()).collect();
+            self.concerns(claims);
         }
     }
 

@@ -10,7 +10,7 @@ use orlop_planner::{ClaimId, Decision, Usage, Watch, silent_at, stale_at, still_
 use super::{Measurement, Observer};
 
 /// What can end a claim's rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Every measurement that says something else.
     AnyChange,
@@ -20,9 +20,9 @@ pub(super) enum Rest {
 
 impl Rest {
     /// Does what is measured now lead to the decision that what was measured before has led to?
-    pub(super) fn goes_on(self, before: Option<&Usage>, now: Option<&Usage>) -> bool {
+    pub(super) fn goes_on(&self, before: Option<&Usage>, now: Option<&Usage>) -> bool {
         match (self, before, now) {
-            (Self::Crossing(watch), Some(before), Some(now)) => still_enough(&watch, before, now),
+            (Self::Crossing(watch), Some(before), Some(now)) => still_enough(watch, before, now),
             _ => false,
         }
     }
@@ -42,7 +42,7 @@ impl Observer {
 
     /// Until when a claim at rest is that if nothing is measured or confirmed any more; none for one that is not at rest.
     pub fn rests_until(&self, id: &ClaimId) -> Option<Timestamp> {
-        self.claims.get(id)?.rest?;
+        self.claims.get(id)?.rest.as_ref()?;
         Some(stale_at(&self.measured.best(self.volume_that_names(id)?)?))
     }
 
@@ -51,7 +51,7 @@ impl Observer {
         let volume = match measurement {
             Measurement::Sampled { volume, .. } => volume.as_str(),
             Measurement::SampledClaim { claim, .. } => self.volume_that_names(claim).unwrap_or_default(),
-            Measurement::Confirmed { .. } | Measurement::Gone { .. } => return,
+            Measurement::Load { .. } | Measurement::Confirmed { .. } | Measurement::Gone { .. } => return,
         };
         let claim = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref());
         if let Some(known) = claim.and_then(|(id, _)| self.claims.get_mut(id)) {

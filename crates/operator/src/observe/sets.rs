@@ -8,12 +8,12 @@ use super::{Change, Observer, cluster::is_older};
 impl Observer {
     pub(super) fn set(&mut self, change: Change<SetId, StatefulSet>) {
         for (id, set) in self.lists.sets.resolve(change, self.view.sets.keys()) {
-            self.set_set(id, set);
+            self.set_set(&id, set);
         }
     }
 
-    fn set_set(&mut self, id: SetId, set: Option<StatefulSet>) {
-        let known = self.view.sets.get(&id);
+    fn set_set(&mut self, id: &SetId, set: Option<StatefulSet>) {
+        let known = self.view.sets.get(id);
         if let Some((set, known)) = set.as_ref().zip(known)
             && !self.lists.sets.is_listing()
             && set.uid == known.uid
@@ -29,14 +29,14 @@ impl Observer {
         }
         // Its claims before and after: its templates may be others.
         if concerns_claims {
-            self.mark_claims_of(&id);
+            self.mark_claims_of(id);
         }
         match set {
             Some(set) => self.view.sets.insert(id.clone(), set),
-            None => self.view.sets.remove(&id),
+            None => self.view.sets.remove(id),
         };
         if concerns_claims {
-            self.mark_claims_of(&id);
+            self.mark_claims_of(id);
         }
     }
 

@@ -1,8 +1,8 @@
 use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
-    Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Labels, NamespaceName, PodId, Policy, PolicyId,
-    PolicyKind, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage,
+    Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Labels, LoadWatch, NamespaceName, PodId, Policy,
+    PolicyId, PolicyKind, Rates, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage,
 };
 
 use super::*;
@@ -26,6 +26,7 @@ fn claim(name: &str, version: u64) -> ClaimFacts {
         resize: Resize::Idle,
         paused: None,
         growth: None,
+        attributes: None,
         spelling: Spelling { requested: "1Gi".into(), ..Spelling::default() },
     }
 }
@@ -70,7 +71,13 @@ fn policy(claims: Selector) -> PolicyFacts {
     PolicyFacts {
         uid: Uid("policy-uid".into()),
         generation: Some(1),
-        policy: Ok(Policy { mode: Mode::Auto, namespaces: Selector::default(), claims, capacity: Some(capacity) }),
+        policy: Ok(Policy {
+            mode: Mode::Auto,
+            namespaces: Selector::default(),
+            claims,
+            capacity: Some(capacity),
+            performance: None,
+        }),
         status: None,
     }
 }
@@ -540,7 +547,7 @@ fn team() -> BudgetName {
 }
 
 fn budget(claims: Selector) -> BudgetFacts {
-    let limits = BudgetLimits { bytes: Some(Bytes(10 << 30)), monthly_cost: None };
+    let limits = BudgetLimits { bytes: Some(Bytes(10 << 30)), iops: None, monthly_cost: None };
     let budget = Budget { namespaces: selects("team", "red"), claims, limits, reserve: None };
     BudgetFacts { uid: Uid("budget-uid".into()), generation: Some(1), budget: Ok(budget), status: None }
 }
@@ -658,4 +665,44 @@ fn a_statefulset_concerns_the_claims_that_its_templates_name_before_and_after() 
     assert_eq!(after(Change::Is(id.clone(), set("s", 6, "data", Bytes::GIB))), none, "an older state comes late");
     assert_eq!(after(Change::Is(id.clone(), set("t", 3, "data", Bytes::GIB))), ["data-db-0", "logs-db-0"]);
     assert_eq!(after(Change::Gone(id)), ["data-db-0"]);
+}
+
+#[test]
+fn what_a_volume_does_is_news_when_it_begins_or_ends_to_be_much_or_little_and_not_each_time() {
+    let bounds = |writes| {
+        let mut bounds = orlop_api::Limits::default();
+        bounds.set(orlop_api::Dimension::WriteIops, writes);
+        bounds
+    };
+    let watch = Arc::new(LoadWatch { busy: bounds(90), quiet: Some(bounds(20)) });
+    let load = |node: &str, second: i64, writes: u64| Measurement::Load {
+        node: node.into(),
+        volume: "pv-a".into(),
+        at: Timestamp::from_second(second).unwrap(),
+        rates: Rates::new(0, writes, 0, 0),
+        peak: Rates::new(0, writes, 0, 0),
+    };
+    let mut observer = observer();
+    observer.measure(load("node-1", 10, 95));
+    assert!(observer.dirty_claims().is_empty(), "nobody has asked for it");
+    observer.note_load_watch(&claim_id("a"), Some(&watch), Timestamp::UNIX_EPOCH);
+    observer.measure(load("node-1", 20, 95));
+    assert_eq!(observer.dirty_claims(), ["a"]);
+    observer.measure(load("node-1", 30, 97));
+    assert!(observer.dirty_claims().is_empty(), "it still is much");
+    observer.measure(load("node-1", 40, 5));
+    assert_eq!(observer.dirty_claims(), ["a"]);
+    observer.note_load_watch(&claim_id("a"), Some(&watch), Timestamp::UNIX_EPOCH);
+    assert!(observer.seen("a").load.as_ref().unwrap().sample.is_some(), "the question is the same");
+
+    let at = |second| Timestamp::from_second(second).unwrap();
+    observer.measure(Measurement::Confirmed { node: "node-1".into(), at: at(50) });
+    assert_eq!(observer.load_of(&claim_id("a")).unwrap().at, at(50));
+    observer.measure(Measurement::Gone { node: "node-1".into(), volume: "pv-a".into() });
+    observer.measure(Measurement::Confirmed { node: "node-1".into(), at: at(60) });
+    assert_eq!(observer.load_of(&claim_id("a")).unwrap().at, at(40), "its agent no longer measures it");
+
+    let other = Arc::new(LoadWatch { busy: bounds(900), quiet: None });
+    observer.note_load_watch(&claim_id("a"), Some(&other), Timestamp::UNIX_EPOCH);
+    assert_eq!(observer.load_of(&claim_id("a")), None, "it was no answer to this");
 }

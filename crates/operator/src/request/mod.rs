@@ -9,9 +9,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use kube::core::params::Patch;
 use orlop_api::{
     OwnerProfileSpec,
-    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
+    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, PerformanceReason, SYNC_ANNOTATION},
 };
-use orlop_planner::{Action, BudgetName, ClaimId, GrowthRecord, PodId, PolicyId, ResourceId, Resources, Uid};
+use orlop_planner::{
+    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, PodId, PolicyId, ResourceId, Resources, Uid,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -21,6 +23,8 @@ use crate::{observe::Spelling, record};
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 const REQUEST: &str = "/spec/resources/requests/storage";
+const CLASS: &str = "/spec/volumeAttributesClassName";
+const MODIFY_STATUS: &str = "/status/modifyVolumeStatus/status";
 const RESIZE_STATUS: &str = "/status/allocatedResourceStatuses/storage";
 const ANNOTATIONS: &str = "/metadata/annotations";
 
@@ -106,6 +110,10 @@ pub(crate) fn request(action: &Action, spelling: Option<&Spelling>, resources: &
             let operations = record_usable(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
         }
+        Action::SetClass { claim, uid, record, .. } => {
+            let operations = set_class(uid, spelling?, record)?;
+            Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
         Action::SyncPod { pod, uid, value, .. } => {
             // A UID cannot be changed, so a patch that names another than the pod's own is refused.
             let patch = json!({ "metadata": { "uid": &*uid.0, "annotations": { SYNC_ANNOTATION: value } } });
@@ -130,18 +138,37 @@ fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Val
 /// Writes the record alone, with all that a growth tests.
 fn note(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
     let mut operations = vec![is("/metadata/uid", &*uid.0), is(REQUEST, &spelling.requested)];
-    let text = record::write(uid, record)?;
-    if spelling.annotated {
-        // An annotation that is not there equals null.
-        operations.push(is(&annotation(GROWTH_ANNOTATION), &spelling.growth));
-        operations.push(is(&annotation(PAUSED_ANNOTATION), &spelling.paused));
-        operations.push(json!({ "op": "add", "path": annotation(GROWTH_ANNOTATION), "value": text }));
-    } else {
-        // The map itself is missing then, and nothing can be added to it.
-        operations.push(is(ANNOTATIONS, Value::Null));
-        operations.push(json!({ "op": "add", "path": ANNOTATIONS, "value": { GROWTH_ANNOTATION: text } }));
-    }
+    operations.extend(annotate(spelling, GROWTH_ANNOTATION, &record::write(uid, record)?));
     Some(operations)
+}
+
+fn set_class(uid: &Uid, spelling: &Spelling, record: &ClassChange) -> Option<Vec<Value>> {
+    let mut operations = vec![is("/metadata/uid", &*uid.0), is(CLASS, &spelling.class)];
+    if record.reason == PerformanceReason::ClassTakenBack {
+        // The driver may have taken it meanwhile.
+        operations.push(is(MODIFY_STATUS, "Infeasible"));
+    }
+    operations.extend(annotate(spelling, CLASS_ANNOTATION, &record::write(uid, record)?));
+    operations.push(match &record.to {
+        Some(class) => json!({ "op": "add", "path": CLASS, "value": class }),
+        None => json!({ "op": "remove", "path": CLASS }),
+    });
+    Some(operations)
+}
+
+/// Writes a record, where all of ours are as they were observed: the slots that one says to be taken the other must count.
+fn annotate(spelling: &Spelling, key: &str, text: &str) -> Vec<Value> {
+    if !spelling.annotated {
+        // The map itself is missing then, and nothing can be added to it.
+        return vec![is(ANNOTATIONS, Value::Null), json!({ "op": "add", "path": ANNOTATIONS, "value": { key: text } })];
+    }
+    // An annotation that is not there equals null.
+    vec![
+        is(&annotation(GROWTH_ANNOTATION), &spelling.growth),
+        is(&annotation(CLASS_ANNOTATION), &spelling.change),
+        is(&annotation(PAUSED_ANNOTATION), &spelling.paused),
+        json!({ "op": "add", "path": annotation(key), "value": text }),
+    ]
 }
 
 /// Beside what a growth tests: that the driver still refuses. It may have found room meanwhile.

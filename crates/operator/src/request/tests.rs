@@ -1,7 +1,10 @@
 use jiff::Timestamp;
 use kube::core::{Status, params::Patch};
-use orlop_api::{Bytes, names::Reason};
-use orlop_planner::{Action, ClaimId, GrowthRecord, NamespaceName, PodId, Resources, Uid};
+use orlop_api::{
+    Bytes,
+    names::{PerformanceReason, Reason},
+};
+use orlop_planner::{Action, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Resources, Uid};
 use serde_json::{Value, json};
 
 use super::{Target, request};
@@ -53,11 +56,13 @@ fn a_growth_tests_everything_that_it_was_planned_from_and_writes_size_and_record
         growth: Some("before".into()),
         paused: Some("false".into()),
         annotated: true,
+        ..Spelling::default()
     };
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/spec/resources/requests/storage", "value": "1024Mi" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": "before" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1attributes-class", "value": null },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1paused", "value": "false" },
         { "op": "add", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
         { "op": "replace", "path": "/spec/resources/requests/storage", "value": "2Gi" },
@@ -71,7 +76,8 @@ fn the_first_growth_of_a_claim_tests_that_there_was_none() {
     let operations = body(&grow(), &spelling);
     let absent = |path: &str| json!({ "op": "test", "path": path, "value": null });
     assert_eq!(operations[2], absent("/metadata/annotations/orlop.dev~1growth"));
-    assert_eq!(operations[3], absent("/metadata/annotations/orlop.dev~1paused"), "nor has it been paused meanwhile");
+    assert_eq!(operations[3], absent("/metadata/annotations/orlop.dev~1attributes-class"), "nor a change of class");
+    assert_eq!(operations[4], absent("/metadata/annotations/orlop.dev~1paused"), "nor has it been paused meanwhile");
 }
 
 #[test]
@@ -87,7 +93,8 @@ fn a_claim_without_annotations_gets_the_map_only_if_it_still_has_none() {
 fn a_growth_is_taken_back_only_while_its_driver_refuses_it() {
     let smaller = GrowthRecord { to: Bytes(3 << 29), refused: vec![Bytes(2 << 30)], ..record() };
     let action = Action::TakeBack { claim: claim(), uid: Uid("u".into()), previous: record(), record: smaller.clone() };
-    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), paused: None, annotated: true };
+    let spelling =
+        Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
     let written = crate::record::write(&Uid("u".into()), &smaller).unwrap();
     assert!(written.contains(r#""refused":["2Gi"]"#), "{written}");
     let expected = json!([
@@ -95,6 +102,7 @@ fn a_growth_is_taken_back_only_while_its_driver_refuses_it() {
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/spec/resources/requests/storage", "value": "2Gi" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1attributes-class", "value": null },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1paused", "value": null },
         { "op": "add", "path": "/metadata/annotations/orlop.dev~1growth", "value": written },
         { "op": "replace", "path": "/spec/resources/requests/storage", "value": "1536Mi" },
@@ -102,11 +110,55 @@ fn a_growth_is_taken_back_only_while_its_driver_refuses_it() {
     assert_eq!(body(&action, &spelling), expected);
 }
 
+fn change() -> ClassChange {
+    ClassChange {
+        from: Some("slow".into()),
+        to: Some("fast".into()),
+        decided: at(11),
+        reason: PerformanceReason::Saturated,
+        earlier: Vec::new(),
+        refused: Vec::new(),
+    }
+}
+
+#[test]
+fn another_class_tests_everything_that_it_was_planned_from_and_is_written_together_with_its_record() {
+    let action = Action::SetClass { claim: claim(), uid: Uid("u".into()), previous: None, record: change() };
+    let spelling =
+        Spelling { class: Some("slow".into()), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
+    let written = r#"{"claim":"u","from":"slow","to":"fast","decided":"1970-01-01T00:00:11Z","reason":"Saturated"}"#;
+    let expected = json!([
+        { "op": "test", "path": "/metadata/uid", "value": "u" },
+        { "op": "test", "path": "/spec/volumeAttributesClassName", "value": "slow" },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1attributes-class", "value": null },
+        { "op": "test", "path": "/metadata/annotations/orlop.dev~1paused", "value": null },
+        { "op": "add", "path": "/metadata/annotations/orlop.dev~1attributes-class", "value": written },
+        { "op": "add", "path": "/spec/volumeAttributesClassName", "value": "fast" },
+    ]);
+    assert_eq!(body(&action, &spelling), expected);
+}
+
+#[test]
+fn a_class_is_taken_back_only_while_its_driver_refuses_it() {
+    let record =
+        ClassChange { from: Some("fast".into()), to: None, reason: PerformanceReason::ClassTakenBack, ..change() };
+    let action = Action::SetClass { claim: claim(), uid: Uid("u".into()), previous: Some(change()), record };
+    let spelling = Spelling { class: Some("fast".into()), annotated: true, ..Spelling::default() };
+    let operations = body(&action, &spelling);
+    assert_eq!(
+        operations[2],
+        json!({ "op": "test", "path": "/status/modifyVolumeStatus/status", "value": "Infeasible" })
+    );
+    assert_eq!(operations[7], json!({ "op": "remove", "path": "/spec/volumeAttributesClassName" }));
+}
+
 #[test]
 fn a_record_is_completed_only_in_place_of_the_one_that_was_read() {
     let usable = GrowthRecord { usable: Some(at(12)), ..record() };
     let action = Action::RecordUsable { claim: claim(), uid: Uid("u".into()), previous: record(), record: usable };
-    let spelling = Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), paused: None, annotated: true };
+    let spelling =
+        Spelling { requested: "2Gi".into(), growth: Some(RECORD.into()), annotated: true, ..Spelling::default() };
     let expected = json!([
         { "op": "test", "path": "/metadata/uid", "value": "u" },
         { "op": "test", "path": "/metadata/annotations/orlop.dev~1growth", "value": RECORD },

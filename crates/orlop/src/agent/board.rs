@@ -10,8 +10,11 @@ use orlop_planner::{
     forecast::{self, FillHistory},
 };
 
-use super::probe::Reading;
-use crate::rpc::agent_v1::{Sample, Samples};
+use super::{
+    counters::{History, Level},
+    probe::Reading,
+};
+use crate::rpc::agent_v1::{Load, Sample, Samples};
 
 /// A change of a hundredth of the volume is worth a report.
 const MEANINGFUL_PARTS: u64 = 100;
@@ -61,6 +64,8 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct Entry {
     history: FillHistory,
+    /// What its device does.
+    load: History,
     latest: Option<State>,
     /// How fast the volume filled between the latest two readings, bytes a second.
     step_rate: u64,
@@ -82,6 +87,8 @@ struct State {
 struct Reported {
     state: State,
     crossed: bool,
+    /// How much the volume did, where that was asked for and known.
+    level: Option<Level>,
 }
 
 impl Board {
@@ -101,6 +108,7 @@ impl Board {
         let Some(entry) = self.volumes.get_mut(volume) else { return Due::No };
         entry.latest = None;
         entry.crossed = None;
+        entry.load = History::default();
         if entry.reported.take().is_none() {
             return Due::No;
         }
@@ -118,6 +126,11 @@ impl Board {
     /// What the operator asks to be told at once; none to ask for nothing. Ignored for a volume that is not mounted.
     pub fn watch(&mut self, volume: &str, watch: Option<Watch>) -> Due {
         let Some(entry) = self.volumes.get_mut(volume) else { return Due::No };
+        let load = |watch: Option<&Watch>| watch.and_then(|watch| watch.load.clone());
+        if let Some(reported) = entry.reported.as_mut().filter(|_| load(entry.watch.as_ref()) != load(watch.as_ref())) {
+            // What was said of the load answers another question.
+            reported.level = None;
+        }
         entry.watch = watch;
         entry.notice_crossing();
         entry.due()
@@ -141,8 +154,11 @@ impl Board {
                 break;
             }
             if let Some(state) = entry.latest.filter(|_| entry.due() >= at_least) {
-                entry.reported = Some(Reported { state, crossed: entry.crossed.is_some() });
-                samples.push(sample(volume, state, entry.crossed));
+                let level = entry.level();
+                entry.reported = Some(Reported { state, crossed: entry.crossed.is_some(), level });
+                let load = level.and_then(|_| load(&entry.load));
+                entry.load.reported();
+                samples.push(Sample { load, ..sample(volume, state, entry.crossed) });
             }
         }
         let gone: Vec<String> = std::mem::take(&mut self.gone).into_iter().collect();
@@ -169,17 +185,18 @@ impl Entry {
             // Another size makes another whole: what was crossed was crossed by the size before.
             self.crossed = None;
         }
+        self.load.push(reading.at, reading.counters);
         self.history.push(forecast::Sample { at: reading.at, total: reading.total, available: reading.available });
         self.latest = Some(State { reading, rate: self.history.rate(reading.at) });
         self.notice_crossing();
     }
 
     fn notice_crossing(&mut self) {
-        let Some((state, watch)) = self.latest.zip(self.watch) else {
+        let Some((state, watch)) = self.latest.zip(self.watch.as_ref()) else {
             self.crossed = None;
             return;
         };
-        self.crossed = if beyond(&state, &watch) { self.crossed.or(Some(state.reading.at)) } else { None };
+        self.crossed = if beyond(&state, watch) { self.crossed.or(Some(state.reading.at)) } else { None };
     }
 
     fn due(&self) -> Due {
@@ -187,7 +204,12 @@ impl Entry {
         let Some(then) = self.reported else { return Due::Now };
         let moved = now.moved_since(&then.state);
         let age = now.reading.at.duration_since(then.state.reading.at);
-        match self.crossed {
+        let by_load = match (then.level, self.level()) {
+            (before, after) if before == after => Due::No,
+            (_, Some(Level::Busy)) => Due::Now,
+            _ => Due::Soon,
+        };
+        let by_fill = match self.crossed {
             _ if now.reading.total != then.state.reading.total => Due::Now,
             Some(_) if moved || !then.crossed => Due::Now,
             Some(_) if now.rate_changed_since(&then.state) => Due::Soon,
@@ -195,11 +217,19 @@ impl Entry {
             // A clock that was set back must not silence the volume.
             _ if age >= REPORTED_EVERY || age.is_negative() => Due::Soon,
             _ => Due::No,
-        }
+        };
+        by_fill.max(by_load)
+    }
+
+    /// How much the volume does, where that is asked for and known.
+    fn level(&self) -> Option<Level> {
+        self.load.level(self.watch.as_ref()?.load.as_ref()?)
     }
 
     fn pace(&self) -> Pace {
-        let Some((State { reading, rate }, watch)) = self.latest.zip(self.watch) else { return Pace::Usual };
+        let Some((State { reading, rate }, watch)) = self.latest.zip(self.watch.as_ref()) else {
+            return Pace::Usual;
+        };
         let close = if let Some(crossed) = self.crossed {
             reading.at.duration_since(crossed) < CLOSE_AFTER
         } else {
@@ -251,7 +281,7 @@ fn step_rate(before: &Reading, after: &Reading) -> u64 {
 }
 
 fn sample(volume: &str, state: State, crossed: Option<Timestamp>) -> Sample {
-    let Reading { at, total, available, inodes } = state.reading;
+    let Reading { at, total, available, inodes, counters: _ } = state.reading;
     Sample {
         volume: volume.to_owned(),
         measured_at_ms: at.as_millisecond(),
@@ -261,7 +291,13 @@ fn sample(volume: &str, state: State, crossed: Option<Timestamp>) -> Sample {
         free_inodes: inodes.map_or(0, |inodes| inodes.free.0),
         fill_bytes_per_second: state.rate,
         crossed_at_ms: crossed.map_or(0, Timestamp::as_millisecond),
+        load: None,
     }
+}
+
+fn load(history: &History) -> Option<Load> {
+    let rates = history.rates?;
+    Some(Load { rates: Some(rates.into()), peak: Some(history.peak.into()) })
 }
 
 #[cfg(test)]
@@ -277,12 +313,16 @@ mod tests {
 
     fn reading(at_ms: i64, available: u64) -> Reading {
         let at = Timestamp::from_millisecond(at_ms).unwrap();
-        Reading { at, total: Bytes(GIB), available: Bytes(available), inodes: None }
+        Reading { at, total: Bytes(GIB), available: Bytes(available), inodes: None, counters: None }
     }
 
     /// Fewer than 200 MiB, fewer than 100 inodes.
-    const WATCH: Watch =
-        Watch { available_below: Bytes(200 * MIB), free_inodes_below: Count(100), seconds_to_full_below: 0 };
+    const WATCH: Watch = Watch {
+        available_below: Bytes(200 * MIB),
+        free_inodes_below: Count(100),
+        seconds_to_full_below: 0,
+        load: None,
+    };
 
     fn volumes(samples: Option<Samples>) -> Vec<String> {
         samples.into_iter().flat_map(|samples| samples.samples).map(|sample| sample.volume).collect()
@@ -423,6 +463,7 @@ mod tests {
                 available_below: Bytes(bytes),
                 free_inodes_below: Count(inodes),
                 seconds_to_full_below: seconds,
+                load: None,
             }))
             .prop_map(Step::Watch),
         ]

@@ -1,11 +1,12 @@
 //! The node agent: measures the volumes below the kubelet's directory, and streams to the operator that leads what has
 //! changed: at once when a volume crosses what the operator asked to be told of, and else each second or later.
 //!
-//! [`mounts`] says what is mounted, [`probe`] measures it, [`sampler`] does so in time, [`board`] decides what is worth
+//! [`mounts`] says what is mounted, [`probe`] measures it, [`counters`] has what its device does, [`sampler`] does so in time, [`board`] decides what is worth
 //! a report, [`dial`] and [`stream`] bring it to the operator. One task holds all state; what waits is bounded, and what
 //! cannot be sent is merged with what comes after it.
 
 pub mod board;
+pub mod counters;
 pub mod dial;
 pub mod metrics;
 pub mod mounts;

@@ -18,6 +18,8 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
 
+use super::counters::Device;
+
 /// A mount of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -25,6 +27,8 @@ pub struct Mount {
     pub path: PathBuf,
     /// The kernel's number of the mount: tells it from whatever is at the path once it is gone.
     pub id: u64,
+    /// What it is on: a block device, or a number that the kernel has made up for a filesystem that is on none.
+    pub device: Device,
 }
 
 /// The mounted volumes by the PersistentVolume's name; of a volume that several pods use, one mount.
@@ -99,12 +103,14 @@ fn find(kubelet_dir: &Path, mountinfo: &[u8]) -> (Volumes, usize) {
     (volumes, unreadable)
 }
 
-/// A line of `mountinfo`: the first field is the mount's number, the fifth its path (see proc(5)).
+/// A line of `mountinfo`: the first field is the mount's number, the third its device, the fifth its path (see proc(5)).
 fn parse(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let path = PathBuf::from(OsString::from_vec(unescape(fields.nth(3)?)));
-    Some(Mount { path, id })
+    let (major, minor) = std::str::from_utf8(fields.nth(1)?).ok()?.split_once(':')?;
+    let device = Device { major: major.parse().ok()?, minor: minor.parse().ok()? };
+    let path = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
+    Some(Mount { path, id, device })
 }
 
 /// Replaces the escapes of white space and backslashes, such as `\040`, by the bytes that they stand for.
@@ -194,6 +200,8 @@ mod tests {
         mounts.iter().map(line).collect::<String>().into_bytes()
     }
 
+    const LOOP_3: Device = Device { major: 7, minor: 3 };
+
     const PERSISTENT: &str =
         r#"{"specVolID":"pvc-1","driverName":"local.orlop.dev","volumeLifecycleMode":"Persistent"}"#;
 
@@ -203,7 +211,7 @@ mod tests {
         let text = mountinfo(dir.path(), &[(40, "u1/volumes/kubernetes.io~csi/dir-1/mount")]);
         let (volumes, unreadable) = find(dir.path(), &text);
         let path = dir.path().join("pods/u1/volumes/kubernetes.io~csi/dir-1/mount");
-        assert_eq!(volumes, Volumes::from([("pvc-1".to_owned(), Mount { path, id: 40 })]));
+        assert_eq!(volumes, Volumes::from([("pvc-1".to_owned(), Mount { path, id: 40, device: LOOP_3 })]));
         assert_eq!(unreadable, 0);
     }
 
@@ -242,7 +250,7 @@ mod tests {
         let (one, two) = ("u1/volumes/kubernetes.io~csi/pvc-1/mount", "u2/volumes/kubernetes.io~csi/pvc-1/mount");
         let (volumes, _) = find(dir.path(), &mountinfo(dir.path(), &[(40, two), (41, one), (42, one)]));
         assert_eq!(volumes.len(), 1);
-        assert_eq!(volumes["pvc-1"], Mount { path: dir.path().join("pods").join(one), id: 42 });
+        assert_eq!(volumes["pvc-1"], Mount { path: dir.path().join("pods").join(one), id: 42, device: LOOP_3 });
     }
 
     #[test]
@@ -255,7 +263,7 @@ mod tests {
     #[test]
     fn a_path_with_escaped_spaces_is_read_back() {
         let mount = parse(br"36 35 98:0 / /mnt/a\040b\134c rw - ext4 /dev/x rw").unwrap();
-        assert_eq!(mount, Mount { path: r"/mnt/a b\c".into(), id: 36 });
+        assert_eq!(mount, Mount { path: r"/mnt/a b\c".into(), id: 36, device: Device { major: 98, minor: 0 } });
         assert_eq!(unescape(br"\04"), br"\04", "a cut escape stands for itself");
     }
 

@@ -4,6 +4,7 @@
 
 use std::{
     io,
+    path::Path,
     sync::{Arc, Mutex, PoisonError, Weak, mpsc},
     thread,
     time::Duration,
@@ -15,7 +16,10 @@ use orlop_planner::Capacity;
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::mounts::Mount;
+use super::{
+    counters::{self, Counters, DEVICES},
+    mounts::Mount,
+};
 
 /// How many filesystems are measured at the same time.
 const AT_ONCE: usize = 4;
@@ -34,6 +38,8 @@ pub struct Reading {
     pub available: Bytes,
     /// All inodes and the free ones; none for a filesystem that does not count them.
     pub inodes: Option<Capacity<Count>>,
+    /// What its device has done; none where it is on none, or that cannot be read.
+    pub counters: Option<Counters>,
 }
 
 /// Measures a filesystem, however long that takes.
@@ -60,6 +66,8 @@ impl Measure for Statvfs {
             total: bytes(found.f_blocks),
             available: bytes(found.f_bavail),
             inodes: (found.f_files > 0).then_some(inodes),
+            // How full a volume is matters more, and is known also without them.
+            counters: counters::read(Path::new(DEVICES), mount.device).unwrap_or_default(),
         })
     }
 }
@@ -207,6 +215,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::agent::counters::Device;
 
     /// Measures at once, but for paths below `/dead`, where it hangs until the gate is opened.
     #[derive(Clone, Default)]
@@ -231,12 +240,12 @@ mod tests {
                 drop(changed.wait_while(gate.lock().unwrap(), |open| !*open).unwrap());
                 hanging.fetch_sub(1, Ordering::SeqCst);
             }
-            Ok(Reading { at, total: Bytes::GIB, available: Bytes::MIB, inodes: None })
+            Ok(Reading { at, total: Bytes::GIB, available: Bytes::MIB, inodes: None, counters: None })
         }
     }
 
     fn mount(path: &str) -> Mount {
-        Mount { path: path.into(), id: 1 }
+        Mount { path: path.into(), id: 1, device: Device { major: 0, minor: 1 } }
     }
 
     const DEADLINE: Duration = Duration::from_millis(20);
@@ -302,7 +311,7 @@ mod tests {
     async fn a_directory_that_is_not_the_mount_it_was_is_not_measured() {
         let prober = Prober::new(Statvfs, Duration::from_secs(10));
         let stat = rustix::fs::statx(CWD, "/proc", AtFlags::empty(), StatxFlags::MNT_ID).unwrap();
-        let proc = Mount { path: "/proc".into(), id: stat.stx_mnt_id };
+        let proc = Mount { id: stat.stx_mnt_id, ..mount("/proc") };
         measure(&prober, proc.clone()).await.unwrap();
         let gone = Mount { id: proc.id + 100_000, ..proc };
         assert_eq!(measure(&prober, gone).await.unwrap_err().kind(), io::ErrorKind::NotFound);

@@ -87,12 +87,13 @@ async fn pump(stream: dial::Stream, events: &mpsc::Sender<Event>) -> String {
 
 /// What a watch asks for; none where it asks for nothing.
 fn wanted(watch: &agent_v1::Watch) -> Option<Watch> {
-    let &agent_v1::Watch { available_bytes_below, free_inodes_below, seconds_to_full_below, .. } = watch;
-    let nothing = available_bytes_below == 0 && free_inodes_below == 0 && seconds_to_full_below == 0;
+    let &agent_v1::Watch { available_bytes_below, free_inodes_below, seconds_to_full_below, load, .. } = watch;
+    let nothing = available_bytes_below == 0 && free_inodes_below == 0 && seconds_to_full_below == 0 && load.is_none();
     (!nothing).then_some(Watch {
         available_below: Bytes(available_bytes_below),
         free_inodes_below: Count(free_inodes_below),
         seconds_to_full_below,
+        load: load.map(Into::into),
     })
 }
 

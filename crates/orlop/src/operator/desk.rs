@@ -130,7 +130,8 @@ mod tests {
                 core.observe(Observation::$kind(Change::ListComplete));
             )*};
         }
-        nothing!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Node, Set, OwnerKind);
+        nothing!(Claim, Volume, Pod, Namespace, Class, AttributesClass, Policy, ClusterPolicy, Budget, Driver, Node);
+        nothing!(Set, Stored, OwnerKind);
         core
     }
 

@@ -51,6 +51,30 @@ pub struct Sample {
     pub fill_bytes_per_second: u64,
     #[prost(int64, tag = "8")]
     pub crossed_at_ms: i64,
+    #[prost(message, optional, tag = "9")]
+    pub load: ::core::option::Option<Load>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Load {
+    #[prost(message, optional, tag = "1")]
+    pub rates: ::core::option::Option<Rates>,
+    #[prost(message, optional, tag = "2")]
+    pub peak: ::core::option::Option<Rates>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rates {
+    #[prost(uint64, tag = "1")]
+    pub operations: u64,
+    #[prost(uint64, tag = "2")]
+    pub reads: u64,
+    #[prost(uint64, tag = "3")]
+    pub writes: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub read_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub written_bytes: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heartbeat {
@@ -79,6 +103,30 @@ pub struct Watch {
     pub free_inodes_below: u64,
     #[prost(uint64, tag = "4")]
     pub seconds_to_full_below: u64,
+    #[prost(message, optional, tag = "5")]
+    pub load: ::core::option::Option<LoadWatch>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadWatch {
+    #[prost(message, optional, tag = "1")]
+    pub busy: ::core::option::Option<Bounds>,
+    #[prost(message, optional, tag = "2")]
+    pub quiet: ::core::option::Option<Bounds>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Bounds {
+    #[prost(uint64, optional, tag = "1")]
+    pub operations: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub reads: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub writes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub read_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub written_bytes: ::core::option::Option<u64>,
 }
 /// Generated client implementations.
 pub mod observation_client {

@@ -6,6 +6,7 @@ pub mod agent_v1;
 /// The Container Storage Interface 1.13, with the volume's condition of 1.9 for the kubelet.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the definition has the comments")]
 pub mod csi_v1;
+mod load;
 /// The kubelet's plugin registration.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the definition has the comments")]
 pub mod registration_v1;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
-    ClaimAccount, DecisionAccount, DriverAccount, Governed, ModificationAccount, ProfileOrigin, SizeAccount,
-    ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
+    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, Governed, ModificationAccount, PerformanceAccount,
+    ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -44,6 +44,9 @@ pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
         slots(&mut page, modifications, now);
     }
     policy(&mut page, &account.governed, &account.decision);
+    if let Some(it) = &account.performance {
+        performance(&mut page, it, now);
+    }
     if let Some(class) = &account.class {
         let expands = match class.expandable {
             Some(true) => "allows expansion",
@@ -198,6 +201,52 @@ fn slots(page: &mut Page, slots: &ModificationAccount, now: Timestamp) {
     slots.cooldown.iter().for_each(|cooldown| page.more(&format!("one in {cooldown} at most")));
     if slots.next_when_completed {
         page.more("the driver begins the next only when the last one is completed");
+    }
+}
+
+fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
+    let PerformanceAccount { act, class, current, target, reason, message, thresholds, .. } = account;
+    let class = class.as_deref().unwrap_or("none");
+    let to = target.as_ref().map_or_else(String::new, |target| format!(" to {target}"));
+    let act = match act {
+        ClassAct::Keep => "Keep",
+        ClassAct::Set => "Change",
+        ClassAct::Recommend => "Recommend",
+        ClassAct::Modifying => "Modifying",
+        ClassAct::Wait => "Wait",
+    };
+    page.line("i/o", &format!("{act}{to} ({reason}): {message}"));
+    let since = account.since.map_or_else(String::new, |at| format!(", unchanged for {}", age(at, now)));
+    let has = current.as_ref().map_or_else(String::new, |current| format!(", the volume still has {current}"));
+    page.more(&format!("VolumeAttributesClass {class}{has}{since}"));
+    if let Some(load) = &account.load {
+        let bytes = |bytes: u64| Bytes(bytes).human();
+        page.more(&format!(
+            "{} reads/s of {}/s and {} writes/s of {}/s, measured {}",
+            thousands(load.reads),
+            bytes(load.read_bytes),
+            thousands(load.writes),
+            bytes(load.written_bytes),
+            ago(load.at, now)
+        ));
+        load.busy_since
+            .iter()
+            .for_each(|at| page.more(&format!("nearly all that the class gives since {}", second(*at))));
+        load.quiet_since
+            .iter()
+            .for_each(|at| page.more(&format!("little for the next slower class since {}", second(*at))));
+    }
+    page.more(&format!(
+        "a faster class above {} for {}, a slower one below {} of it for {}",
+        thresholds.raise_above, thresholds.raise_after, thresholds.lower_below, thresholds.lower_after
+    ));
+    for class in &account.classes {
+        page.more(&format!("{}: {}", class.name, class.gives));
+    }
+    if let Some(change) = &account.change {
+        let named = |class: &Option<String>| class.clone().unwrap_or_else(|| "none".to_owned());
+        let (from, to) = (named(&change.from), named(&change.to));
+        page.more(&format!("last changed from {from} to {to} ({}), {}", change.reason, ago(change.decided, now)));
     }
 }
 

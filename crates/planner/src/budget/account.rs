@@ -35,19 +35,21 @@ pub struct Budget {
     pub reserve: Option<Threshold<Bytes>>,
 }
 
-/// Bytes, and what they cost a month in millionths of a US dollar.
+/// Bytes and I/O operations a second, and what the bytes cost a month in millionths of a US dollar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
     /// The bytes.
     pub bytes: u128,
+    /// The operations a second that VolumeAttributesClasses give.
+    pub iops: u128,
     /// The cost; zero for what has no price that is known.
     pub cost: u128,
 }
 
 impl Amount {
-    /// That of a claim of this size.
+    /// That of a claim of this size, without what its class gives.
     pub(super) fn of(size: Bytes, price: Option<&Price>) -> Self {
-        Self { bytes: size.0.into(), cost: price.map_or(0, |price| price.monthly_millionths(size)) }
+        Self { bytes: size.0.into(), iops: 0, cost: price.map_or(0, |price| price.monthly_millionths(size)) }
     }
 }
 
@@ -55,14 +57,22 @@ impl Amount {
 impl Add for Amount {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self { bytes: self.bytes.saturating_add(other.bytes), cost: self.cost.saturating_add(other.cost) }
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            iops: self.iops.saturating_add(other.iops),
+            cost: self.cost.saturating_add(other.cost),
+        }
     }
 }
 
 impl Sub for Amount {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self { bytes: self.bytes.saturating_sub(other.bytes), cost: self.cost.saturating_sub(other.cost) }
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            iops: self.iops.saturating_sub(other.iops),
+            cost: self.cost.saturating_sub(other.cost),
+        }
     }
 }
 
@@ -82,27 +92,33 @@ impl SubAssign for Amount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Caps {
     pub(crate) bytes: Option<u128>,
+    pub(crate) iops: Option<u128>,
     pub(crate) cost: Option<u128>,
 }
 
 impl Budget {
     /// What all claims may have together.
     pub(crate) fn caps(&self) -> Caps {
-        let BudgetLimits { bytes, monthly_cost } = self.limits;
-        Caps { bytes: bytes.map(|bytes| bytes.0.into()), cost: monthly_cost.map(|cost| cost.millionths().into()) }
+        let BudgetLimits { bytes, iops, monthly_cost } = self.limits;
+        Caps {
+            bytes: bytes.map(|bytes| bytes.0.into()),
+            iops: iops.map(u128::from),
+            cost: monthly_cost.map(|cost| cost.millionths().into()),
+        }
     }
 
     /// What they may have that are not about to be full: the limits without the reserve.
     pub(crate) fn ordinary_caps(&self) -> Caps {
-        let Caps { bytes, cost } = self.caps();
+        let whole = self.caps();
         match self.reserve {
-            None => Caps { bytes, cost },
+            None => whole,
             Some(Threshold::Absolute(size)) => {
-                Caps { bytes: bytes.map(|bytes| bytes.saturating_sub(size.0.into())), cost }
+                Caps { bytes: whole.bytes.map(|bytes| bytes.saturating_sub(size.0.into())), ..whole }
             }
             Some(Threshold::Percent(percent)) => {
                 let without = |cap: u128| cap - (cap * u128::from(percent.min(100))).div_ceil(100);
-                Caps { bytes: bytes.map(without), cost: cost.map(without) }
+                // No claim is ever about to be out of operations: a reserve of them would be used by nobody.
+                Caps { bytes: whole.bytes.map(without), cost: whole.cost.map(without), ..whole }
             }
         }
     }
@@ -127,6 +143,8 @@ pub struct Account {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Charge {
     pub(super) size: Bytes,
+    /// The operations a second that its class gives.
+    pub(super) iops: u64,
     /// In millionths of a US dollar a month; none where its price is not known.
     cost: Option<u128>,
     /// The budgets that cover it, in the order of their names.
@@ -135,7 +153,7 @@ pub(super) struct Charge {
 
 impl Charge {
     pub(super) fn amount(&self) -> Amount {
-        Amount { bytes: self.size.0.into(), cost: self.cost.unwrap_or(0) }
+        Amount { bytes: self.size.0.into(), iops: self.iops.into(), cost: self.cost.unwrap_or(0) }
     }
 }
 
@@ -148,6 +166,8 @@ pub struct Budgets {
     charges: BTreeMap<ClaimId, Charge>,
     /// The sizes that were asked for and do not show in the view yet.
     asked: BTreeMap<ClaimId, Bytes>,
+    /// The operations a second of classes that were asked for and do not show in the view yet.
+    asked_iops: BTreeMap<ClaimId, u64>,
 }
 
 impl Budgets {
@@ -169,6 +189,11 @@ impl Budgets {
     /// The size that was asked for a claim and does not show in the view yet.
     pub fn asked(&self, claim: &ClaimId) -> Option<Bytes> {
         self.asked.get(claim).copied()
+    }
+
+    /// The operations a second of a class that was asked for a claim and does not show in the view yet; zero for none.
+    pub(crate) fn asked_iops(&self, claim: &ClaimId) -> u64 {
+        self.asked_iops.get(claim).copied().unwrap_or(0)
     }
 
     /// The budgets that cover a claim, in the order of their names.
@@ -241,8 +266,9 @@ impl View {
         let asked = self.budgets.asked(id).unwrap_or_default();
         let asked = asked.max(self.asked_by_owner(id, claim));
         let size = claim.requested.max(claim.capacity).max(claim.volume_capacity).max(asked);
+        let iops = self.provisioned_iops(claim).max(self.budgets.asked_iops(id));
         let cost = self.price(claim).map(|price| price.monthly_millionths(size));
-        Some(Charge { size, cost, budgets })
+        Some(Charge { size, iops, cost, budgets })
     }
 
     /// Puts a budget in the place of the one of its name, or removes it. The result is the budgets whose account that
@@ -284,6 +310,16 @@ impl View {
         match size {
             Some(size) => self.budgets.asked.insert(id.clone(), size),
             None => self.budgets.asked.remove(id),
+        };
+        self.charge(id)
+    }
+
+    /// Counts a claim as if it had this VolumeAttributesClass already, too, as for [`View::ask`].
+    pub fn ask_class(&mut self, id: &ClaimId, class: Option<&str>) -> BTreeSet<BudgetName> {
+        let iops = class.zip(self.claims.get(id)).map(|(class, claim)| self.iops_of(claim, class));
+        match iops {
+            Some(iops) => self.budgets.asked_iops.insert(id.clone(), iops),
+            None => self.budgets.asked_iops.remove(id),
         };
         self.charge(id)
     }

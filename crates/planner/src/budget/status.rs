@@ -53,7 +53,7 @@ pub(crate) fn status(
             complete(condition::HEALTHY, health_status(reason), reason.to_string(), message),
         ],
         claim_count: count_u32(account.claims),
-        used: used(account),
+        used: used(budget, account),
         share: share(budget.caps(), account.used).map(|percent| format!("{percent}%")),
         unpriced_count: count_u32(account.unpriced),
         waiting_count: count_u32(count),
@@ -116,11 +116,13 @@ fn uses(budget: &Budget, account: &Account) -> String {
         let used = in_hundredths(to_hundredths(account.used.cost));
         format!("{used} of {limit} {CURRENCY} a month are spent")
     });
-    [bytes, cost].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    let iops = budget.limits.iops.map(|limit| format!("{} of {limit} IOPS are given", account.used.iops));
+    [bytes, iops, cost].into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 fn exceeds(used: Amount, caps: Caps) -> bool {
-    caps.bytes.is_some_and(|cap| used.bytes > cap) || caps.cost.is_some_and(|cap| used.cost > cap)
+    let is_over = |cap: Option<u128>, used: u128| cap.is_some_and(|cap| used > cap);
+    is_over(caps.bytes, used.bytes) || is_over(caps.iops, used.iops) || is_over(caps.cost, used.cost)
 }
 
 /// How much of the caps is used, in percent, rounded down: of the one of which it is more.
@@ -128,13 +130,18 @@ fn share(caps: Caps, used: Amount) -> Option<u128> {
     let percent = |used: u128, cap: u128| used.saturating_mul(100).checked_div(cap).unwrap_or(100);
     let bytes = caps.bytes.map(|cap| percent(used.bytes, cap));
     let cost = caps.cost.map(|cap| percent(used.cost, cap));
-    bytes.max(cost)
+    let iops = caps.iops.map(|cap| percent(used.iops, cap));
+    bytes.max(cost).max(iops)
 }
 
-fn used(account: &Account) -> BudgetUse {
+fn used(budget: &Budget, account: &Account) -> BudgetUse {
     let is_priced = account.claims > account.unpriced;
     let cost = u64::try_from(to_hundredths(account.used.cost)).unwrap_or(u64::MAX);
-    BudgetUse { bytes: size(account.used.bytes), monthly_cost: is_priced.then_some(Decimal::from_millionths(cost)) }
+    BudgetUse {
+        bytes: size(account.used.bytes),
+        iops: budget.limits.iops.map(|_| u64::try_from(account.used.iops).unwrap_or(u64::MAX)),
+        monthly_cost: is_priced.then_some(Decimal::from_millionths(cost)),
+    }
 }
 
 /// No more than the largest quantity of the API server.

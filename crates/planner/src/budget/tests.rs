@@ -24,11 +24,11 @@ fn budget(limits: BudgetLimits) -> Budget {
 }
 
 fn of_bytes(limit: Bytes) -> Budget {
-    budget(BudgetLimits { bytes: Some(limit), monthly_cost: None })
+    budget(BudgetLimits { bytes: Some(limit), iops: None, monthly_cost: None })
 }
 
 fn of_cost(limit: &str) -> Budget {
-    budget(BudgetLimits { bytes: None, monthly_cost: Some(limit.parse().unwrap()) })
+    budget(BudgetLimits { bytes: None, iops: None, monthly_cost: Some(limit.parse().unwrap()) })
 }
 
 /// Claims of 512Mi, each with so many MiB free and filling at so many a second. With less than 96 MiB free one wants 640Mi,

@@ -74,6 +74,7 @@ fn every_decision_says_why() {
                 Action::WriteOwner { .. } => "WriteOwner",
                 Action::TakeBack { .. } => "TakeBack",
                 Action::RecordUsable { .. } => "RecordUsable",
+                Action::SetClass { .. } => "SetClass",
                 Action::SyncPod { .. } => "SyncPod",
             };
             writeln!(text, "  -> {name}").unwrap();
@@ -122,8 +123,9 @@ fn a_message_about_waiting_has_no_number_that_changes_with_each_measurement() {
 fn a_watch_is_what_the_policy_would_act_on() {
     let mut view = view();
     let watch = |view: &View| crate::watch(view, &id("data-0"), &view.claims[&id("data-0")]);
-    let expected = Watch { available_below: mib(96), free_inodes_below: Count(500), seconds_to_full_below: 60 };
-    assert_eq!(watch(&view), Some(expected));
+    let expected =
+        Watch { available_below: mib(96), free_inodes_below: Count(500), seconds_to_full_below: 60, load: None };
+    assert_eq!(watch(&view), Some(expected.clone()));
     the_claim(&mut view).usage = None;
     let unmeasured = Watch { available_below: Bytes(mib(512).0.div_ceil(5)), free_inodes_below: Count(0), ..expected };
     assert_eq!(watch(&view), Some(unmeasured));

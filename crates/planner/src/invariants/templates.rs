@@ -99,6 +99,9 @@ fn larger(view: &View, id: &SetId, name: &str, (from, to): (Bytes, Bytes)) -> Re
     if asks != Some(from) || to <= from || largest.is_none_or(|largest| largest < to) {
         return Err(TemplateRule::Size(name.into()));
     }
+    if claims().any(|(id, claim)| view.write_back(id, claim).is_some()) {
+        return Err(TemplateRule::Owned);
+    }
     let in_auto = claims().any(|(id, claim)| match view.governance(id, claim) {
         Governance::By(policy) => view.policies.get(&policy).is_some_and(|policy| policy.mode == Mode::Auto),
         Governance::None | Governance::Conflict(_) => false,

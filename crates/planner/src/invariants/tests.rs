@@ -27,11 +27,11 @@ fn broken(view: &View, action: Action) -> Option<Rule> {
 fn a_sound_growth_passes_and_a_second_of_the_same_claim_does_not() {
     let (sound, violations) = retain_sound(&view(), Plan { actions: vec![grow(), grow()] });
     assert_eq!(sound.actions, [grow()]);
-    assert_eq!(violations, [Violation { claim: id("data-0"), rule: Rule::GrownTwice }]);
+    assert_eq!(violations, [Violation { claim: id("data-0"), rule: Rule::AskedTwice }]);
     assert_eq!(
         violations[0].to_string(),
-        "refused an action for the claim shop/data-0, which is a bug in the planner: the plan holds more than one \
-         growth of it"
+        "refused an action for the claim shop/data-0, which is a bug in the planner: the plan asks for more than one \
+         change of it"
     );
 }
 
@@ -290,7 +290,7 @@ fn growths_that_break_a_budget_together_are_refused_in_whichever_order() {
         let mut view = view();
         view.claims.insert(id("data-1"), Claim { uid: Uid("claim-data-1".into()), ..claim() });
         view.claims.get_mut(&id("data-1")).unwrap().usage.as_mut().unwrap().available = mib(free_mib);
-        let limits = BudgetLimits { bytes: Some(mib(limit_mib)), monthly_cost: None };
+        let limits = BudgetLimits { bytes: Some(mib(limit_mib)), iops: None, monthly_cost: None };
         let all = crate::Selector::default;
         view.set_budget(&name, Some(Budget { namespaces: all(), claims: all(), limits, reserve }));
         view
@@ -329,7 +329,7 @@ fn a_growth_that_costs_too_much_is_refused() {
         let profile =
             DriverProfileSpec { size_increment: Bytes::MIB, price: Some(price), ..DriverProfileSpec::default() };
         view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
-        let limits = BudgetLimits { bytes: None, monthly_cost: Some(limit.parse().unwrap()) };
+        let limits = BudgetLimits { bytes: None, iops: None, monthly_cost: Some(limit.parse().unwrap()) };
         let all = crate::Selector::default;
         let budget = Budget { namespaces: all(), claims: all(), limits, reserve: None };
         view.set_budget(&crate::BudgetName("team".into()), Some(budget));

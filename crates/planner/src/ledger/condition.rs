@@ -69,7 +69,7 @@ impl Draft {
                 let message = format!("not applied to claim {id}: {}", entry.decision.message);
                 Self::new(condition::READY, Status::False, Reason::PolicyConflict.to_string(), message)
             }
-            _ if entry.decision.reason == Reason::Off => {
+            _ if entry.decision.reason == Reason::Off && entry.performance.is_none() => {
                 Self::new(condition::READY, Status::True, Reason::Off.to_string(), entry.decision.message.clone())
             }
             _ => {
@@ -80,27 +80,27 @@ impl Draft {
     }
 
     fn healthy(worst: &[Claim<'_>], (id, first): Claim<'_>, claims: usize, problems: usize) -> Self {
-        let decision = &first.decision;
+        let (reason, first_message) = first.headline();
         if problems > 0 {
             let of = claims_of(claims);
             let message = if problems == 1 {
-                format!("1 of {of}, {id}: {}", decision.message)
+                format!("1 of {of}, {id}: {first_message}")
             } else {
                 let named: Vec<_> = worst
                     .iter()
                     .take(problems.min(NAMED_MAX))
-                    .map(|(id, entry)| format!("{id} ({})", entry.decision.reason))
+                    .map(|(id, entry)| format!("{id} ({})", entry.headline().0))
                     .collect();
                 let more = if problems > NAMED_MAX { " and more" } else { "" };
-                format!("{problems} of {of}: {}{more}. The first: {}", named.join(", "), decision.message)
+                format!("{problems} of {of}: {}{more}. The first: {first_message}", named.join(", "))
             };
-            return Self::new(condition::HEALTHY, Status::False, decision.reason.to_string(), message);
+            return Self::new(condition::HEALTHY, Status::False, reason, message);
         }
-        match Urgency::of(decision) {
+        match first.urgency() {
             // With these first, nothing is known of any claim.
             Urgency::Off | Urgency::Paused | Urgency::Idle => {
-                let message = format!("{id}: {}", decision.message);
-                Self::new(condition::HEALTHY, Status::Unknown, decision.reason.to_string(), message)
+                let message = format!("{id}: {first_message}");
+                Self::new(condition::HEALTHY, Status::Unknown, reason, message)
             }
             _ => Self::new(condition::HEALTHY, Status::True, "Kept", "no claim needs attention"),
         }

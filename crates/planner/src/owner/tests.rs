@@ -78,6 +78,14 @@ fn the_claims_of_a_template_are_those_of_its_statefulset_alone() {
     assert_eq!(of("b", "t"), named(&[]), "there is no such StatefulSet");
 }
 
+fn the_set(view: &mut View) -> &mut StatefulSet {
+    view.sets.get_mut(&set_id("db")).unwrap()
+}
+
+fn belongs(view: &mut View, belonging: Belonging) {
+    view.claims.get_mut(&id("data-db-0")).unwrap().belonging = Some(Arc::new(belonging));
+}
+
 /// Who there is, and how that reads.
 #[test]
 fn the_chain_has_the_outermost_owner_first() {
@@ -91,12 +99,6 @@ fn the_chain_has_the_outermost_owner_first() {
         let kinds: Vec<_> = ownership.chain.iter().map(|link| link.kind.to_owned()).collect();
         (kinds, ownership.to_string())
     };
-    fn the_set(view: &mut View) -> &mut StatefulSet {
-        view.sets.get_mut(&set_id("db")).unwrap()
-    }
-    fn belongs(view: &mut View, belonging: Belonging) {
-        view.claims.get_mut(&id("data-db-0")).unwrap().belonging = Some(Arc::new(belonging));
-    }
     let percona = || Some(owner("psmdb.percona.com/v1", "PerconaServerMongoDB"));
     let flux = || Some(Manager::FluxKustomization("apps".into()));
 

@@ -125,6 +125,10 @@ fn not_ours(view: &View, set: &StatefulSet, largest: &Governed<'_>, claims: &[Go
         let (kind, name) = (&owner.kind, &owner.name);
         return Some(format!("{kind} {name} has made the StatefulSet: change the size that {kind} {name} asks for"));
     }
+    // Some operators say only by a label what they have made.
+    if let Some(owner) = claims.iter().find_map(|it| view.write_back(it.id, it.claim)) {
+        return Some(format!("{owner} has made the StatefulSet: change the size that {owner} asks for"));
+    }
     let manager = view.ownership(largest.id, largest.claim).manager?;
     Some(format!("{manager} applies the StatefulSet: make this change where that has it from"))
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Belonging, Claim, ClaimTemplate, Manager, NamespaceName, Owner, Requirement, Selector,
-    fixture::{claim, id, mib, namespaced, policy, the_policy, the_spec, view},
+    fixture::{claim, id, mib, namespaced, owned, policy, the_policy, the_spec, view},
     invariants::check_template,
 };
 
@@ -44,6 +44,9 @@ fn with(change: impl FnOnce(&mut View)) -> View {
     change(&mut view);
     view
 }
+
+/// What makes a world another one.
+type Change<'a> = &'a dyn Fn(&mut View);
 
 fn the_set(view: &mut View) -> &mut StatefulSet {
     view.sets.get_mut(&db()).unwrap()
@@ -119,6 +122,13 @@ fn what_somebody_else_has_made_is_reported_with_whose_it_is() {
         let text = "; Database main has made the StatefulSet: change the size that Database main asks for";
         assert!(kept(&view).ends_with(text), "{}", kept(&view));
     }
+    let by_its_label = with(|view| {
+        let owned = owned();
+        view.resources = owned.resources;
+        the_claim(view).labels = owned.claims[&id("data-0")].labels.clone();
+    });
+    let text = "; Cluster db has made the StatefulSet: change the size that Cluster db asks for";
+    assert!(kept(&by_its_label).ends_with(text), "{}", kept(&by_its_label));
     for manager in [Manager::Helm("shop".into()), Manager::Other("terraform".into())] {
         let text = format!("; {manager} applies the StatefulSet: make this change where that has it from");
         let view = with(|view| the_set(view).belonging.manager = Some(manager));
@@ -137,7 +147,7 @@ fn a_statefulset_that_is_not_to_be_made_anew_is_reported_with_what_to_do() {
             TemplateSync::Recreate;
         view.claims.get_mut(&id("data-db-1")).unwrap().labels = crate::Labels::from([("app", "other")]);
     };
-    let cases: [(&dyn Fn(&mut View), String); 5] = [
+    let cases: [(Change<'_>, String); 5] = [
         (&|view| the_spec(view).template_sync = TemplateSync::Report, by_hand.to_owned()),
         (
             &|view| the_set(view).keeps_claims = false,
@@ -162,7 +172,7 @@ fn a_statefulset_that_is_not_to_be_made_anew_is_reported_with_what_to_do() {
 
 #[test]
 fn a_statefulset_is_made_anew_when_it_and_its_claims_have_come_to_rest() {
-    let cases: [(&dyn Fn(&mut View), &str); 4] = [
+    let cases: [(Change<'_>, &str); 4] = [
         (&|view| the_claim(view).paused = Some("yes".into()), "when the claim data-db-0 is no longer paused"),
         (&|view| the_set(view).deleting = true, "when it is no longer being deleted"),
         (&|view| the_set(view).settled = false, "when all its pods are ready and no rollout is under way"),

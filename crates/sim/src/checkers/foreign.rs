@@ -3,7 +3,7 @@
 
 use orlop_api::{
     Mode,
-    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
+    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::Action;
 use serde_json::Value;
@@ -32,6 +32,13 @@ impl Checker for Foreign {
             // No claim of the world has an owner.
             Some(action @ (Action::RecordGrowth { .. } | Action::WriteOwner { .. })) => {
                 return Some(format!("there are no owners: {action}"));
+            }
+            Some(Action::SetClass { claim, .. }) => {
+                restore_annotation(&mut rest, before, CLASS_ANNOTATION);
+                restore(&mut rest, "/spec/volumeAttributesClassName");
+                if let Some(why) = not_governed(world, before) {
+                    return Some(format!("another class was asked for {claim}, and {why}"));
+                }
             }
             Some(Action::Grow { claim, .. } | Action::TakeBack { claim, .. } | Action::RecordUsable { claim, .. }) => {
                 restore_annotation(&mut rest, before, GROWTH_ANNOTATION);

@@ -289,7 +289,7 @@ impl Simulation {
                     let Some(ours) = process.ours(node, *at, now) else { continue };
                     *at = ours;
                 }
-                Measurement::SampledClaim { .. } | Measurement::Gone { .. } => {}
+                Measurement::SampledClaim { .. } | Measurement::Load { .. } | Measurement::Gone { .. } => {}
             }
             process.core.measure(measurement, now);
         }

@@ -5,6 +5,7 @@ pub(crate) mod kinds;
 pub(crate) mod limits;
 pub(crate) mod mounts;
 pub(crate) mod nodes;
+pub(crate) mod performance;
 pub(crate) mod pools;
 pub(crate) mod room;
 pub(crate) mod snapshots;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{Namespace, PersistentVolumeClaim},
-    storage::v1::StorageClass,
+    storage::v1::{StorageClass, VolumeAttributesClass},
 };
 use kube::{Resource as _, ResourceExt as _};
 use orlop_api::{Bytes, ClusterStoragePolicy, DriverProfile, StoragePolicy, Threshold};
@@ -102,6 +102,11 @@ impl Manifests {
                 self.templates(&read(&kind, object)?)?;
             }
             "StorageClass" => self.class(read(&kind, object)?),
+            "VolumeAttributesClass" => {
+                let class: VolumeAttributesClass = read(&kind, object)?;
+                let (name, class) = (class.name_any(), objects::attributes_class(class));
+                self.others.push(Observation::AttributesClass(Change::Is(name, class)));
+            }
             "StoragePolicy" => {
                 let policy: StoragePolicy = read(&kind, object)?;
                 let id = objects::policy_id(&policy.metadata);

@@ -138,7 +138,10 @@ impl Session {
                 return Err(Status::resource_exhausted("more volumes than any node has"));
             }
             self.told.entry(sample.volume.clone()).or_default();
-            measured.push(Measurement::Sampled { node: self.presence.node.clone(), volume: sample.volume, usage });
+            let load = self.load(&sample, usage.at);
+            let (node, volume) = (self.presence.node.clone(), sample.volume);
+            measured.push(Measurement::Sampled { node, volume, usage });
+            measured.extend(load);
         }
         for volume in samples.gone {
             self.told.remove(&volume);
@@ -179,6 +182,14 @@ impl Session {
         })
     }
 
+    /// What a sample says of the volume's I/O, where it says anything of it.
+    fn load(&self, sample: &Sample, at: Timestamp) -> Option<Measurement> {
+        let load = sample.load?;
+        let (rates, peak) = (load.rates?.into(), load.peak?.into());
+        let (node, volume) = (self.presence.node.clone(), sample.volume.clone());
+        Some(Measurement::Load { node, volume, at, rates, peak })
+    }
+
     /// A time of the node's, which may be long ago, by our clock.
     fn ours_long_ago(&self, at_ms: i64) -> Result<Timestamp, Status> {
         self.clock.ours_long_ago(time(at_ms)?).ok_or_else(beyond_all_times)
@@ -194,10 +205,10 @@ impl Session {
         let wanted = self.wanted.borrow_and_update();
         let mut watches = Vec::new();
         for (volume, told) in &mut self.told {
-            let wanted = wanted.get(volume).copied();
+            let wanted = wanted.get(volume).cloned();
             if *told != wanted {
+                watches.push(message(volume, wanted.as_ref()));
                 *told = wanted;
-                watches.push(message(volume, wanted));
             }
         }
         (!watches.is_empty()).then_some(Watches { watches })
@@ -214,12 +225,13 @@ fn beyond_all_times() -> Status {
 }
 
 /// A watch without any bound takes back what was asked for.
-fn message(volume: &str, watch: Option<Watch>) -> agent_v1::Watch {
-    let bound = |of: fn(Watch) -> u64| watch.map_or(0, of);
+fn message(volume: &str, watch: Option<&Watch>) -> agent_v1::Watch {
+    let bound = |of: fn(&Watch) -> u64| watch.map_or(0, of);
     agent_v1::Watch {
         volume: volume.to_owned(),
         available_bytes_below: bound(|watch| watch.available_below.0),
         free_inodes_below: bound(|watch| watch.free_inodes_below.0),
         seconds_to_full_below: bound(|watch| watch.seconds_to_full_below),
+        load: watch.and_then(|watch| watch.load.as_deref()).map(Into::into),
     }
 }

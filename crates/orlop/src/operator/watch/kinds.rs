@@ -3,7 +3,7 @@
 use k8s_openapi::{
     api::{
         core::v1::{ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim},
-        storage::v1::StorageClass,
+        storage::v1::{StorageClass, VolumeAttributesClass},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -15,7 +15,7 @@ use orlop_operator::{
     stored,
 };
 use orlop_planner::{
-    BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId, SetId, StatefulSet, StoredSet,
+    AttributesClass, BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId, SetId, StatefulSet, StoredSet,
 };
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
@@ -31,6 +31,8 @@ pub(super) struct Kind<O, K, T> {
     /// What matters of an object; none where nothing does.
     pub(super) facts: fn(O) -> Result<Option<T>, Unreadable>,
     pub(super) observation: fn(Change<K, T>) -> Observation,
+    /// May a cluster be without this kind? Then it has no object of it.
+    pub(super) optional: bool,
 }
 
 pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId, ClaimFacts> {
@@ -40,6 +42,7 @@ pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId,
         key: objects::claim_id,
         facts: |object| objects::claim(object.0?).map(Some),
         observation: Observation::Claim,
+        optional: false,
     }
 }
 
@@ -50,6 +53,7 @@ pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, String, Volu
         key: objects::name,
         facts: |object| objects::volume(object.0?).map(Some),
         observation: Observation::Volume,
+        optional: false,
     }
 }
 
@@ -60,6 +64,7 @@ pub(super) fn pods() -> Kind<DeserializeGuard<PodObject>, PodId, PodFacts> {
         key: objects::pod_id,
         facts: |object| Ok(objects::pod(&object.0?)),
         observation: Observation::Pod,
+        optional: false,
     }
 }
 
@@ -70,11 +75,19 @@ pub(super) fn namespaces() -> Kind<PartialObjectMeta<Namespace>, NamespaceName, 
         key: objects::namespace_name,
         facts: |object| Ok(Some(object.metadata.labels.unwrap_or_default().into())),
         observation: Observation::Namespace,
+        optional: false,
     }
 }
 
 pub(super) fn nodes() -> Kind<PartialObjectMeta<Node>, String, ()> {
-    Kind { name: "nodes", fields: None, key: objects::name, facts: |_| Ok(Some(())), observation: Observation::Node }
+    Kind {
+        name: "nodes",
+        fields: None,
+        key: objects::name,
+        facts: |_| Ok(Some(())),
+        observation: Observation::Node,
+        optional: false,
+    }
 }
 
 pub(super) fn classes() -> Kind<DeserializeGuard<StorageClass>, String, Class> {
@@ -84,6 +97,19 @@ pub(super) fn classes() -> Kind<DeserializeGuard<StorageClass>, String, Class> {
         key: objects::name,
         facts: |object| Ok(Some(objects::class(object.0?))),
         observation: Observation::Class,
+        optional: false,
+    }
+}
+
+/// A part of Kubernetes since 1.34.
+pub(super) fn attributes_classes() -> Kind<DeserializeGuard<VolumeAttributesClass>, String, AttributesClass> {
+    Kind {
+        name: "volumeattributesclasses",
+        fields: None,
+        key: objects::name,
+        facts: |object| Ok(Some(objects::attributes_class(object.0?))),
+        observation: Observation::AttributesClass,
+        optional: true,
     }
 }
 
@@ -94,6 +120,7 @@ pub(super) fn policies() -> Kind<DeserializeGuard<StoragePolicy>, PolicyId, Poli
         key: objects::policy_id,
         facts: |object| Ok(Some(objects::policy(object.0))),
         observation: Observation::Policy,
+        optional: false,
     }
 }
 
@@ -104,6 +131,7 @@ pub(super) fn cluster_policies() -> Kind<DeserializeGuard<ClusterStoragePolicy>,
         key: objects::cluster_policy_id,
         facts: |object| Ok(Some(objects::cluster_policy(object.0))),
         observation: Observation::ClusterPolicy,
+        optional: false,
     }
 }
 
@@ -114,6 +142,7 @@ pub(super) fn budgets() -> Kind<DeserializeGuard<StorageBudget>, BudgetName, Bud
         key: objects::budget_name,
         facts: |object| Ok(Some(objects::budget(object.0))),
         observation: Observation::Budget,
+        optional: false,
     }
 }
 
@@ -124,6 +153,7 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
         key: objects::name,
         facts: |object| Ok(Some(object.0?.spec)),
         observation: Observation::Driver,
+        optional: false,
     }
 }
 
@@ -134,6 +164,7 @@ pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, StatefulSet> {
         key: objects::set_id,
         facts: |object| Ok(Some(objects::set(object.0?))),
         observation: Observation::Set,
+        optional: false,
     }
 }
 
@@ -148,5 +179,6 @@ pub(super) fn stored() -> Kind<DeserializeGuard<ConfigMap>, SetId, StoredSet> {
         key: stored::set_id,
         facts: |object| stored::facts(&object.0?).map(Some),
         observation: Observation::Stored,
+        optional: false,
     }
 }

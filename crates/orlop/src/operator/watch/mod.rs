@@ -34,6 +34,12 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: D
 /// The code with which the API server says that it cannot continue a watch from where it was.
 const GONE: u16 = 410;
 
+/// The code with which the API server says that it has no such kind.
+const NOT_FOUND: u16 = 404;
+
+/// A kind that the cluster does not have is looked for again after this long: an API server that is upgraded has it then.
+const LOOK_FOR_KIND_EVERY: Duration = Duration::from_mins(5);
+
 /// Where the watches put what they read. Bounded: a watch waits when the observer is behind.
 pub(super) type Observations = mpsc::Sender<Observation>;
 
@@ -53,6 +59,7 @@ pub(super) fn start(
     watches.spawn(watch(all(), kinds::namespaces()));
     watches.spawn(watch(all(), kinds::nodes()));
     watches.spawn(watch(all(), kinds::classes()));
+    watches.spawn(watch(all(), kinds::attributes_classes()));
     watches.spawn(watch(all(), kinds::policies()));
     watches.spawn(watch(all(), kinds::cluster_policies()));
     watches.spawn(watch(all(), kinds::budgets()));
@@ -104,6 +111,18 @@ where
     while let Some(event) = events.next().await {
         let change = match event {
             Ok(event) => kind.change(event, &metrics),
+            Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
+                if kind.optional && status.code == NOT_FOUND =>
+            {
+                debug!(kind = kind.name, "the cluster has no such kind");
+                for change in [Change::ListBegins, Change::ListComplete] {
+                    if observations.send((kind.observation)(change)).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(LOOK_FOR_KIND_EVERY).await;
+                continue;
+            }
             Err(error) => {
                 // The API server answers, and only no longer knows where the watch was: nothing is to be waited for.
                 if matches!(&error, watcher::Error::WatchError(status) if status.code == GONE) {

@@ -1,0 +1,74 @@
+//! What I/O the volumes do, of those claims of which it is asked for: in the view, with since when it has been much or
+//! little.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use orlop_planner::{ClaimId, Load, LoadSample, LoadWatch, Rates};
+
+use super::Observer;
+
+impl Observer {
+    /// Takes note of what is asked for of a claim's volume from now on. What was measured for another question is no answer
+    /// to this one.
+    pub fn note_load_watch(&mut self, id: &ClaimId, watch: Option<&Arc<LoadWatch>>, now: Timestamp) {
+        let Some((known, claim)) = self.claims.get_mut(id).zip(self.view.claims.get_mut(id)) else { return };
+        if known.load_watch.as_ref() == watch {
+            return;
+        }
+        known.load_watch = watch.cloned();
+        claim.load = watch.map(|_| Box::new(Load::asked(now)));
+    }
+
+    /// A volume's I/O was measured.
+    pub(super) fn load_sampled(&mut self, node: &str, volume: &str, (at, rates, peak): (Timestamp, Rates, Rates)) {
+        let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
+        let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
+        let Some(known) = self.claims.get_mut(id) else { return };
+        let Some((watch, load)) = known.load_watch.as_ref().zip(claim.load.as_mut()) else { return };
+        if known.load_node.as_deref() != Some(node) {
+            known.load_node = Some(node.into());
+        }
+        let before = load.sample.as_ref().map(outline);
+        load.sampled(watch, at, rates, peak);
+        if before != load.sample.as_ref().map(outline) {
+            self.dirty.claims.insert(id.clone());
+        }
+    }
+
+    /// The agent of a node no longer measures the volume: what it has measured is confirmed by nobody from now on.
+    pub(super) fn load_gone(&mut self, node: &str, volume: &str) {
+        let claim = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref());
+        if let Some(known) = claim.and_then(|(id, _)| self.claims.get_mut(id)) {
+            known.load_node.take_if(|known| **known == *node);
+        }
+    }
+
+    /// What a claim's volume does, as it was last confirmed.
+    pub fn load_of(&self, id: &ClaimId) -> Option<LoadSample> {
+        let mut load = self.view.claims.get(id)?.load.as_deref()?.clone();
+        if let Some(at) = self.load_confirmed(id) {
+            load.confirmed(at);
+        }
+        load.sample
+    }
+
+    fn load_confirmed(&self, id: &ClaimId) -> Option<Timestamp> {
+        let node = self.claims.get(id)?.load_node.as_deref()?;
+        self.measured.last_confirmed(node)
+    }
+
+    /// Brings up to date when the claim's load was last confirmed.
+    pub(super) fn refresh_load(&mut self, id: &ClaimId) {
+        let confirmed = self.load_confirmed(id);
+        let load = self.view.claims.get_mut(id).and_then(|claim| claim.load.as_mut());
+        if let Some((load, at)) = load.zip(confirmed) {
+            load.confirmed(at);
+        }
+    }
+}
+
+/// What of a load leads to another decision: since when it has been much or little.
+fn outline(sample: &LoadSample) -> (Option<Timestamp>, Option<Timestamp>) {
+    (sample.busy, sample.quiet.as_ref().map(|quiet| quiet.since))
+}
