@@ -112,6 +112,7 @@ impl Walk {
 
     fn map(&mut self, path: &str, node: &Node, schema: &Value, beside: &[&str]) {
         let Content::Map(fields) = &node.content else { return };
+        self.within(path, node, fields.len() as u64, "entries", (&Value::Null, &schema["maxProperties"]));
         let known = schema["properties"].as_object();
         let is_open = schema["x-kubernetes-preserve-unknown-fields"] == true;
         for (name, value) in fields {
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
 
     /// Keywords that the walk heeds, that CEL heeds, or that refuse nothing.
-    const HEEDED: [&str; 20] = [
+    const HEEDED: [&str; 21] = [
         "additionalProperties",
         "default",
         "description",
@@ -239,6 +240,7 @@ mod tests {
         "items",
         "maxItems",
         "maxLength",
+        "maxProperties",
         "maximum",
         "minItems",
         "minLength",

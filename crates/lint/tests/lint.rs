@@ -108,9 +108,10 @@ fn examples() -> Vec<PathBuf> {
     fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("the folder can be read") {
             let path = entry.expect("the folder can be read").path();
-            if path.is_dir() {
+            // Values of the chart are no manifests.
+            if path.is_dir() && !path.ends_with("values") {
                 collect(&path, into);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            } else if path.is_file() && path.extension().is_some_and(|extension| extension == "yaml") {
                 into.push(path);
             }
         }
