@@ -141,7 +141,7 @@ fn check(view: &View, action: &Action, sums: &mut Sums) -> Result<(), Rule> {
             within_limits(&abilities, maximum, record.to)?;
             follows(view, id, claim, record)?;
             within_slots(&abilities, claim, record)?;
-            sums.add(view, id, claim, abilities.price, record.to)
+            sums.add(view, id, claim, &abilities, record.to)
         }
         Action::TakeBack { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;

@@ -42,9 +42,7 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
         Reason::DriverCannotExpand => vec!["a DriverProfile says that the driver can expand such volumes".to_owned()],
         Reason::OfflineOnly => vec!["no pod uses the claim while its size is changed".to_owned()],
         Reason::NoModificationSlot => vec![slot(facts)],
-        Reason::OverBudget => {
-            vec!["its budgets have more left, by larger limits or because others need less".to_owned()]
-        }
+        Reason::OverBudget => over_budget(facts),
         Reason::PolicyConflict => vec!["only one policy of the kind selects the claim".to_owned()],
         Reason::NoMeasurement | Reason::StaleMeasurement => vec!["a recent measurement arrives".to_owned()],
         Reason::ContradictoryMeasurement => {
@@ -122,6 +120,15 @@ fn slot(facts: &Facts<'_>) -> String {
         || "a modification slot is free".to_owned(),
         |at| format!("a modification slot is free, at {}", seconds(at)),
     )
+}
+
+fn over_budget(facts: &Facts<'_>) -> Vec<String> {
+    let budgets = facts.decision.over_budget.as_ref().map_or(&[][..], |over| &over.budgets);
+    let has_room = budgets.iter().map(|name| {
+        format!("StorageBudget {name} has more room: its limits are raised, or claims that it covers are deleted")
+    });
+    let about_to_be_full = "the claim is about to be full, and there is an emergency reserve".to_owned();
+    has_room.chain([about_to_be_full, "data is deleted".to_owned()]).collect()
 }
 
 fn seconds(at: Timestamp) -> Timestamp {

@@ -107,8 +107,9 @@ pub(super) fn limits(spec: &CapacitySpec, abilities: &Abilities<'_>) -> (Bytes, 
     (least, most)
 }
 
-/// The size without the step of `increase`, and without what is to last until the driver allows the next growth: the least
-/// with which the claim will again have all three for now; no more than `size`, in the driver's increments.
+/// The size without the step of `increase`, without what `targetUtilization` adds, and without what is to last until the
+/// driver allows the next growth: the least with which the claim will again have all three for now; no more than `size`, in
+/// the driver's increments.
 pub(super) fn least(
     spec: &CapacitySpec,
     abilities: &Abilities<'_>,
@@ -116,6 +117,8 @@ pub(super) fn least(
     usage: &Usage,
     size: Bytes,
 ) -> Bytes {
+    // How much of it is to be used is a wish like `increase`.
+    let spec = &CapacitySpec { target_utilization: None, ..spec.clone() };
     larger_by(missing(spec, claim, usage, SignedDuration::ZERO), abilities, claim).min(size)
 }
 
