@@ -2,6 +2,7 @@
 //! part shares. There is no client here and no I/O: whoever has a manifest can check it with this crate alone.
 
 pub mod budget;
+mod days;
 pub mod driver;
 mod manifest;
 pub mod names;
@@ -10,6 +11,7 @@ mod quantity;
 pub mod units;
 
 pub use budget::{BudgetLimits, StorageBudget, StorageBudgetSpec, StorageBudgetStatus};
+pub use days::Days;
 pub use driver::{
     Abilities, DriverProfile, DriverProfileSpec, Expansion, Modifications, ParameterMatch, Performance, Price,
     VolumeType, amount,

@@ -89,6 +89,8 @@ pub enum Reason {
     BelowMinFreeInodes,
     /// At the present rate the volume is full within `timeToFull`.
     FillsTooSoon,
+    /// As it rises from day to day the volume is full within `horizon`.
+    FullWithinHorizon,
     /// Another claim of its group, by the policy's `groupBy`, requests more.
     GroupGrowth,
     // A growth is under way.
@@ -142,6 +144,7 @@ impl Reason {
             | Self::BelowMinFree
             | Self::BelowMinFreeInodes
             | Self::FillsTooSoon
+            | Self::FullWithinHorizon
             | Self::GroupGrowth
             | Self::Growing
             | Self::GrowthReduced

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Days,
     names::Reason,
     units::{Bytes, Count, Percent, Period, Threshold},
 };
@@ -115,8 +116,12 @@ pub struct CapacitySpec {
     /// Grow when, at the rate at which the volume is filling now, it would be full sooner than this.
     #[serde(default = "default_time_to_full")]
     pub time_to_full: Period,
+    /// Grow when, as the volume has risen from day to day lately, it would be full sooner than this: a number of days, such as
+    /// 7d. Without it nothing is forecast. A forecast needs three days of measurements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon: Option<Days>,
     /// Grow by at least this much at a time: a size, or a percentage of the claim's present size. A growth is larger
-    /// where less would leave the volume below `minFree`, or full within `timeToFull`.
+    /// where less would leave the volume below `minFree`, or full within `timeToFull` or `horizon`.
     #[serde(default = "default_increase")]
     pub increase: Threshold<Bytes>,
     /// Make each growth so large that no more than this share of the filesystem's bytes is used afterwards, such as 60%.
@@ -139,6 +144,7 @@ impl CapacitySpec {
             min_free: default_min_free(),
             min_free_inodes: default_min_free_inodes(),
             time_to_full: default_time_to_full(),
+            horizon: None,
             increase: default_increase(),
             target_utilization: None,
             group_by: None,

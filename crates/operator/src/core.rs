@@ -22,7 +22,7 @@ use crate::{
     asked::Unanswered,
     errand::{Acted, Errand},
     failure::Failure,
-    measure::Measurement,
+    measure::{History, Measurement},
     metrics::{ClaimRow, Metrics},
     moment::{Moment, WallClock},
     notice::{self, Notice},
@@ -80,6 +80,8 @@ pub struct Effects {
     pub watches: Vec<(String, Option<Watch>)>,
     /// The claims that were decided about; what was decided is in the ledger.
     pub decided: Vec<ClaimId>,
+    /// The claims of which it is wanted how they have filled, each once; brought by [`Core::remember`] where somebody knows.
+    pub histories: Vec<ClaimId>,
 }
 
 /// A status to be written.
@@ -142,6 +144,11 @@ impl Core {
         if let Some(claim) = claim {
             self.show(&claim, now.time);
         }
+    }
+
+    /// Takes in how a claim has filled before it was measured here.
+    pub fn remember(&mut self, history: History) {
+        self.observer.remember(history);
     }
 
     /// Takes in what became of an errand. Done or not, the claim is decided again from what it is now.
@@ -215,6 +222,7 @@ impl Core {
         self.metrics.leads(leads);
         self.follow_the_clock(now);
         self.observer.date_growths(now.time);
+        self.observer.trends_go_on(now.time);
         if self.observer.is_synced() {
             if leads {
                 self.lead(now);
@@ -223,6 +231,7 @@ impl Core {
                 self.observer.forget_dirty();
             }
         }
+        self.effects.histories = self.observer.take_unasked();
         std::mem::take(&mut self.effects)
     }
 

@@ -34,7 +34,7 @@ pub use self::{
     core::{Core, Effects, StatusWrite},
     errand::{Acted, Errand, Next},
     failure::Failure,
-    measure::Measurement,
+    measure::{History, Measurement},
     metrics::Metrics,
     moment::Moment,
     node_clock::NodeClock,

@@ -314,6 +314,7 @@ mod tests {
             pods: Vec::new(),
             usage: None,
             outgrown: None,
+            outlook: None,
         }
     }
 

@@ -153,6 +153,7 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         pods: vec![pod],
         usage: Some(usage),
         outgrown: None,
+        outlook: None,
     };
     (ClaimId { namespace, name: name.into() }, claim)
 }

@@ -183,7 +183,7 @@ impl Room<'_> {
     /// The size to grow to: `wanted`, or as much of it as the budgets allow, in whole multiples of `increment`, where that
     /// is at least `least`. With it the budget that allows no more, or why the growth has to wait.
     pub(crate) fn fit(&self, least: Bytes, wanted: Bytes, increment: Bytes) -> Result<Fit<'_>, Short> {
-        let most = self.budgets.iter().map(LeftBy::most).min().unwrap_or(wanted);
+        let most = self.budgets.iter().map(LeftBy::most).min().unwrap_or(Bytes(u64::MAX));
         // Who follows another claim asks for just what that has, and leaves it to the driver to round it up.
         if most >= wanted.round_up(increment) {
             return Ok(Fit { to: wanted, ends_with: None });

@@ -78,6 +78,7 @@ pub fn claim() -> Claim {
         pods: vec![pod("data-0")],
         usage: Some(usage()),
         outgrown: None,
+        outlook: None,
     }
 }
 

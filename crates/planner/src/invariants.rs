@@ -2,6 +2,7 @@
 //! without the code that decides: an action that fails here is a bug there, and is refused, counted and reported.
 
 mod budgets;
+mod forecast;
 #[cfg(test)]
 mod tests;
 
@@ -78,6 +79,12 @@ pub enum Rule {
     /// With the growths before it in the plan, more than the claims of the budget may have.
     #[error("with the plan's growths before it, it takes more than StorageBudget {0} allows")]
     OverBudget(BudgetName),
+    /// Only a forecast, and a policy that asks for one, calls for a growth for the days ahead.
+    #[error("no forecast says that it would be full within its policy's horizon")]
+    NotForeseen,
+    /// A growth for the days ahead leaves a modification for when room runs short.
+    #[error("it would take the last modification slot of its driver for the days ahead")]
+    LastSlot,
     /// What is forgotten of the slots could be taken twice.
     #[error("the record does not say which modification slots are taken")]
     Slots,
@@ -141,6 +148,7 @@ fn check(view: &View, action: &Action, sums: &mut Sums) -> Result<(), Rule> {
             within_limits(&abilities, maximum, record.to)?;
             follows(view, id, claim, record)?;
             within_slots(&abilities, claim, record)?;
+            forecast::foreseen(view, id, claim, &abilities, record)?;
             sums.add(view, id, claim, &abilities, record.to)
         }
         Action::TakeBack { uid, previous, record, .. } => {
@@ -183,7 +191,11 @@ fn expected(previous: Option<&GrowthRecord>, record: &GrowthRecord, claim: &Clai
         && record.refused.is_empty()
         && matches!(
             record.reason,
-            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth
+            Reason::BelowMinFree
+                | Reason::BelowMinFreeInodes
+                | Reason::FillsTooSoon
+                | Reason::FullWithinHorizon
+                | Reason::GroupGrowth
         );
     if as_observed && as_measured && new { Ok(()) } else { Err(Rule::Precondition) }
 }

@@ -23,7 +23,7 @@ mod selector;
 mod view;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
-pub use capacity::{SlotUse, is_current, silent_at, slot_use, stale_at, still_enough, watch};
+pub use capacity::{SlotUse, is_current, is_foreseen, silent_at, slot_use, stale_at, still_enough, watch};
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};

@@ -10,7 +10,7 @@ use orlop_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{budget::Budgets, groups::Groups, labels::Labels};
+use crate::{budget::Budgets, forecast::Outlook, groups::Groups, labels::Labels};
 
 /// Everything that a decision may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -179,6 +179,8 @@ pub struct Claim {
     pub usage: Option<Usage>,
     /// What was measured when the claim's capacity was last seen to grow.
     pub outgrown: Option<Outgrown>,
+    /// How its volume will fill over days; none where no policy with a horizon governs it, or it was never measured.
+    pub outlook: Option<Box<Outlook>>,
 }
 
 /// What a volume was measured to be just before it was seen to grow: a measurement that says the same need not be newer

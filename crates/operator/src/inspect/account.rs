@@ -46,6 +46,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         volume: observer.volume_of(id).map(str::to_owned),
         usage: latest.map(|usage| row::usage(&usage, observer.measured_on(id))),
         thresholds,
+        forecast: row::forecast(claim),
         governed: governed(view, id, claim, &decision.governance),
         class: class(view, claim),
         driver: row::driver(core, claim).map(|name| driver(view, claim, name)),
@@ -80,8 +81,16 @@ fn thresholds(
     decision: &Decision,
 ) -> Option<ThresholdAccount> {
     let Governance::By(policy) = &decision.governance else { return None };
-    let CapacitySpec { min_free, min_free_inodes, time_to_full, increase, target_utilization, group_by, maximum } =
-        view.policies.get(policy)?.capacity.as_ref()?.clone();
+    let CapacitySpec {
+        min_free,
+        min_free_inodes,
+        time_to_full,
+        horizon,
+        increase,
+        target_utilization,
+        group_by,
+        maximum,
+    } = view.policies.get(policy)?.capacity.as_ref()?.clone();
     let measured = Claim { usage: latest.cloned().or_else(|| claim.usage.clone()), ..claim.clone() };
     let watch = watch(view, id, &measured)?;
     Some(ThresholdAccount {
@@ -90,6 +99,7 @@ fn thresholds(
         min_free_inodes,
         free_inodes_below: watch.free_inodes_below,
         time_to_full,
+        horizon,
         increase,
         target_utilization,
         group_by,

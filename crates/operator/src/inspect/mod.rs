@@ -18,7 +18,8 @@ pub use self::{
     account::claim,
     document::{
         API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount,
-        Document, DriverAccount, DriverRow, Fleet, Governed, Growths, InodeAccount, Measured, ModificationAccount,
+        Document, DriverAccount, DriverRow, Fleet, ForecastAccount, Governed, Growths, InodeAccount, Measured,
+        ModificationAccount, PerDayAccount,
         PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals,
         UsageAccount,
     },

@@ -22,9 +22,11 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
     let decision = facts.decision;
     match decision.reason {
         Reason::EnoughRoom => room(facts),
-        Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
-            called_for(facts)
-        }
+        Reason::BelowMinFree
+        | Reason::BelowMinFreeInodes
+        | Reason::FillsTooSoon
+        | Reason::FullWithinHorizon
+        | Reason::GroupGrowth => called_for(facts),
         Reason::Paused => vec![format!("the annotation {PAUSED_ANNOTATION} is taken off the claim")],
         Reason::GrowthReduced => vec!["the driver makes the smaller size, or refuses it too".to_owned()],
         Reason::Off => vec![off(&decision.governance)],
@@ -61,9 +63,9 @@ fn room(facts: &Facts<'_>) -> Vec<String> {
         .checked_div(usage.fill_bytes_per_second)
         .map_or_else(String::new, |seconds| format!(", at the present rate in {}", lasting(seconds)));
     points.push(format!(
-        "fewer than {} are free (minFree {}): after {} more are written{soon}",
+        "fewer than {} are free ({}): after {} more are written{soon}",
         thresholds.available_below.human(),
-        thresholds.min_free,
+        thresholds.which(usage.total),
         left.human()
     ));
     if let Some(inodes) = usage.counted_inodes() {

@@ -44,6 +44,8 @@ pub(crate) struct Row {
     target: Option<Bytes>,
     problem: Option<Reason>,
     cost: Option<Cost>,
+    /// In how many seconds it is full as it rises from day to day: at the earliest, most likely, at the latest.
+    full: Option<Box<[Option<u64>; 3]>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -79,8 +81,17 @@ impl Row {
             target: decision.target(),
             problem: decision.is_problem().then_some(decision.reason),
             cost: Cost::of(view, claim),
+            full: full(claim),
         }
     }
+}
+
+/// By the claim's forecast, where there is one.
+fn full(claim: &Claim) -> Option<Box<[Option<u64>; 3]>> {
+    let forecast = claim.outlook.as_ref()?.forecast()?;
+    let full = forecast.time_to_full(claim.usage.as_ref()?.total);
+    let seconds = |span: Option<jiff::SignedDuration>| u64::try_from(span?.as_secs()).ok();
+    Some(Box::new([full.earliest, full.median, full.latest].map(seconds)))
 }
 
 impl Cost {
@@ -162,7 +173,7 @@ fn lock(part: &Mutex<Arc<Part>>) -> MutexGuard<'_, Arc<Part>> {
 /// A metric of each claim: its name, what it is, its unit, and its value where there is one.
 type PerClaim = (&'static str, &'static str, Option<Unit>, fn(&Row) -> Option<u64>);
 
-const PER_CLAIM: [PerClaim; 9] = [
+const PER_CLAIM: [PerClaim; 12] = [
     ("claim_requested", "The size that is requested for the claim", Some(Unit::Bytes), |row| Some(row.requested.0)),
     ("claim_capacity", "The size that the claim has", Some(Unit::Bytes), |row| Some(row.capacity.0)),
     ("claim_target", "The larger size that is called for or under way", Some(Unit::Bytes), |row| Some(row.target?.0)),
@@ -182,6 +193,27 @@ const PER_CLAIM: [PerClaim; 9] = [
         "When the claim's filesystem is full at the present rate; absent while it does not fill",
         Some(Unit::Seconds),
         |row| row.fill.as_ref().and_then(|fill| fill.available.0.checked_div(fill.bytes_per_second)),
+    ),
+    (
+        "claim_forecast_full_earliest",
+        "When the claim's filesystem is full if it rises each day as on the one day in ten on which it rises most; absent \
+         without a forecast, and where it never is",
+        Some(Unit::Seconds),
+        |row| row.full.as_ref()?[0],
+    ),
+    (
+        "claim_forecast_full",
+        "When the claim's filesystem is full if it rises each day as it usually does; absent without a forecast, and where it \
+         never is",
+        Some(Unit::Seconds),
+        |row| row.full.as_ref()?[1],
+    ),
+    (
+        "claim_forecast_full_latest",
+        "When the claim's filesystem is full if it rises each day as on the one day in ten on which it rises least; absent \
+         without a forecast, and where it never is",
+        Some(Unit::Seconds),
+        |row| row.full.as_ref()?[2],
     ),
 ];
 

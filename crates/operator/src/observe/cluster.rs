@@ -72,11 +72,21 @@ impl Observer {
             },
             usage,
             outgrown,
+            outlook: same.and_then(|before| before.outlook.clone()),
         };
         let is_news = before != Some(&claim);
         // What was decided holds as long as what it was decided from.
         let rest = self.claims.get(&id).filter(|_| !is_news).and_then(|known| known.rest);
-        let known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling, rest });
+        let is_same = same.is_some();
+        let mut known = self.claims.insert(id.clone(), KnownClaim { version, volume, spelling, rest, trend: None });
+        // How a claim has filled that had the same name says nothing about this one.
+        let trend = known.as_mut().and_then(|known| known.trend.take()).filter(|_| is_same);
+        if trend.is_none() {
+            self.forget_trend(&id);
+        }
+        if let Some(known) = self.claims.get_mut(&id) {
+            known.trend = trend;
+        }
         self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
@@ -96,6 +106,7 @@ impl Observer {
     fn remove_claim(&mut self, id: ClaimId) {
         let known = self.claims.remove(&id);
         self.release(&id, known);
+        self.forget_trend(&id);
         if let Some(claim) = self.view.claims.remove(&id) {
             if !claim.pods.is_empty() {
                 self.waiting.insert(id.clone(), claim.pods.into_iter().map(|pod| pod.id).collect());

@@ -11,16 +11,19 @@ mod policies;
 mod rest;
 #[cfg(test)]
 mod tests;
+mod trends;
 
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
-use orlop_planner::{BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, Source, Uid, Usage, View};
+use orlop_planner::{
+    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, Source, Uid, Usage, View, forecast::Trend,
+};
 
 pub use facts::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
 
-use self::{census::Census, measured::Measured, rest::Rest};
+use self::{census::Census, measured::Measured, rest::Rest, trends::Trends};
 use super::measure::Measurement;
 
 /// What is known of the cluster.
@@ -36,6 +39,7 @@ pub struct Observer {
     budgets: HashMap<BudgetName, KnownBudget>,
     nodes: BTreeSet<String>,
     measured: Measured,
+    trends: Trends,
     /// The claims that were seen to grow, and it is not known yet when.
     grown: BTreeSet<ClaimId>,
     lists: Lists,
@@ -65,6 +69,8 @@ struct KnownClaim {
     spelling: Spelling,
     /// Is what was last decided about it to be decided again only by what is measured, and by what of that?
     rest: Option<Rest>,
+    /// How it fills over days, where a policy with a horizon governs it.
+    trend: Option<Box<Trend>>,
 }
 
 /// A policy beside what the planner needs of it.
@@ -126,24 +132,25 @@ impl Observer {
 
     /// Takes in news of a volume's fill.
     pub fn measure(&mut self, measurement: Measurement) {
-        match measurement {
+        match &measurement {
             Measurement::Sampled { node, volume, usage } => {
-                self.measured.sampled(&node, &volume, usage);
-                self.measured_anew(&volume);
+                self.measured.sampled(node, volume, usage.clone());
+                self.measured_anew(volume);
             }
             Measurement::SampledClaim { node, claim, usage } => {
-                if let Some(volume) = self.volume_that_names(&claim).map(str::to_owned) {
-                    self.measured.sampled(&node, &volume, usage);
+                if let Some(volume) = self.volume_that_names(claim).map(str::to_owned) {
+                    self.measured.sampled(node, &volume, usage.clone());
                     self.measured_anew(&volume);
                 }
             }
             Measurement::Gone { node, volume } => {
-                self.measured.gone(&node, &volume);
-                self.measured_anew(&volume);
+                self.measured.gone(node, volume);
+                self.measured_anew(volume);
             }
             // Nothing is to be decided for it; see `refresh`.
-            Measurement::Confirmed { node, at } => self.measured.confirmed(&node, at),
+            Measurement::Confirmed { node, at } => self.measured.confirmed(node, *at),
         }
+        self.measured_trend(&measurement);
     }
 
     /// The claim that a measurement is of.

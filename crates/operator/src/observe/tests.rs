@@ -1,3 +1,5 @@
+mod trends;
+
 use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{

@@ -9,7 +9,10 @@ use jiff::SignedDuration;
 use orlop_api::Period;
 
 use super::{Failure, Outcome};
-use crate::operator::{self, Config, LocalConfig, OperatorError, SourcesConfig, prometheus::Server};
+use crate::{
+    operator::{self, Config, LocalConfig, OperatorError, SourcesConfig},
+    prometheus::Server,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -44,6 +44,7 @@ use self::{
     engine::{Engine, Inputs, Outputs},
     http::{Counter, Health},
     measure::{ConnectedNodes, Watches},
+    prometheus::history::Wanted,
     scrape::Scrapes,
     sources::Connections,
 };
@@ -51,6 +52,9 @@ pub use self::{local::LocalConfig, sources::SourcesConfig};
 
 /// How many observations wait for the engine at most.
 const OBSERVATIONS_MAX: usize = 1024;
+
+/// How many batches of histories wait for the engine at most.
+const HISTORIES_MAX: usize = 4;
 
 /// How many batches of measurements wait for the engine at most.
 const MEASUREMENTS_MAX: usize = 256;
@@ -124,6 +128,8 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let (watches, nodes) = (Watches::default(), latest::Sender::default());
     let connected = ConnectedNodes::default();
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let (histories, remembered) = mpsc::channel(HISTORIES_MAX);
+    let wanted = (!config.sources.prometheus.is_empty()).then(Wanted::default);
     let counter = Counter { questions, nodes: nodes.subscribe(), connected: connected.subscribe() };
     let sources = sources::run(
         config.sources,
@@ -132,6 +138,8 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             namespace: config.namespace,
             leadership: leadership.clone(),
             measurements,
+            histories,
+            wanted: wanted.clone().unwrap_or_default(),
             watches: watches.clone(),
             nodes: nodes.subscribe(),
             metrics: metrics.clone(),
@@ -153,13 +161,16 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             watches,
             nodes,
             health: health.clone(),
+            wanted,
             metrics: metrics.clone(),
         },
     );
 
     let mut parts = JoinSet::new();
     parts.spawn(async move {
-        engine.run(Inputs { observations: observed, measurements: measured, questions: asked }).await;
+        engine
+            .run(Inputs { observations: observed, measurements: measured, histories: remembered, questions: asked })
+            .await;
         Err(OperatorError::Ended("event loop"))
     });
     parts.spawn(async move {

@@ -200,7 +200,7 @@ impl Simulation {
         if process.state != State::Running {
             return;
         }
-        let Effects { errands, statuses, notices: _, watches, decided } = process.core.turn(leads, now);
+        let Effects { errands, statuses, notices: _, watches, decided, histories: _ } = process.core.turn(leads, now);
         for (volume, watch) in watches {
             match watch {
                 Some(watch) => process.wanted.insert(volume, watch),
