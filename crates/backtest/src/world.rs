@@ -85,10 +85,12 @@ impl World {
             uid: Uid("pod".into()),
             since: Some(since),
             synced: None,
+            controller: None,
         };
         let claim = Claim {
             uid: Uid(id.to_string().into()),
             labels: known.labels,
+            belonging: None,
             class: Some(known.class.unwrap_or_else(|| self.class.clone())),
             driver: known.driver,
             bound: true,

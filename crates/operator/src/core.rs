@@ -515,6 +515,7 @@ mod tests {
             uid: Uid("u".into()),
             version: Some(1),
             labels: Labels::default(),
+            belonging: None,
             class: Some("fast".into()),
             volume: Some("pv".into()),
             raw_block: false,
@@ -544,6 +545,7 @@ mod tests {
         list!(ClusterPolicy);
         list!(Budget);
         list!(Driver);
+        list!(Set);
         core
     }
 

@@ -301,6 +301,7 @@ mod tests {
         Claim {
             uid: Uid("u".into()),
             labels: orlop_planner::Labels::default(),
+            belonging: None,
             class: None,
             driver: None,
             bound: true,

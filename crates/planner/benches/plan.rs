@@ -136,10 +136,12 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         uid: Uid(format!("00000000-0000-4000-9000-{number:012}").into()),
         since: Some(now),
         synced: None,
+        controller: None,
     };
     let claim = Claim {
         uid: Uid(format!("00000000-0000-4000-8000-{number:012}").into()),
         labels: Labels::from([("app.kubernetes.io/name", "postgres"), ("tier", tier)]),
+        belonging: None,
         class: Some("standard".to_owned()),
         driver: Some("local.orlop.dev".to_owned()),
         bound: true,

@@ -240,6 +240,12 @@ impl<'a> Case<'a> {
         Ok(abilities)
     }
 
+    /// To whom the claim belongs that is to grow, for the sentence that says so.
+    fn owner(&self) -> String {
+        let ownership = self.view.ownership(self.id, self.claim);
+        if ownership.is_none() { String::new() } else { format!(", for {ownership}") }
+    }
+
     fn class(&self) -> Option<&'a Class> {
         self.view.classes.get(self.claim.class.as_ref()?)
     }
@@ -299,7 +305,7 @@ impl<'a> Case<'a> {
             (None, Some(leader)) => leader.sentence(),
             _ => target::sentence(need, spec, claim, usage),
         };
-        let step = target::step(claim, &fit, next_after_this);
+        let step = target::step(claim, &fit, next_after_this) + &self.owner();
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
             return Verdict::new(Outcome::Recommend(to), need, format!("{why}; in mode Auto it would {step}{cost}"));

@@ -58,13 +58,14 @@ pub fn usage() -> Usage {
 
 pub fn pod(name: &str) -> PodUse {
     let id = PodId { namespace: NamespaceName("shop".into()), name: name.into() };
-    PodUse { id, uid: Uid(format!("pod-{name}").into()), since: Some(at(-3600)), synced: None }
+    PodUse { id, uid: Uid(format!("pod-{name}").into()), since: Some(at(-3600)), synced: None, controller: None }
 }
 
 pub fn claim() -> Claim {
     Claim {
         uid: Uid("claim-data-0".into()),
         labels: Labels::from([("app", "db")]),
+        belonging: None,
         class: Some("orlop-local".to_owned()),
         driver: Some(LOCAL_DRIVER.to_owned()),
         bound: true,
@@ -107,6 +108,7 @@ pub fn view() -> View {
         drivers: BTreeMap::new(),
         groups: Groups::default(),
         budgets: Budgets::default(),
+        sets: BTreeMap::new(),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod invariants;
 mod labels;
 mod ledger;
 pub mod lifecycle;
+mod owner;
 mod plan;
 #[cfg(test)]
 mod properties;
@@ -27,6 +28,7 @@ pub use capacity::{SlotUse, is_current, is_foreseen, silent_at, slot_use, stale_
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
+pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
 pub use view::{

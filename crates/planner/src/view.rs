@@ -10,7 +10,13 @@ use orlop_api::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{budget::Budgets, forecast::Outlook, groups::Groups, labels::Labels};
+use crate::{
+    budget::Budgets,
+    forecast::Outlook,
+    groups::Groups,
+    labels::Labels,
+    owner::{Belonging, Owner, SetId, StatefulSet},
+};
 
 /// Everything that a decision may depend on.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +35,8 @@ pub struct View {
     pub groups: Groups,
     /// The budgets, with what their claims have.
     pub budgets: Budgets,
+    /// The StatefulSets that have claim templates.
+    pub sets: BTreeMap<SetId, StatefulSet>,
 }
 
 impl View {
@@ -153,6 +161,8 @@ pub struct Claim {
     pub uid: Uid,
     /// The claim's labels, for selectors.
     pub labels: Labels,
+    /// What its own metadata says of whom it belongs to, where that says anything. [`View::ownership`] has the whole chain.
+    pub belonging: Option<Arc<Belonging>>,
     /// The name of its StorageClass, where it has one.
     pub class: Option<String>,
     /// The driver of its bound PersistentVolume, where that is a CSI volume.
@@ -250,6 +260,8 @@ pub struct PodUse {
     pub since: Option<Timestamp>,
     /// The value of its `orlop.dev/volume-sync` annotation.
     pub synced: Option<String>,
+    /// What controls the pod, where that is no StatefulSet: that it is of one, its name says.
+    pub controller: Option<Arc<Owner>>,
 }
 
 /// Where a measurement comes from, the most trusted first.

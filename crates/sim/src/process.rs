@@ -12,7 +12,7 @@ use orlop_operator::{
     Core, Errand, Failure, Measurement, Metrics, Moment, NodeClock, StatusWrite,
     kubelets::{Measured, Schedule},
     lease::{Campaign, Candidate},
-    observe::Observation,
+    observe::{Change, Observation},
     request::Request,
 };
 use orlop_planner::{Action, Watch};
@@ -185,6 +185,9 @@ impl Process {
             streams: self.streams.iter().map(|(kind, it)| (*kind, Stream { open: false, ..*it })).collect(),
             ..Self::new(self.number, now)
         };
+        // The world has none, and its kinds that are watched each take their part of the chance.
+        self.core.observe(Observation::Set(Change::ListBegins));
+        self.core.observe(Observation::Set(Change::ListComplete));
     }
 
     /// Ends at once. What it has sent is on its way.

@@ -12,8 +12,8 @@ use orlop_planner::{
 
 use super::{
     document::{
-        ClaimAccount, ClassAccount, DriverAccount, Governed, ModificationAccount, ProfileOrigin, SetbackAccount,
-        SizeAccount, ThresholdAccount,
+        ClaimAccount, ClassAccount, DriverAccount, Governed, ModificationAccount, OwnerAccount, OwnerLink,
+        ProfileOrigin, SetbackAccount, SizeAccount, ThresholdAccount,
     },
     outlook, row,
 };
@@ -50,6 +50,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         governed: governed(view, id, claim, &decision.governance),
         class: class(view, claim),
         driver: row::driver(core, claim).map(|name| driver(view, claim, name)),
+        owner: owner(view, id, claim),
         modifications,
         growth: claim.growth.clone(),
         setbacks: setbacks(core, id, now),
@@ -164,6 +165,21 @@ fn driver(view: &View, claim: &Claim, name: &str) -> DriverAccount {
         price: abilities.price.cloned(),
         monthly: abilities.price.map(|price| price.monthly(claim.requested.max(claim.capacity))),
     }
+}
+
+fn owner(view: &View, id: &ClaimId, claim: &Claim) -> Option<OwnerAccount> {
+    let ownership = view.ownership(id, claim);
+    let link = |link: &orlop_planner::Link<'_>| OwnerLink {
+        api_version: link.api_version.to_owned(),
+        kind: link.kind.to_owned(),
+        name: link.name.to_owned(),
+        uid: link.uid.0.to_string(),
+    };
+    (!ownership.is_none()).then(|| OwnerAccount {
+        chain: ownership.chain.iter().map(link).collect(),
+        manager: ownership.manager.map(ToString::to_string),
+        sentence: ownership.to_string(),
+    })
 }
 
 fn modifications(view: &View, claim: &Claim, now: Moment) -> Option<ModificationAccount> {

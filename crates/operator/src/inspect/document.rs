@@ -105,6 +105,9 @@ pub struct ClaimAccount {
     /// What its driver can do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<DriverAccount>,
+    /// To whom it belongs; none where it belongs to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerAccount>,
     /// How often its volume may be modified, where the driver limits that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modifications: Option<ModificationAccount>,
@@ -364,6 +367,33 @@ pub struct DriverAccount {
     /// What the volume costs a month at its present size, such as `2.00 USD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly: Option<String>,
+}
+
+/// To whom a claim belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerAccount {
+    /// Its owners, the outermost first.
+    pub chain: Vec<OwnerLink>,
+    /// What applies the outermost object's manifest, such as `Helm release shop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager: Option<String>,
+    /// All of it in words.
+    pub sentence: String,
+}
+
+/// An owner of a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerLink {
+    /// Its group and version.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
 }
 
 /// How often a volume may be modified.

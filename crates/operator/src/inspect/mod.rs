@@ -19,9 +19,8 @@ pub use self::{
     document::{
         API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount,
         Document, DriverAccount, DriverRow, Fleet, ForecastAccount, Governed, Growths, InodeAccount, Measured,
-        ModificationAccount, PerDayAccount,
-        PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount, SourceRow, ThresholdAccount, Totals,
-        UsageAccount,
+        ModificationAccount, OwnerAccount, OwnerLink, PerDayAccount, PolicyRow, ProfileOrigin, Refused, SetbackAccount,
+        SizeAccount, SourceRow, ThresholdAccount, Totals, UsageAccount,
     },
     outlook::lasting,
     page::{PAGE_MAX, PageQuery, page},

@@ -91,6 +91,7 @@ impl World {
             ClusterPolicy: of_kind(true),
             Budget: [],
             Driver: [],
+            Set: [],
         }
         for volume in volumes {
             if let Some(measurement) = volume.measured(time) {
@@ -136,6 +137,7 @@ impl Volume {
             uid: self.uid(),
             version: Some(1),
             labels: Labels::default(),
+            belonging: None,
             class: Some("fast".into()),
             volume: Some(format!("pv-{}", self.id)),
             raw_block: false,
@@ -162,6 +164,7 @@ impl Volume {
             version: Some(1),
             since: Some(Timestamp::from_second(1).unwrap()),
             synced: None,
+            controller: None,
             claims: vec![self.id.name.clone()],
         };
         Observation::Pod(Change::Is(PodId { namespace: self.id.namespace.clone(), name: name.into() }, facts))

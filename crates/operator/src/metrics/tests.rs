@@ -42,6 +42,7 @@ fn claim() -> Claim {
     Claim {
         uid: Uid("u".into()),
         labels: Labels::default(),
+        belonging: None,
         class: Some("fast".into()),
         driver: Some("ebs.csi.aws.com".into()),
         bound: true,

@@ -1,11 +1,13 @@
 //! From the API server's objects to what the observer keeps of them. An object that cannot be read is an error that
 //! names the field; it concerns that object alone.
 
+mod belonging;
 mod pod;
+mod set;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
     api::{
@@ -23,11 +25,15 @@ use orlop_api::{
     names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::{
-    Budget, BudgetName, ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement, Resize,
-    Selector, Uid,
+    Belonging, Budget, BudgetName, ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement,
+    Resize, Selector, Uid,
 };
 
-pub use self::pod::PodObject;
+use self::belonging::{belonging, controller};
+pub use self::{
+    pod::PodObject,
+    set::{SetObject, set, set_id},
+};
 use crate::{
     observe::{BudgetFacts, ClaimFacts, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts},
     record,
@@ -115,7 +121,9 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
     let written = annotation(&metadata, GROWTH_ANNOTATION);
     let paused = annotation(&metadata, PAUSED_ANNOTATION);
     let uid = uid(&metadata);
+    let belonging = belonging(&metadata, "PersistentVolumeClaim");
     Ok(ClaimFacts {
+        belonging: (belonging != Belonging::default()).then(|| Arc::new(belonging)),
         version: version(&metadata),
         class: spec.storage_class_name.filter(|class| !class.is_empty()),
         volume: spec.volume_name.filter(|_| is_bound),
@@ -206,6 +214,7 @@ pub fn pod(pod: &PodObject) -> Option<PodFacts> {
         version: version(&pod.metadata),
         since: pod.metadata.creation_timestamp.as_ref().filter(|_| !is_ending).map(|created| created.0),
         synced: annotation(&pod.metadata, SYNC_ANNOTATION).cloned(),
+        controller: controller(&pod.metadata).map(Arc::new),
         claims,
     })
 }

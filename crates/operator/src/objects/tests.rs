@@ -3,7 +3,7 @@ use orlop_api::{Bytes, StoragePolicy};
 use orlop_planner::{Class, Requirement, Resize, Selector};
 use serde_json::{Value, json};
 
-use super::{PodObject, Unreadable, claim, class, pod, policy, volume};
+use super::{PodObject, SetObject, Unreadable, claim, class, pod, policy, set, volume};
 use crate::observe::{ClaimFacts, PolicyFacts, Spelling};
 
 fn claim_with(patch: Value) -> Result<ClaimFacts, Unreadable> {
@@ -234,4 +234,26 @@ fn a_policy_that_cannot_be_read_says_why_and_is_known() {
     let broken = policy_with(&json!({ "selector": {}, "capacity": { "maximum": "a lot" } }));
     assert!(broken.policy.unwrap_err().contains("`a lot` is not a size"));
     assert_eq!((&*broken.uid.0, broken.generation), ("u", Some(7)));
+}
+
+#[test]
+fn of_a_statefulset_its_templates_are_kept_and_one_without_any_is_of_no_interest() {
+    let read = |templates: &Value| {
+        let object = json!({
+            "metadata": { "name": "db", "namespace": "app", "uid": "u", "resourceVersion": "7" },
+            "spec": { "replicas": 3, "serviceName": "db", "template": {}, "volumeClaimTemplates": templates },
+            "status": { "replicas": 2 },
+        });
+        set(serde_json::from_value::<SetObject>(object).unwrap())
+    };
+    let facts = read(&json!([
+        { "metadata": { "name": "data" }, "spec": {
+            "storageClassName": "fast", "resources": { "requests": { "storage": "1024Mi" } } } },
+        { "metadata": { "name": "odd" }, "spec": { "resources": { "requests": { "storage": "much" } } } },
+    ]))
+    .unwrap();
+    assert_eq!((facts.version, facts.set.replicas), (Some(7), 3));
+    let templates: Vec<_> = facts.set.templates.iter().map(|it| (&*it.name, it.size, it.class.as_deref())).collect();
+    assert_eq!(templates, [("data", Some(Bytes::GIB), Some("fast")), ("odd", None, None)]);
+    assert_eq!(read(&json!([])), None);
 }

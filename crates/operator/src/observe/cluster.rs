@@ -28,6 +28,7 @@ impl Observer {
             uid,
             version,
             labels,
+            belonging,
             class,
             volume,
             raw_block,
@@ -56,6 +57,7 @@ impl Observer {
         let claim = Claim {
             uid,
             labels,
+            belonging,
             class,
             driver: bound_to.and_then(|(_, facts)| facts.driver.clone()),
             bound: bound_to.is_some(),
@@ -283,11 +285,17 @@ fn uses(pods: &HashMap<PodId, PodFacts>, ids: &BTreeSet<PodId>) -> Vec<PodUse> {
 }
 
 fn pod_use(id: &PodId, facts: &PodFacts) -> PodUse {
-    PodUse { id: id.clone(), uid: facts.uid.clone(), synced: facts.synced.clone(), since: facts.since }
+    PodUse {
+        id: id.clone(),
+        uid: facts.uid.clone(),
+        synced: facts.synced.clone(),
+        since: facts.since,
+        controller: facts.controller.clone(),
+    }
 }
 
 /// A state that is older than the known one comes late, and is passed over: the answer to a write overtakes the watch.
-const fn is_older(version: Version, known: Version) -> bool {
+pub(super) const fn is_older(version: Version, known: Version) -> bool {
     matches!((version, known), (Some(version), Some(known)) if version < known)
 }
 

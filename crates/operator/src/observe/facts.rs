@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    Budget, BudgetName, ClaimId, Class, GrowthRecord, Labels, NamespaceName, PodId, Policy, PolicyId, Resize, Uid,
+    Belonging, Budget, BudgetName, ClaimId, Class, GrowthRecord, Labels, NamespaceName, Owner, PodId, Policy, PolicyId,
+    Resize, SetId, StatefulSet, Uid,
 };
 
 /// News of the objects of one kind.
@@ -44,6 +45,8 @@ pub enum Observation {
     Budget(Change<BudgetName, BudgetFacts>),
     /// A DriverProfile.
     Driver(Change<String, DriverProfileSpec>),
+    /// A StatefulSet that has claim templates.
+    Set(Change<SetId, SetFacts>),
     /// A node.
     Node(Change<String, ()>),
 }
@@ -61,6 +64,8 @@ pub struct ClaimFacts {
     pub version: Version,
     /// The claim's labels.
     pub labels: Labels,
+    /// To whom it belongs by its own metadata, where that says anything.
+    pub belonging: Option<Arc<Belonging>>,
     /// Its StorageClass.
     pub class: Option<String>,
     /// The volume that it is bound to, where it is bound and not being deleted.
@@ -116,8 +121,19 @@ pub struct PodFacts {
     pub since: Option<Timestamp>,
     /// The value of its `orlop.dev/volume-sync` annotation.
     pub synced: Option<String>,
+    /// What controls it, where that is no StatefulSet.
+    pub controller: Option<Arc<Owner>>,
     /// The names of the claims that it uses, in its namespace.
     pub claims: Vec<Arc<str>>,
+}
+
+/// What matters of a StatefulSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetFacts {
+    /// Which state of the StatefulSet this is.
+    pub version: Version,
+    /// What the planner needs of it.
+    pub set: StatefulSet,
 }
 
 /// What matters of a policy of either kind.

@@ -9,6 +9,7 @@ mod facts;
 mod measured;
 mod policies;
 mod rest;
+mod sets;
 #[cfg(test)]
 mod tests;
 mod trends;
@@ -18,10 +19,12 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, Source, Uid, Usage, View, forecast::Trend,
+    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, SetId, Source, Uid, Usage, View, forecast::Trend,
 };
 
-pub use facts::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, Spelling, Version, VolumeFacts};
+pub use facts::{
+    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, Spelling, Version, VolumeFacts,
+};
 
 use self::{census::Census, measured::Measured, rest::Rest, trends::Trends};
 use super::measure::Measurement;
@@ -37,6 +40,8 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
+    /// Which state of each StatefulSet is known.
+    sets: HashMap<SetId, Version>,
     nodes: BTreeSet<String>,
     measured: Measured,
     trends: Trends,
@@ -110,6 +115,7 @@ struct Lists {
     cluster_policies: Census<PolicyId>,
     budgets: Census<BudgetName>,
     drivers: Census<String>,
+    sets: Census<SetId>,
     nodes: Census<String>,
 }
 
@@ -126,6 +132,7 @@ impl Observer {
             Observation::ClusterPolicy(change) => self.cluster_policy(change),
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
+            Observation::Set(change) => self.set(change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -181,8 +188,19 @@ impl Observer {
     /// Has every kind of object been listed? Before that what is missing may just not have been read yet, and
     /// nothing may be decided.
     pub const fn is_synced(&self) -> bool {
-        let Lists { claims, volumes, pods, namespaces, classes, policies, cluster_policies, budgets, drivers, nodes } =
-            &self.lists;
+        let Lists {
+            claims,
+            volumes,
+            pods,
+            namespaces,
+            classes,
+            policies,
+            cluster_policies,
+            budgets,
+            drivers,
+            sets,
+            nodes,
+        } = &self.lists;
         claims.is_complete()
             && volumes.is_complete()
             && pods.is_complete()
@@ -192,6 +210,7 @@ impl Observer {
             && cluster_policies.is_complete()
             && budgets.is_complete()
             && drivers.is_complete()
+            && sets.is_complete()
             && nodes.is_complete()
     }
 

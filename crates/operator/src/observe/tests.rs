@@ -3,8 +3,8 @@ mod trends;
 use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
-    Budget, BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement,
-    Resize, Selector, Source, Uid, Usage,
+    Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Labels, NamespaceName, PodId, Policy, PolicyId,
+    PolicyKind, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage,
 };
 
 use super::*;
@@ -19,6 +19,7 @@ fn claim(name: &str, version: u64) -> ClaimFacts {
         uid: Uid(format!("{name}-uid").into()),
         version: Some(version),
         labels: Labels::from([("app", name)]),
+        belonging: None,
         class: Some("fast".into()),
         volume: Some(format!("pv-{name}")),
         raw_block: false,
@@ -45,6 +46,7 @@ fn pod(uid: &str, claims: &[&str]) -> PodFacts {
         version: Some(1),
         since: Some(Timestamp::UNIX_EPOCH),
         synced: None,
+        controller: None,
         claims: claims.iter().map(|name| (*name).into()).collect(),
     }
 }
@@ -121,7 +123,9 @@ fn nothing_may_be_decided_before_every_kind_has_been_listed() {
             Observation::$kind(Change::ListComplete),
         )),*] };
     }
-    for (begins, complete) in list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Node) {
+    for (begins, complete) in
+        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Node)
+    {
         assert!(!observer.is_synced());
         observer.observe(begins);
         assert!(!observer.is_synced());
@@ -620,4 +624,31 @@ fn what_was_asked_for_is_in_the_account_until_it_is_answered() {
     assert_eq!(account(&observer), (2, 5), "the claim as it was before says nothing of it");
     observer.ask(&claim_id("a"), None);
     assert_eq!(account(&observer), (2, 2));
+}
+
+fn set(uid: &str, version: u64, template: &str, size: Bytes) -> SetFacts {
+    let template = ClaimTemplate { name: template.into(), size: Some(size), class: None };
+    let (belonging, templates) = (Belonging::default(), Box::new([template]));
+    SetFacts { version: Some(version), set: StatefulSet { uid: Uid(uid.into()), belonging, replicas: 1, templates } }
+}
+
+#[test]
+fn a_statefulset_concerns_the_claims_that_its_templates_name_before_and_after() {
+    let mut observer = observer();
+    for name in ["data-db-0", "logs-db-0", "data-web-0"] {
+        observer.observe(Observation::Claim(Change::Is(claim_id(name), claim(name, 1))));
+    }
+    observer.dirty_claims();
+    let id = SetId { namespace: NamespaceName("app".into()), name: "db".into() };
+    let mut after = |change| {
+        observer.observe(Observation::Set(change));
+        observer.dirty_claims()
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(after(Change::Is(id.clone(), set("s", 5, "data", Bytes::GIB))), ["data-db-0"]);
+    assert_eq!(after(Change::Is(id.clone(), set("s", 6, "data", Bytes::GIB))), none, "only its status has changed");
+    assert_eq!(after(Change::Is(id.clone(), set("s", 7, "logs", Bytes::GIB))), ["data-db-0", "logs-db-0"]);
+    assert_eq!(after(Change::Is(id.clone(), set("s", 6, "data", Bytes::GIB))), none, "an older state comes late");
+    assert_eq!(after(Change::Is(id.clone(), set("t", 3, "data", Bytes::GIB))), ["data-db-0", "logs-db-0"]);
+    assert_eq!(after(Change::Gone(id)), ["data-db-0"]);
 }

@@ -81,6 +81,9 @@ pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
     if let Some(it) = &account.driver {
         page.line("driver", &driver(it));
     }
+    if let Some(owner) = &account.owner {
+        page.line("owner", &owner.sentence);
+    }
     let pods = if account.pods.is_empty() { "none uses it".to_owned() } else { account.pods.join(", ") };
     page.line("pods", &pods);
     for setback in &account.setbacks {

@@ -9,12 +9,12 @@ use k8s_openapi::api::{
     core::v1::{Namespace, PersistentVolumeClaim},
     storage::v1::StorageClass,
 };
-use kube::ResourceExt as _;
+use kube::{Resource as _, ResourceExt as _};
 use orlop_api::{Bytes, ClusterStoragePolicy, DriverProfile, StoragePolicy, Threshold};
 use orlop_operator::{
     Core, Measurement, Moment,
     inspect::{self, ClaimAccount},
-    objects,
+    objects::{self, SetObject},
     observe::{Change, ClaimFacts, Observation, PodFacts, VolumeFacts},
 };
 use orlop_planner::{ClaimId, Class, NamespaceName, PodId, Source, Uid, Usage};
@@ -74,6 +74,8 @@ struct Manifests {
     claims: BTreeMap<ClaimId, ClaimFacts>,
     classes: BTreeMap<String, Class>,
     default_class: Option<String>,
+    /// The pods of the claims that a StatefulSet makes.
+    pods: BTreeMap<ClaimId, String>,
     others: Vec<Observation>,
 }
 
@@ -93,7 +95,12 @@ impl Manifests {
         }
         match &*kind {
             "PersistentVolumeClaim" => self.claim(read(&kind, object)?)?,
-            "StatefulSet" => self.templates(&read(&kind, object)?)?,
+            "StatefulSet" => {
+                let set: SetObject = read(&kind, object.clone())?;
+                let id = objects::set_id(set.meta());
+                self.others.extend(objects::set(set).map(|facts| Observation::Set(Change::Is(id, facts))));
+                self.templates(&read(&kind, object)?)?;
+            }
             "StorageClass" => self.class(read(&kind, object)?),
             "StoragePolicy" => {
                 let policy: StoragePolicy = read(&kind, object)?;
@@ -140,6 +147,7 @@ impl Manifests {
         for mut template in templates.unwrap_or_default() {
             template.metadata.name = Some(format!("{}-{}-0", template.name_any(), set.name_any()));
             template.metadata.namespace.clone_from(&set.metadata.namespace);
+            self.pods.insert(objects::claim_id(&template.metadata), format!("{}-0", set.name_any()));
             self.claim(template)?;
         }
         Ok(())
@@ -163,8 +171,16 @@ impl Manifests {
         let driver = facts.class.as_ref().and_then(|class| self.classes.get(class)).map(|it| it.provisioner.clone());
         let (uid, total) = (facts.uid.clone(), facts.capacity.unwrap_or(facts.requested));
         let volume = VolumeFacts { capacity: total, driver, claim: Some((id.clone(), uid.clone())) };
-        let pod = PodFacts { uid, version: None, since: Some(now.time), synced: None, claims: vec![id.name.clone()] };
-        let pod_id = PodId { namespace: id.namespace.clone(), name: ASSUMED.into() };
+        let pod = PodFacts {
+            uid,
+            version: None,
+            since: Some(now.time),
+            synced: None,
+            controller: None,
+            claims: vec![id.name.clone()],
+        };
+        let pod_name = self.pods.get(id).map_or(ASSUMED, String::as_str);
+        let pod_id = PodId { namespace: id.namespace.clone(), name: pod_name.into() };
         let classes = self.classes.into_iter().map(|(name, class)| Observation::Class(Change::Is(name, class)));
         observe(&mut core, classes.collect());
         core.observe(Observation::Claim(Change::Is(id.clone(), facts)));
@@ -240,6 +256,7 @@ spec: {mode: Auto, selector: {matchLabels: {app: db}}, capacity: {maximum: 1Ti}}
         assert_eq!((full.decision.act, full.decision.reason), (Act::Grow, Reason::BelowMinFree));
         assert_eq!(full.decision.target, Some(Bytes(125 << 30)));
         assert_eq!(full.driver.unwrap().monthly.unwrap(), "8.00 USD");
+        assert_eq!(full.owner.unwrap().sentence, "StatefulSet db");
         let roomy = explained(SHOP, "data-db-0", "10Gi").unwrap();
         assert_eq!((roomy.decision.act, roomy.decision.reason), (Act::Keep, Reason::EnoughRoom));
     }

@@ -10,10 +10,10 @@ use k8s_openapi::{
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StorageBudget, StoragePolicy};
 use orlop_operator::{
-    objects::{self, PodObject, Unreadable},
-    observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
+    objects::{self, PodObject, SetObject, Unreadable},
+    observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, VolumeFacts},
 };
-use orlop_planner::{BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId};
+use orlop_planner::{BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId, SetId};
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
 const PODS_IN_USE: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
@@ -121,5 +121,15 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
         key: objects::name,
         facts: |object| Ok(Some(object.0?.spec)),
         observation: Observation::Driver,
+    }
+}
+
+pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, SetFacts> {
+    Kind {
+        name: "statefulsets",
+        fields: None,
+        key: objects::set_id,
+        facts: |object| Ok(objects::set(object.0?)),
+        observation: Observation::Set,
     }
 }

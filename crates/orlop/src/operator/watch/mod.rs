@@ -49,6 +49,7 @@ pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metr
     watches.spawn(watch(all(), kinds::cluster_policies()));
     watches.spawn(watch(all(), kinds::budgets()));
     watches.spawn(watch(all(), kinds::drivers()));
+    watches.spawn(watch(all(), kinds::sets()));
     watches
 }
 

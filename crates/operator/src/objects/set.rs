@@ -1,0 +1,76 @@
+//! The part of a StatefulSet that is read: what a pod of it runs is none of our business, and large.
+
+use k8s_openapi::{
+    api::{apps::v1::StatefulSet as Object, core::v1::VolumeResourceRequirements},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::Resource;
+use orlop_planner::{ClaimTemplate, SetId, StatefulSet};
+use serde::Deserialize;
+
+use super::{belonging::belonging, name, namespace, storage, uid, version};
+use crate::observe::SetFacts;
+
+/// A StatefulSet as far as its volumes go.
+#[derive(Debug, Clone, Deserialize, Resource)]
+#[resource(inherit = Object)]
+pub struct SetObject {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: SetSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SetSpec {
+    replicas: Option<i32>,
+    volume_claim_templates: Vec<Template>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Template {
+    metadata: TemplateMeta,
+    #[serde(default)]
+    spec: TemplateSpec,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct TemplateMeta {
+    name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TemplateSpec {
+    storage_class_name: Option<String>,
+    resources: VolumeResourceRequirements,
+}
+
+/// What a StatefulSet is called.
+pub fn set_id(meta: &ObjectMeta) -> SetId {
+    SetId { namespace: namespace(meta), name: name(meta).into() }
+}
+
+/// What matters of a StatefulSet; nothing where it has no claim templates.
+pub fn set(object: SetObject) -> Option<SetFacts> {
+    let SetObject { metadata, spec: SetSpec { replicas, volume_claim_templates } } = object;
+    let templates: Box<[_]> = volume_claim_templates.into_iter().map(template).collect();
+    (!templates.is_empty()).then(|| SetFacts {
+        version: version(&metadata),
+        set: StatefulSet {
+            uid: uid(&metadata),
+            belonging: belonging(&metadata, "StatefulSet"),
+            // The API server writes 1 where a manifest says nothing.
+            replicas: u32::try_from(replicas.unwrap_or(1)).unwrap_or(0),
+            templates,
+        },
+    })
+}
+
+fn template(Template { metadata, spec }: Template) -> ClaimTemplate {
+    ClaimTemplate {
+        name: metadata.name.into(),
+        size: storage(spec.resources.requests.as_ref()).and_then(|size| size.0.parse().ok()),
+        class: spec.storage_class_name.map(Into::into),
+    }
+}
