@@ -112,8 +112,11 @@ impl Observer {
         }
     }
 
-    /// The claim that a measurement may bring further, after it was taken in.
+    /// A measurement was taken in, which may bring the trend of its claim further.
     pub(super) fn measured_trend(&mut self, measurement: &Measurement) {
+        if self.trends.claims.is_empty() {
+            return;
+        }
         if let Some(id) = self.claim_of(measurement).cloned() {
             self.trend_goes_on(&id);
         }
