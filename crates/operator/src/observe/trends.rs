@@ -112,14 +112,9 @@ impl Observer {
         }
     }
 
-    /// A measurement was taken in, which may bring the trend of its claim further.
-    pub(super) fn measured_trend(&mut self, measurement: &Measurement) {
-        if self.trends.claims.is_empty() {
-            return;
-        }
-        if let Some(id) = self.claim_of(measurement).cloned() {
-            self.trend_goes_on(&id);
-        }
+    /// The claim whose trend a measurement brings further.
+    pub(super) fn followed_by(&self, measurement: &Measurement) -> Option<ClaimId> {
+        self.claim_of(measurement).filter(|_| !self.trends.claims.is_empty()).cloned()
     }
 }
 
