@@ -85,7 +85,9 @@ impl Engine {
                     measured.drain(..).flatten().for_each(|measurement| self.core.measure(measurement, now));
                 }
                 Some(histories) = from.histories.recv() => {
-                    histories.into_iter().for_each(|history| self.core.remember(history));
+                    for history in histories {
+                        self.core.remember(history);
+                    }
                 }
                 outcome = self.to.executor.ended() => match outcome {
                     Outcome::Acted(acted) => self.core.acted(acted, Instant::now()),

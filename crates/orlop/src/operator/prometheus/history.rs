@@ -67,9 +67,9 @@ impl Wanted {
                 let namespace = claims.first().map(|first| first.namespace.clone());
                 let of_it = |claim: &&ClaimId| namespace.as_ref() == Some(&claim.namespace);
                 let taken: Vec<_> = claims.iter().take_while(of_it).take(CLAIMS_MAX).cloned().collect();
-                taken.iter().for_each(|claim| {
+                for claim in &taken {
                     claims.remove(claim);
-                });
+                }
                 if !taken.is_empty() {
                     return taken;
                 }
