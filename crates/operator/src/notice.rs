@@ -124,6 +124,19 @@ fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> N
     }
 }
 
+/// The pods that use a claim were stopped for it, or come back.
+pub fn scaled(id: &ClaimId, uid: &Uid, action: &Action) -> Notice {
+    let stops = matches!(action, Action::ScaleToZero { .. });
+    Notice {
+        about: About::Claim(id.clone()),
+        uid: uid.clone(),
+        severity: Severity::Normal,
+        reason: if stops { "PodsStopped" } else { "PodsStarted" }.to_owned(),
+        note: action.to_string(),
+        occasion: action.to_string(),
+    }
+}
+
 /// A policy or a budget is not in force, as its condition says.
 pub fn not_ready(id: &StatusId, uid: &Uid, generation: Option<i64>, condition: &Condition) -> Notice {
     let Condition { reason, message, .. } = condition;

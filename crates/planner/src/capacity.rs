@@ -2,12 +2,13 @@
 //! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`refusal`] has its
 //! driver refused it, [`measurement`] can the measurement be believed, [`target`] is growth called for and to which size,
 //! [`horizon`] is it for the days ahead,
-//! [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
+//! [`offline`] may the pods be stopped for it, [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
 
 mod group;
 mod growth;
 mod horizon;
 mod measurement;
+mod offline;
 mod refusal;
 mod slots;
 mod target;
@@ -192,7 +193,8 @@ impl<'a> Case<'a> {
     fn growth(&self, spec: &CapacitySpec) -> Result<Verdict, Verdict> {
         let abilities = self.expandable()?;
         let usage = measurement::current(self)?;
-        Ok(self.size(spec, &abilities, usage).again_by(measurement::stale_at(usage)))
+        let verdict = self.size(spec, &abilities, usage).unwrap_or_else(|verdict| verdict);
+        Ok(verdict.again_by(measurement::stale_at(usage)))
     }
 
     fn in_force(&self) -> Result<&'a CapacitySpec, Verdict> {
@@ -252,7 +254,7 @@ impl<'a> Case<'a> {
 
     /// The measurement is good and nothing stands in the way: is the claim large enough, and if not, how large is it
     /// to be?
-    fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Verdict {
+    fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Result<Verdict, Verdict> {
         let claim = self.claim;
         let following = group::following(self, spec, abilities);
         let slots = abilities.modifications.map(|rule| Slots::of(rule, claim, self.now));
@@ -262,28 +264,23 @@ impl<'a> Case<'a> {
         let own = target::need(spec, claim, usage).filter(|need| !can_wait(need));
         let Some(need) = own.or(following.as_ref().map(|_| Reason::GroupGrowth)) else {
             let message = format!("at least minFree {} is free{}", spec.min_free, horizon::note(spec, claim));
-            return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
+            return Err(Verdict::new(Outcome::Keep, Reason::EnoughRoom, message));
         };
         let next_after_this = slots.as_ref().and_then(Slots::next_after_this);
         let lasting = next_after_this.map_or(SignedDuration::ZERO, |at| at.duration_since(self.now));
         let for_itself = own.map_or(Ok(Bytes(0)), |_| target::size(spec, abilities, claim, usage, lasting));
         let to = match for_itself {
             Ok(to) => to.max(following.as_ref().map_or(Bytes(0), |leader| leader.size)),
-            Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
-        };
+            Err(limit) => return Err(Verdict::wait(Reason::AtMaximum, limit.to_string()),
+        });
         if abilities.expansion == Expansion::Offline && !claim.pods.is_empty() {
-            let message = format!(
-                "the volume needs more room, and its driver expands only volumes that no pod uses: stop its pods, set \
-                 the claim's request to a size above {}, and start them again",
-                claim.requested
-            );
-            return Verdict::wait(Reason::OfflineOnly, message);
+            offline::may_stop(self)?;
         }
         if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
-            return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
+            return Err(Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at)));
         }
         if let Some((slots, at)) = slots.as_ref().zip(spare_at).filter(|_| need == Reason::FullWithinHorizon) {
-            return Verdict::wait(Reason::NoModificationSlot, slots.last_is_kept(at)).again_at(Some(at));
+            return Err(Verdict::wait(Reason::NoModificationSlot, slots.last_is_kept(at)).again_at(Some(at)));
         }
         let room = self.bookings.room(self.view, self.id, claim);
         let least = match own {
@@ -308,7 +305,7 @@ impl<'a> Case<'a> {
         let step = target::step(claim, &fit, next_after_this) + &self.owner();
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
-            return Verdict::new(Outcome::Recommend(to), need, format!("{why}; in mode Auto it would {step}{cost}"));
+            return Err(Verdict::new(Outcome::Recommend(to), need, format!("{why}); in mode Auto it would {step}{cost}"));
         }
         let record = GrowthRecord {
             from: claim.requested,

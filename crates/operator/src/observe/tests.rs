@@ -72,7 +72,7 @@ fn policy(claims: Selector) -> PolicyFacts {
     PolicyFacts {
         uid: Uid("policy-uid".into()),
         generation: Some(1),
-        policy: Ok(Policy { mode: Mode::Auto, namespaces: Selector::default(), claims, capacity: Some(capacity) }),
+        policy: Ok(Policy { mode: Mode::Auto, namespaces: Selector::default(), claims, capacity: Some(capacity), maintenance: None }),
         status: None,
     }
 }

@@ -120,12 +120,12 @@ fn a_pod_is_touched_by_its_uid() {
     let action = Action::SyncPod { claim: claim(), pod: pod.clone(), uid: Uid("p".into()), value: "data=2Gi".into() };
     let expected = json!({ "metadata": { "uid": "p", "annotations": { "orlop.dev/volume-sync": "data=2Gi" } } });
     assert_eq!(body(&action, &Spelling::default()), expected);
-    assert_eq!(request(&action, None).unwrap().target, Target::Pod(pod));
+    assert_eq!(request(&action, None, None).unwrap().target, Target::Pod(pod));
 }
 
 #[test]
 fn a_claim_that_is_no_longer_known_is_not_written() {
-    assert!(request(&grow(), None).is_none());
+    assert!(request(&grow(), None, None).is_none());
 }
 
 fn failure(status: Value) -> Failure {
