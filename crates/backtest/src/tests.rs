@@ -79,7 +79,9 @@ fn a_fill_that_growth_prevents_is_averted_and_its_history_is_known_to_be_cut() {
 
 /// A volume that is written to by day, two GiB more each day, and emptied by ten GiB each night.
 fn rising() -> Vec<Sample> {
-    (0..40 * 24).map(|hour: u64| of(hour.cast_signed() * HOUR_MS, 200, 20 + 2 * (hour / 24) + 10 * u64::from(hour % 24 > 8))).collect()
+    (0..40 * 24)
+        .map(|hour: u64| of(hour.cast_signed() * HOUR_MS, 200, 20 + 2 * (hour / 24) + 10 * u64::from(hour % 24 > 8)))
+        .collect()
 }
 
 #[test]

@@ -410,11 +410,10 @@ fn remembered() {
         one.says("db", 500, at(-30));
         other.says("db", 400, at(-30));
         other.says("cache", 900, at(-30));
-        let servers = [
-            Server::start(&[(one.serve().await, json!({}))]),
-            Server::start(&[(other.serve().await, json!({}))]),
-        ];
-        let gone = format!("http://127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let servers =
+            [Server::start(&[(one.serve().await, json!({}))]), Server::start(&[(other.serve().await, json!({}))])];
+        let gone =
+            format!("http://127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
         let urls = servers.iter().map(Server::url).chain([gone.clone()]);
         let (histories, mut remembered) = mpsc::channel(1);
         let (wanted, metrics) = (Wanted::default(), Metrics::default());
@@ -433,7 +432,11 @@ fn remembered() {
             }
         });
         let known = known.await.expect("a history");
-        assert_eq!(known, [History { claim: claim("db"), hours: vec![(at(-1), Bytes(600))] }], "the most of what was said");
+        assert_eq!(
+            known,
+            [History { claim: claim("db"), hours: vec![(at(-1), Bytes(600))] }],
+            "the most of what was said"
+        );
         asking.abort();
         let mut text = String::new();
         metrics.encode_into(&mut text).unwrap();

@@ -133,7 +133,7 @@ fn refuse(scenario: &mut Scenario, busy: u64, rng: &mut Rng) {
         return;
     }
     let at = rng.u64(60..busy);
-    let lasting = rng.u64(60..=busy - at);
+    let lasting = rng.u64(60..=(busy - at).max(60));
     let above = rng.bool().then(|| Bytes(rng.u64(5..80) << 30));
     let what = Trouble::DriverRefuses { above };
     scenario.faults.push(Fault { at: Period::from_secs(at), lasting: Period::from_secs(lasting), what });

@@ -140,7 +140,9 @@ fn when_a_claim_is_full_by_its_forecast_is_told_with_how_sure_that_is() {
         metrics.claim_is(&id(7), row(&foreseen, Outcome::Keep, Reason::EnoughRoom, 0));
         let told = of_claims(&metrics).into_iter();
         let forecasts = told.filter_map(|line| Some(line.strip_prefix("orlop_claim_forecast_full")?.to_owned()));
-        forecasts.map(|line| line.replace(r#"{namespace="shop",persistentvolumeclaim="data-7"}"#, "")).collect::<Vec<_>>()
+        forecasts
+            .map(|line| line.replace(r#"{namespace="shop",persistentvolumeclaim="data-7"}"#, ""))
+            .collect::<Vec<_>>()
     };
     let mib = i64::try_from(MIB).unwrap();
     let days = |days: u64| days * 86_400;

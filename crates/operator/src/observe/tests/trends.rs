@@ -93,9 +93,8 @@ fn a_claim_to_which_nothing_is_written_has_its_trend_by_what_its_agent_confirms(
 fn what_somebody_else_remembers_comes_before_what_was_measured_here() {
     let mut observer = observer_with(Some(Days::new(7)));
     measured(&mut observer, 200..202, |hour| u64::try_from(hour).unwrap());
-    let hours = (0..200).map(|hour| {
-        (Timestamp::from_second(hour * HOUR_S).unwrap(), Bytes(u64::try_from(hour).unwrap() * MIB))
-    });
+    let hours = (0..200)
+        .map(|hour| (Timestamp::from_second(hour * HOUR_S).unwrap(), Bytes(u64::try_from(hour).unwrap() * MIB)));
     observer.remember(History { claim: claim_id("a"), hours: hours.clone().collect() });
     assert_eq!((median_mib(&observer), observer.dirty_claims()), (Some(24), vec!["a".to_owned()]));
     observer.remember(History { claim: claim_id("gone"), hours: hours.collect() });
@@ -106,7 +105,10 @@ fn what_somebody_else_remembers_comes_before_what_was_measured_here() {
 fn a_claim_made_anew_under_its_name_begins_anew_and_one_that_only_changes_does_not() {
     let mut observer = observer_with(Some(Days::new(7)));
     measured(&mut observer, 0..100, |hour| u64::try_from(hour).unwrap());
-    observer.observe(Observation::Claim(Change::Is(claim_id("a"), ClaimFacts { requested: Bytes(2 << 30), ..claim("a", 11) })));
+    observer.observe(Observation::Claim(Change::Is(
+        claim_id("a"),
+        ClaimFacts { requested: Bytes(2 << 30), ..claim("a", 11) },
+    )));
     assert_eq!(median_mib(&observer), Some(24));
     let anew = ClaimFacts { uid: Uid("another".into()), ..claim("a", 12) };
     observer.observe(Observation::Claim(Change::Is(claim_id("a"), anew)));
