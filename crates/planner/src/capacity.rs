@@ -193,8 +193,7 @@ impl<'a> Case<'a> {
     fn growth(&self, spec: &CapacitySpec) -> Result<Verdict, Verdict> {
         let abilities = self.expandable()?;
         let usage = measurement::current(self)?;
-        let verdict = self.size(spec, &abilities, usage).unwrap_or_else(|verdict| verdict);
-        Ok(verdict.again_by(measurement::stale_at(usage)))
+        Ok(self.size(spec, &abilities, usage).again_by(measurement::stale_at(usage)))
     }
 
     fn in_force(&self) -> Result<&'a CapacitySpec, Verdict> {
@@ -254,7 +253,7 @@ impl<'a> Case<'a> {
 
     /// The measurement is good and nothing stands in the way: is the claim large enough, and if not, how large is it
     /// to be?
-    fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Result<Verdict, Verdict> {
+    fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Verdict {
         let claim = self.claim;
         let following = group::following(self, spec, abilities);
         let slots = abilities.modifications.map(|rule| Slots::of(rule, claim, self.now));
@@ -264,23 +263,26 @@ impl<'a> Case<'a> {
         let own = target::need(spec, claim, usage).filter(|need| !can_wait(need));
         let Some(need) = own.or(following.as_ref().map(|_| Reason::GroupGrowth)) else {
             let message = format!("at least minFree {} is free{}", spec.min_free, horizon::note(spec, claim));
-            return Err(Verdict::new(Outcome::Keep, Reason::EnoughRoom, message));
+            return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
         };
         let next_after_this = slots.as_ref().and_then(Slots::next_after_this);
         let lasting = next_after_this.map_or(SignedDuration::ZERO, |at| at.duration_since(self.now));
         let for_itself = own.map_or(Ok(Bytes(0)), |_| target::size(spec, abilities, claim, usage, lasting));
         let to = match for_itself {
             Ok(to) => to.max(following.as_ref().map_or(Bytes(0), |leader| leader.size)),
-            Err(limit) => return Err(Verdict::wait(Reason::AtMaximum, limit.to_string()),
-        });
-        if abilities.expansion == Expansion::Offline && !claim.pods.is_empty() {
-            offline::may_stop(self)?;
+            Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
+        };
+        if abilities.expansion == Expansion::Offline
+            && !claim.pods.is_empty()
+            && let Err(verdict) = offline::may_stop(self)
+        {
+            return verdict;
         }
         if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
-            return Err(Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at)));
+            return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
         }
         if let Some((slots, at)) = slots.as_ref().zip(spare_at).filter(|_| need == Reason::FullWithinHorizon) {
-            return Err(Verdict::wait(Reason::NoModificationSlot, slots.last_is_kept(at)).again_at(Some(at)));
+            return Verdict::wait(Reason::NoModificationSlot, slots.last_is_kept(at)).again_at(Some(at));
         }
         let room = self.bookings.room(self.view, self.id, claim);
         let least = match own {
@@ -305,7 +307,7 @@ impl<'a> Case<'a> {
         let step = target::step(claim, &fit, next_after_this) + &self.owner();
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
-            return Err(Verdict::new(Outcome::Recommend(to), need, format!("{why}); in mode Auto it would {step}{cost}"));
+            return Verdict::new(Outcome::Recommend(to), need, format!("{why}; in mode Auto it would {step}{cost}"));
         }
         let record = GrowthRecord {
             from: claim.requested,
