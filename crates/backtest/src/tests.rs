@@ -95,8 +95,8 @@ fn with_a_horizon_a_claim_grows_days_before_it_is_scarce_and_without_it_when_it_
     };
     // With 57 GiB used less than minFree is free. At the peak of the days from the first 30 + 2 × day are used.
     assert_eq!(first(None), (Reason::BelowMinFree, 14));
-    // A day more than a week earlier: 16 GiB rise in eight days.
-    assert_eq!(first(Some(Days::new(8))), (Reason::FullWithinHorizon, 7));
+    // Sixteen GiB rise in eight days, and fourteen are left.
+    assert_eq!(first(Some(Days::new(8))), (Reason::FullWithinHorizon, 8));
     // A forecast needs three days.
     assert_eq!(first(Some(Days::new(30))), (Reason::FullWithinHorizon, 3));
 }

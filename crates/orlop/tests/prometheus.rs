@@ -424,11 +424,12 @@ fn remembered() {
         let known = tokio::time::timeout(PATIENCE, async {
             loop {
                 wanted.add([claim("db"), claim("new")]);
-                let told = remembered.recv().await.unwrap();
-                if told.iter().any(|it| it.hours.iter().any(|(_, used)| *used == Bytes(600))) {
+                let told = tokio::time::timeout(INTERVAL, remembered.recv()).await;
+                if let Ok(Some(told)) = told
+                    && told.iter().any(|it| it.hours.iter().any(|(_, used)| *used == Bytes(600)))
+                {
                     return told;
                 }
-                tokio::time::sleep(INTERVAL).await;
             }
         });
         let known = known.await.expect("a history");

@@ -268,6 +268,26 @@ mod tests {
     }
 
     #[test]
+    fn a_forecast_says_how_sure_it_is_or_from_when_on_there_is_one() {
+        let told = |json: &str| forecast(&serde_json::from_str(json).unwrap());
+        assert_eq!(
+            told(
+                r#"{"peak": "10Gi", "perDay": {"low": 0, "median": 1073741824, "high": 2147483648}, "earliestSeconds": 432000,
+                "medianSeconds": 864000}"#
+            ),
+            "full in 5d0h at the earliest, most likely 10d0h, at the latest never, by 1.00 GiB a day"
+        );
+        assert_eq!(
+            told(r#"{"peak": "10Gi", "perDay": {"low": -3072, "median": -1024, "high": 0}}"#),
+            "it does not fill over days, by -1.00 KiB a day"
+        );
+        assert_eq!(
+            told(r#"{"knownFrom": "2026-01-04T06:00:00Z"}"#),
+            "too little was measured; there is one from 2026-01-04T06:00:00Z on"
+        );
+    }
+
+    #[test]
     fn a_claim_without_a_slot_says_when_the_next_is_free() {
         insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/no-slot.json")));
     }
