@@ -353,9 +353,7 @@ impl Life {
     fn next(&self, reason: Reason, at_ms: i64, world: &World) -> Next {
         match reason {
             // By policy, class, driver and size, none of which changes while it waits.
-            Reason::AtMaximum | Reason::NotExpandable | Reason::DriverCannotExpand | Reason::OfflineOnly => {
-                Next::Never
-            }
+            Reason::AtMaximum | Reason::NotExpandable | Reason::DriverCannotExpand | Reason::OfflineOnly => Next::Never,
             Reason::NoModificationSlot => world
                 .slot_may_be_free_at(&self.id, moment(at_ms))
                 .map_or(Next::Sample, |at| Next::At(at.as_millisecond())),

@@ -40,7 +40,13 @@ pub fn spec() -> CapacitySpec {
 }
 
 pub fn policy() -> Policy {
-    Policy { mode: Mode::Auto, namespaces: Selector::default(), claims: Selector::default(), capacity: Some(spec()), maintenance: None }
+    Policy {
+        mode: Mode::Auto,
+        namespaces: Selector::default(),
+        claims: Selector::default(),
+        capacity: Some(spec()),
+        maintenance: None,
+    }
 }
 
 /// The measurement at second 0.

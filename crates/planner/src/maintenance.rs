@@ -59,7 +59,7 @@ pub(crate) enum Unstoppable {
 pub(crate) fn stoppable<'a>(
     view: &'a View,
     id: &ClaimId,
-    claim: &Claim,
+    claim: &'a Claim,
     policy: &'a Policy,
 ) -> Result<(&'a SetId, &'a StatefulSet, &'a Windows), Unstoppable> {
     let windows = policy.maintenance.as_deref().ok_or(Unstoppable::NoWindow)?;

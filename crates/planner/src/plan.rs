@@ -5,8 +5,8 @@ use std::fmt;
 
 use orlop_api::Bytes;
 
-use crate::{maintenance::ScaledFrom, owner::SetId};
 use crate::view::{ClaimId, GrowthRecord, PodId, Uid};
+use crate::{maintenance::ScaledFrom, owner::SetId};
 
 /// The actions, in the order of their claims; those of one claim in the order in which they are to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,10 +109,9 @@ impl Action {
     pub const fn requests(&self) -> Option<Bytes> {
         match self {
             Self::Grow { record, .. } | Self::TakeBack { record, .. } => Some(record.to),
-            Self::RecordUsable { .. }
-            | Self::SyncPod { .. }
-            | Self::ScaleToZero { .. }
-            | Self::ScaleBack { .. } => None,
+            Self::RecordUsable { .. } | Self::SyncPod { .. } | Self::ScaleToZero { .. } | Self::ScaleBack { .. } => {
+                None
+            }
         }
     }
 }
@@ -133,7 +132,11 @@ impl fmt::Display for Action {
                 write!(f, "touch pod {}/{}, which uses claim {claim}", pod.namespace.0, pod.name)
             }
             Self::ScaleToZero { claim, set, scaled, .. } => {
-                write!(f, "scale {set} from {} to 0, so that the volume of claim {claim} can be expanded", scaled.replicas)
+                write!(
+                    f,
+                    "scale {set} from {} to 0, so that the volume of claim {claim} can be expanded",
+                    scaled.replicas
+                )
             }
             Self::ScaleBack { set, scaled, replicas: 0, .. } => write!(f, "scale {set} back to {}", scaled.replicas),
             Self::ScaleBack { set, replicas, .. } => {

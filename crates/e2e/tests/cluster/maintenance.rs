@@ -56,7 +56,8 @@ fn statefulset(namespace: &str) -> String {
 
 fn with_window(namespace: &str, schedule: &str) -> String {
     let windows: Value = json!([{"schedule": schedule, "duration": "1h"}]);
-    let capacity = json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi", "maintenance": {"windows": windows}});
+    let capacity =
+        json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi", "maintenance": {"windows": windows}});
     policy(namespace, NAME, "Auto", &capacity)
 }
 
@@ -71,7 +72,9 @@ async fn condition(site: &Site, namespace: &str, type_: &str, reason: &str) -> a
     .await
 }
 
-pub(crate) async fn in_a_window_a_statefulset_is_scaled_to_zero_for_its_volume_and_back(site: &Site) -> anyhow::Result<()> {
+pub(crate) async fn in_a_window_a_statefulset_is_scaled_to_zero_for_its_volume_and_back(
+    site: &Site,
+) -> anyhow::Result<()> {
     let namespace = "maintenance";
     site.namespace(namespace).await?;
     site.apply(&offline()).await?;

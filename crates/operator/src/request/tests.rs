@@ -170,7 +170,8 @@ fn a_statefulset_is_scaled_with_its_note_in_one_request_and_only_as_it_was_obser
     let text = serde_json::to_string(&scaled).unwrap();
     let uid = || Uid("s".into());
     let stop = Action::ScaleToZero { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone() };
-    let back = |replicas| Action::ScaleBack { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone(), replicas };
+    let back =
+        |replicas| Action::ScaleBack { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone(), replicas };
     let body = |action: &Action| {
         let request = request(action, None, Some(7)).unwrap();
         assert_eq!(request.target, Target::Set(set.clone()));

@@ -25,16 +25,20 @@ pub(super) fn may_stop(case: &Case<'_>) -> Result<(), Verdict> {
 /// The claim requests more than it has. In a window its pods are stopped, if they may be.
 pub(super) fn stop(case: &Case<'_>, verdict: Verdict) -> Verdict {
     let claim = case.claim;
-    let is_ours = growth::own_record(claim).is_some_and(|record| record.to == claim.requested && record.usable.is_none());
+    let is_ours =
+        growth::own_record(claim).is_some_and(|record| record.to == claim.requested && record.usable.is_none());
     let is_offline = || {
         let class = case.class();
         class.is_some_and(|class| case.view.abilities(claim, class).expansion == Expansion::Offline)
     };
-    let may = is_ours && case.policy.mode == Mode::Auto && claim.paused.is_none() && claim.volume_capacity < claim.requested;
+    let may =
+        is_ours && case.policy.mode == Mode::Auto && claim.paused.is_none() && claim.volume_capacity < claim.requested;
     if !may || claim.pods.is_empty() || !is_offline() {
         return verdict;
     }
-    let Ok((set_id, set, windows)) = maintenance::stoppable(case.view, case.id, claim, case.policy) else { return verdict };
+    let Ok((set_id, set, windows)) = maintenance::stoppable(case.view, case.id, claim, case.policy) else {
+        return verdict;
+    };
     if set.scaled.is_some() || set.replicas == 0 {
         return verdict;
     }

@@ -45,15 +45,17 @@ pub(super) fn scaled_to_zero(
     super::not_paused(claim)?;
     let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
     let is_offline = view.abilities(claim, class).expansion == Expansion::Offline;
-    let is_growing = claim.growth.as_ref().is_some_and(|record| record.to == claim.requested && record.usable.is_none())
-        && claim.volume_capacity < claim.requested;
+    let is_growing =
+        claim.growth.as_ref().is_some_and(|record| record.to == claim.requested && record.usable.is_none())
+            && claim.volume_capacity < claim.requested;
     let is_its_own = view.membership(id, &claim.pods).is_some_and(|it| it.id == set_id);
     let as_observed = set.scaled.is_none() && set.replicas > 0 && scaled.replicas == set.replicas;
     if !as_observed || *scaled.claim != *id.name {
         return Err(Rule::Precondition);
     }
     let open = is_offline && is_growing && is_its_own && may_stop(view, id, claim, scaled.at);
-    let ends = left_s(view, id, claim, scaled.at).is_some_and(|left| scaled.until.as_second() - scaled.at.as_second() <= left);
+    let ends =
+        left_s(view, id, claim, scaled.at).is_some_and(|left| scaled.until.as_second() - scaled.at.as_second() <= left);
     if open && ends { Ok(()) } else { Err(Rule::NoWindow) }
 }
 
@@ -68,5 +70,9 @@ pub(super) fn scaled_back(
 ) -> Result<(), Rule> {
     let set = known(view, set_id, uid)?;
     let as_noted = set.scaled.as_deref() == Some(scaled) && set.replicas == replicas;
-    if as_noted && *scaled.claim == *id.name && set_id.namespace == id.namespace { Ok(()) } else { Err(Rule::ScaledOtherwise) }
+    if as_noted && *scaled.claim == *id.name && set_id.namespace == id.namespace {
+        Ok(())
+    } else {
+        Err(Rule::ScaledOtherwise)
+    }
 }

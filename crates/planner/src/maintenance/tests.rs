@@ -51,13 +51,11 @@ fn world() -> View {
     };
     view.sets = [(set_id(), set)].into();
     view.may_scale = true;
-    let offline = DriverProfileSpec {
-        expansion: Expansion::Offline,
-        size_increment: Bytes::MIB,
-        ..DriverProfileSpec::default()
-    };
+    let offline =
+        DriverProfileSpec { expansion: Expansion::Offline, size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
     override_driver(&mut view, offline);
-    let window = Window { schedule: "0 3 * * *".to_owned(), time_zone: "UTC".to_owned(), duration: Period::from_secs(3600) };
+    let window =
+        Window { schedule: "0 3 * * *".to_owned(), time_zone: "UTC".to_owned(), duration: Period::from_secs(3600) };
     let windows = Windows::parse(&Maintenance { windows: vec![window] }).unwrap();
     the_policy(&mut view).maintenance = Some(Arc::new(windows));
     view
@@ -120,7 +118,10 @@ fn when_the_larger_size_is_requested_the_statefulset_is_scaled_to_zero_once() {
     let expected =
         Action::ScaleToZero { claim: id("data-db-0"), set: set_id(), uid: Uid("set".into()), scaled: scaled.clone() };
     assert_eq!((&actions[..], decision.reason), (&[expected][..], Reason::Growing));
-    assert_eq!(actions[0].to_string(), "scale StatefulSet shop/db from 2 to 0, so that the volume of claim shop/data-db-0 can be expanded");
+    assert_eq!(
+        actions[0].to_string(),
+        "scale StatefulSet shop/db from 2 to 0, so that the volume of claim shop/data-db-0 can be expanded"
+    );
     the_set(&mut view).scaled = Some(Box::new(scaled));
     the_set(&mut view).replicas = 0;
     assert_eq!(decide(&view, OPENS + 2).0, vec![], "its pods are ending");

@@ -1,8 +1,11 @@
 //! When windows are open. The calendar is cron's by `croner`, which knows of no time zones here: it is asked in the local time
 //! of the window's zone, and what it answers is that time in the zone by `jiff`.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc, Datelike as _, Timelike as _};
-use croner::{Cron, parser::{CronParser, Seconds}};
+use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, Timelike as _, Utc};
+use croner::{
+    Cron,
+    parser::{CronParser, Seconds},
+};
 use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 use orlop_api::maintenance::{Maintenance, Window};
 
@@ -69,7 +72,13 @@ pub struct Open {
 impl Windows {
     /// Reads the windows of a policy.
     pub fn parse(maintenance: &Maintenance) -> Result<Self, InvalidWindow> {
-        maintenance.windows.iter().enumerate().map(|(index, window)| Known::parse(index, window)).collect::<Result<_, _>>().map(Self)
+        maintenance
+            .windows
+            .iter()
+            .enumerate()
+            .map(|(index, window)| Known::parse(index, window))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     /// The window that is open; of several the one that is so for longest.
@@ -85,13 +94,15 @@ impl Windows {
 
 impl Known {
     fn parse(index: usize, window: &Window) -> Result<Self, InvalidWindow> {
-        let zone = zone(&window.time_zone)
-            .ok_or_else(|| InvalidWindow::TimeZone { index, zone: window.time_zone.clone() })?;
+        let zone =
+            zone(&window.time_zone).ok_or_else(|| InvalidWindow::TimeZone { index, zone: window.time_zone.clone() })?;
         let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
         let schedule = || window.schedule.clone();
-        let cron = parser
-            .parse(&window.schedule)
-            .map_err(|error| InvalidWindow::Schedule { index, schedule: schedule(), why: error.to_string() })?;
+        let cron = parser.parse(&window.schedule).map_err(|error| InvalidWindow::Schedule {
+            index,
+            schedule: schedule(),
+            why: error.to_string(),
+        })?;
         let known = Self { written: window.clone(), cron, zone };
         // By a leap day there is one within eight years.
         if known.next_after(Timestamp::UNIX_EPOCH).is_none() {
@@ -120,7 +131,8 @@ impl Known {
             u32::try_from(local.month()).ok()?,
             u32::try_from(local.day()).ok()?,
         )?;
-        let [hour, minute, second] = [local.hour(), local.minute(), local.second()].map(|it| u32::from(it.unsigned_abs()));
+        let [hour, minute, second] =
+            [local.hour(), local.minute(), local.second()].map(|it| u32::from(it.unsigned_abs()));
         let time: NaiveDateTime = date.and_hms_opt(hour, minute, second)?;
         Some(time.and_utc())
     }
@@ -202,7 +214,11 @@ mod tests {
             ("61 3 * * 0", "UTC", "is not a schedule"),
             ("0 0 3 * * 0", "UTC", "is not a schedule"),
             ("0 3 31 2 *", "UTC", "never comes"),
-            ("0 3 * * 0", "Berlin", "windows[0].timeZone: `Berlin` is not a time zone: write one such as Europe/Berlin"),
+            (
+                "0 3 * * 0",
+                "Berlin",
+                "windows[0].timeZone: `Berlin` is not a time zone: write one such as Europe/Berlin",
+            ),
         ] {
             let error = windows(schedule, zone, 60).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

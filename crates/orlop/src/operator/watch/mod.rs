@@ -36,12 +36,7 @@ const GONE: u16 = 410;
 pub(super) type Observations = mpsc::Sender<Observation>;
 
 /// Starts a watch for every kind; of what scales others only where StatefulSets may be scaled here. They end when the receiver of the observations is gone.
-pub(super) fn start(
-    client: &Client,
-    observations: &Observations,
-    metrics: &Metrics,
-    may_scale: bool,
-) -> JoinSet<()> {
+pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metrics, may_scale: bool) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let all = || (client.clone(), observations.clone(), metrics.clone());
     watches.spawn(watch(all(), kinds::claims()));
