@@ -4,6 +4,7 @@
 pub mod metrics;
 pub mod namespace;
 pub mod operator;
+pub mod prometheus;
 pub mod proxy;
 pub mod site;
 pub mod volume;

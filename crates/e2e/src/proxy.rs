@@ -1,7 +1,8 @@
 //! A proxy between a process under test and the API server, for what can go wrong between them. It ends the process at a
 //! chosen call: before it reaches the API server, or after the API server has carried it out and before the answer is
 //! back. Or it deals out the simulator's fates to what the process writes, so that what was found there can be seen
-//! here. Neither takes a line in the production code.
+//! here; and it can make a broken operator of a good one, so that a test is seen to fail. None of it takes a line in the
+//! production code.
 
 use std::{
     net::SocketAddr,
@@ -19,9 +20,10 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
+use orlop_api::Bytes;
 use orlop_sim::RequestFate;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
 
 /// The largest request body that passes; ours are a few KiB.
@@ -56,6 +58,16 @@ pub struct Spell {
     pub patches: usize,
 }
 
+/// A bug that the operator does not have, made of what it sends.
+#[derive(Clone)]
+pub enum Bug {
+    /// It asks for so much more than there is, and not for a size instead of another: done twice, that is done twice.
+    AsksForMore {
+        /// A client that may read what there is. The operator's may not: it watches claims.
+        reader: kube::Client,
+    },
+}
+
 /// How much later a late patch arrives. The operator gives one up after ten seconds.
 const LATE: Duration = Duration::from_secs(15);
 
@@ -87,15 +99,20 @@ impl Drop for Proxy {
 impl Proxy {
     /// Listens on loopback and passes requests on by `client`, with its credentials. Without a fault it only counts.
     pub async fn start(client: kube::Client, fault: Option<Fault>) -> anyhow::Result<Self> {
-        Self::serve(client, fault, None).await
+        Self::serve(client, fault, None, None).await
     }
 
-    /// The same, but that the first patches have this fate.
-    pub async fn under(client: kube::Client, spell: Spell) -> anyhow::Result<Self> {
-        Self::serve(client, None, Some(spell)).await
+    /// The same, but that the first patches have this fate, and come from an operator with this bug.
+    pub async fn under(client: kube::Client, spell: Spell, bug: Option<Bug>) -> anyhow::Result<Self> {
+        Self::serve(client, None, Some(spell), bug).await
     }
 
-    async fn serve(client: kube::Client, fault: Option<Fault>, spell: Option<Spell>) -> anyhow::Result<Self> {
+    async fn serve(
+        client: kube::Client,
+        fault: Option<Fault>,
+        spell: Option<Spell>,
+        bug: Option<Bug>,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on loopback")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
@@ -103,6 +120,7 @@ impl Proxy {
             client,
             fault,
             spell,
+            bug,
             shared: Arc::clone(&shared),
         });
         let task = tokio::spawn(async move {
@@ -147,6 +165,7 @@ struct Passage {
     client: kube::Client,
     fault: Option<Fault>,
     spell: Option<Spell>,
+    bug: Option<Bug>,
     shared: Arc<Shared>,
 }
 
@@ -182,8 +201,8 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let answer = match passage.fate(&request) {
-        Some(fate) => suffer(&passage.client, request, fate).await,
-        None => forward(&passage.client, request).await,
+        Some(fate) => suffer(&passage, request, fate).await,
+        None => forward(&passage, request).await,
     };
     if moment == Some(Moment::After) {
         passage.kill();
@@ -193,28 +212,28 @@ async fn pass(State(passage): State<Passage>, request: Request) -> Response {
 }
 
 /// What becomes of a request whose fate this is.
-async fn suffer(client: &kube::Client, request: Request, fate: RequestFate) -> anyhow::Result<Response> {
+async fn suffer(passage: &Passage, request: Request, fate: RequestFate) -> anyhow::Result<Response> {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, BODY_BYTES_MAX).await?;
     let again = || Request::from_parts(head.clone(), Body::from(body.clone()));
     match fate {
         RequestFate::Lost => sleep(UNANSWERED).await,
         RequestFate::AnswerLost => {
-            forward(client, again()).await?;
+            forward(passage, again()).await?;
             sleep(UNANSWERED).await;
         }
         RequestFate::Late => {
             // The process has hung up by then, and that ends what is done for it here.
-            let (client, request) = (client.clone(), again());
+            let (passage, request) = (passage.clone(), again());
             let late = tokio::spawn(async move {
                 sleep(LATE).await;
-                forward(&client, request).await
+                forward(&passage, request).await
             });
             return late.await?;
         }
         RequestFate::Twice => {
-            let answer = forward(client, again()).await?;
-            forward(client, again()).await?;
+            let answer = forward(passage, again()).await?;
+            forward(passage, again()).await?;
             return Ok(answer);
         }
         RequestFate::Answered(code) => {
@@ -229,13 +248,44 @@ async fn suffer(client: &kube::Client, request: Request, fate: RequestFate) -> a
     Ok(StatusCode::GATEWAY_TIMEOUT.into_response())
 }
 
-async fn forward(client: &kube::Client, request: Request) -> anyhow::Result<Response> {
+async fn forward(passage: &Passage, request: Request) -> anyhow::Result<Response> {
+    let client = &passage.client;
     let (mut head, body) = request.into_parts();
-    let body = to_bytes(body, BODY_BYTES_MAX).await?;
+    let mut body = Vec::from(to_bytes(body, BODY_BYTES_MAX).await?);
+    if let Some(Bug::AsksForMore { reader }) = &passage.bug
+        && is_json_patch(&head)
+    {
+        body = asking_for_more(reader, head.uri.path(), body).await?;
+        head.headers.remove(http::header::CONTENT_LENGTH);
+    }
     // The client puts the API server's address and its own credentials in place of these.
     head.headers.remove(http::header::HOST);
     head.headers.remove(http::header::AUTHORIZATION);
     head.uri = head.uri.path_and_query().context("a request without a path")?.as_str().parse()?;
     let answer = client.send(Request::from_parts(head, kube::client::Body::from(body))).await?;
     Ok(answer.map(Body::new))
+}
+
+fn is_json_patch(head: &http::request::Parts) -> bool {
+    head.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json-patch+json")
+}
+
+/// A growth as [`Bug::AsksForMore`] has it: without its preconditions, and with as much more than is requested when it
+/// arrives as it is more than what was requested when it was decided. Any other patch as it is.
+async fn asking_for_more(reader: &kube::Client, claim: &str, patch: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    const REQUEST: &str = "/spec/resources/requests/storage";
+    let mut operations: Vec<Value> = serde_json::from_slice(&patch)?;
+    let size = |op: &str| {
+        let operation = operations.iter().find(|it| it["op"] == op && it["path"] == REQUEST)?;
+        operation["value"].as_str()?.parse::<Bytes>().ok()
+    };
+    let (Some(before), Some(after)) = (size("test"), size("replace")) else { return Ok(patch) };
+    let present: Value = reader.request(http::Request::get(claim).body(Vec::new())?).await?;
+    let present = present.pointer(REQUEST).and_then(Value::as_str).context("a claim without a size")?;
+    let more = Bytes(present.parse::<Bytes>()?.0 + after.0.saturating_sub(before.0));
+    operations.retain(|it| it["op"] != "test");
+    for operation in operations.iter_mut().filter(|it| it["path"] == REQUEST) {
+        operation["value"] = json!(more);
+    }
+    Ok(serde_json::to_vec(&operations)?)
 }

@@ -83,11 +83,17 @@ impl<'a> Volume<'a> {
     /// Waits for a pod that somebody else has created, and finds where its claim's volume is mounted.
     pub async fn of_pod(site: &'a Site, namespace: &str, pod: &str, claim: &str) -> anyhow::Result<Self> {
         let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(site.client.clone(), namespace);
         let pod = eventually(&format!("pod {namespace}/{pod} to be ready"), Duration::from_mins(2), || async {
             Ok(Some(pods.get(pod).await?).filter(is_ready))
         })
         .await?;
+        Self::of(site, &pod, claim).await
+    }
+
+    /// Finds where a pod's claim is mounted, also of one that is not ready.
+    pub async fn of(site: &'a Site, pod: &Pod, claim: &str) -> anyhow::Result<Self> {
+        let namespace = pod.namespace().context("a pod without a namespace")?;
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(site.client.clone(), &namespace);
         let volume =
             claims.get(claim).await?.spec.and_then(|spec| spec.volume_name).context("a claim without a volume")?;
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).context("a pod without a node")?;
@@ -100,7 +106,7 @@ impl<'a> Volume<'a> {
             .join("volumes/kubernetes.io~csi")
             .join(&volume)
             .join("mount");
-        Ok(Self { site, namespace: namespace.to_owned(), name: claim.to_owned(), mount, node, volume })
+        Ok(Self { site, namespace, name: claim.to_owned(), mount, node, volume })
     }
 
     /// The bytes that may still be written.
@@ -155,15 +161,17 @@ impl<'a> Volume<'a> {
         Ok(Standing { requested: storage(spec)?, capacity: storage(status)?, growth })
     }
 
-    /// Waits until the claim has grown to `to`, the filesystem shows it, and Orlop has recorded it as usable.
+    /// Waits until the claim has grown to `to`, the filesystem shows it, and Orlop has recorded it as usable. Fails as soon
+    /// as more is requested.
     pub async fn grown_to(&self, to: Bytes, limit: Duration) -> anyhow::Result<GrowthRecord> {
-        eventually(&format!("{}/{} to be grown to {to}", self.namespace, self.name), limit, || async {
+        let standing = eventually(&format!("{}/{} to be grown to {to}", self.namespace, self.name), limit, || async {
             let standing = self.standing().await?;
-            anyhow::ensure!(standing.requested <= to, "the claim has grown too far: {standing:?}");
-            let record = standing.growth.filter(|growth| growth.to == to && growth.usable.is_some());
-            Ok(record.filter(|_| standing.capacity == to))
+            let recorded = standing.growth.as_ref().is_some_and(|growth| growth.to == to && growth.usable.is_some());
+            Ok(((recorded && standing.capacity == to) || standing.requested > to).then_some(standing))
         })
-        .await
+        .await?;
+        anyhow::ensure!(standing.requested <= to, "the claim has grown too far: {standing:?}");
+        standing.growth.context("a growth without a record")
     }
 
     /// Waits until the claim is larger than `from`, the filesystem shows it, and Orlop has recorded it as usable.

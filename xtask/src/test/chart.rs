@@ -1,5 +1,5 @@
-//! The chart: it passes helm's lint and ours and renders with every set of values in `ci/`, what it renders is sound, the
-//! command lines in it are ones that `orlop` understands, and every value is documented.
+//! The chart: it passes helm's lint and ours and renders with every set of values in `ci/` and among the examples, what it
+//! renders is sound, the command lines in it are ones that `orlop` understands, and every value is documented.
 
 use std::{
     collections::BTreeSet,
@@ -43,7 +43,7 @@ const REFUSED: [(&str, &str); 12] = [
 ];
 
 /// What must be among what is rendered with a set of values, and what must not: kinds, names, and arguments of containers.
-const RENDERED: [(&str, &[&str], &[&str]); 4] = [
+const RENDERED: [(&str, &[&str], &[&str]); 5] = [
     (
         "bed-values.yaml",
         &["VolumeSnapshotClass", "VolumeGroupSnapshotClass", "--local-driver", "--http-address=$(POD_IP):9808"],
@@ -89,12 +89,21 @@ const RENDERED: [(&str, &[&str], &[&str]); 4] = [
         ],
         &[],
     ),
+    (
+        "sources.yaml",
+        &[
+            "--kubelet-interval=30s",
+            r#"--prometheus={"url":"http://prometheus-a.monitoring.svc:9090"}"#,
+            r#"--prometheus={"matchLabels":{"cluster":"production"},"timeout":"5s","url":"http://prometheus-b.monitoring.svc:9090"}"#,
+        ],
+        &[],
+    ),
 ];
 
 pub fn check(root: &Path, orlop: &Path) -> Result<()> {
     let chart = root.join("charts/orlop");
     documented(&chart)?;
-    for values in value_sets(&chart)? {
+    for values in value_sets(&[&chart.join("ci"), &root.join("examples/values")])? {
         let name = values.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut template = helm("template", &chart)?;
         template.args(["--namespace", "orlop-system", "--include-crds", "--values"]).arg(&values);
@@ -142,10 +151,15 @@ fn helm(command: &str, chart: &Path) -> Result<Command> {
     Ok(helm)
 }
 
-fn value_sets(chart: &Path) -> Result<Vec<PathBuf>> {
-    let mut sets = fs::read_dir(chart.join("ci"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+fn value_sets(folders: &[&Path]) -> Result<Vec<PathBuf>> {
+    let mut sets = Vec::new();
+    for folder in folders {
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        let before = sets.len();
+        sets.extend(entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?);
+        ensure!(sets.len() > before, "there are no values to render the chart with in {}", folder.display());
+    }
     sets.sort();
-    ensure!(!sets.is_empty(), "there are no values to render the chart with");
     Ok(sets)
 }
 

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use orlop_api::{Bytes, names::Reason};
 use orlop_e2e::{
     eventually,
     namespace::LIMIT,
     operator::{self, Operator},
-    proxy::{Fault, Moment, Proxy, Spell},
+    proxy::{Bug, Fault, Moment, Proxy, Spell},
     site::Site,
     volume::{Volume, Wanted},
 };
@@ -84,15 +84,27 @@ pub(crate) async fn a_claim_grows_once_whatever_becomes_of_the_requests_for_it(s
     let namespace = "spells";
     let volume = governed(site, namespace).await?;
     site.scale_operator(0).await?;
-    let mut result = Ok(());
-    for spell in SPELLS {
-        result = under(site, &volume, spell).await.with_context(|| format!("under {spell:?}"));
-        if result.is_err() {
-            break;
-        }
-    }
+    let result = under_each(site, &volume, &SPELLS, None).await;
     site.scale_operator(1).await?;
     result?;
+    site.remove_namespace(namespace).await
+}
+
+/// The test above, before an operator with the bug that it is there for: it fails where a request arrives twice, as it
+/// should, and only there.
+pub(crate) async fn an_operator_that_grows_a_claim_twice_is_found(site: &Site) -> anyhow::Result<()> {
+    let namespace = "broken";
+    let volume = governed(site, namespace).await?;
+    let (twice, others): (Vec<_>, Vec<_>) = SPELLS.into_iter().partition(|spell| spell.fate == RequestFate::Twice);
+    let bug = Bug::AsksForMore { reader: site.client.clone() };
+    site.scale_operator(0).await?;
+    let harmless = under_each(site, &volume, &others[..1], Some(&bug)).await;
+    let found = under_each(site, &volume, &twice, Some(&bug)).await;
+    site.scale_operator(1).await?;
+    harmless.context("the bug shows where nothing arrives twice")?;
+    let Err(error) = found else { bail!("a claim was asked for more twice, and the test of the fates is content") };
+    let error = format!("{error:#}");
+    ensure!(error.contains("has grown too far"), "the test of the fates fails for another reason: {error}");
     site.remove_namespace(namespace).await
 }
 
@@ -109,10 +121,18 @@ async fn governed<'a>(site: &'a Site, namespace: &str) -> anyhow::Result<Volume<
     Ok(volume)
 }
 
+/// One growth after the other, each under one of the spells, until one does not go as it should.
+async fn under_each(site: &Site, volume: &Volume<'_>, spells: &[Spell], bug: Option<&Bug>) -> anyhow::Result<()> {
+    for spell in spells {
+        under(site, volume, *spell, bug).await.with_context(|| format!("under {spell:?}"))?;
+    }
+    Ok(())
+}
+
 /// One growth by an operator whose first patches have a fate.
-async fn under(site: &Site, volume: &Volume<'_>, spell: Spell) -> anyhow::Result<()> {
+async fn under(site: &Site, volume: &Volume<'_>, spell: Spell, bug: Option<&Bug>) -> anyhow::Result<()> {
     let target = Bytes(volume.standing().await?.requested.0 + STEP.0);
-    let proxy = Proxy::under(operator::client(site).await?, spell).await?;
+    let proxy = Proxy::under(operator::client(site).await?, spell, bug.cloned()).await?;
     let mut operator = Operator::start(&proxy)?;
     volume.fill_until_free(Bytes(24 << 20)).await?;
     let grown = volume.grown_to(target, LIMIT).await;

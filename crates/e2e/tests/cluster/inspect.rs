@@ -36,6 +36,12 @@ async fn printed(site: &Site, arguments: &[&str]) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// The operator's account of a claim.
+pub(crate) async fn explained(site: &Site, namespace: &str, claim: &str) -> anyhow::Result<Value> {
+    let explain = ["explain", &format!("pvc/{claim}"), "--namespace", namespace, "--output", "json"];
+    Ok(serde_json::from_str(&printed(site, &explain).await?)?)
+}
+
 pub(crate) async fn explain_status_and_top_tell_what_the_operator_has_decided(site: &Site) -> anyhow::Result<()> {
     let namespace = "inspect";
     site.namespace(namespace).await?;
@@ -44,9 +50,8 @@ pub(crate) async fn explain_status_and_top_tell_what_the_operator_has_decided(si
     let capacity = json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi"});
     site.apply(&policy(namespace, "told", "Recommend", &capacity)).await?;
     volume.fill_until_free(Bytes(48 << 20)).await?;
-    let explain = ["explain", "pvc/told", "--namespace", namespace, "--output", "json"];
     let account = eventually("the operator to recommend a growth", LIMIT, || async {
-        let account: Value = serde_json::from_str(&printed(site, &explain).await?)?;
+        let account = explained(site, namespace, "told").await?;
         Ok((account["decision"]["act"] == "Recommend").then_some(account))
     })
     .await?;

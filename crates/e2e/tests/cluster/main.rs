@@ -7,12 +7,15 @@
 
 mod bed;
 mod crashes;
+mod examples;
 mod growth;
 mod inspect;
 mod local;
 mod maintenance;
 mod outages;
 mod refusals;
+mod rescue;
+mod sources;
 
 use std::{
     future::Future,
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         refusals::a_policy_that_selects_nothing_says_so,
         refusals::two_policies_that_select_one_claim_are_both_told_and_neither_acts,
         refusals::an_invalid_policy_is_rejected_with_what_to_do,
+        examples::the_api_server_takes_every_example,
         local::kinds::every_kind_of_volume_holds_its_data_through_a_restart_of_its_driver_and_growth,
         local::mounts::mount_options_ownership_read_only_and_sub_paths_are_as_asked_for,
         local::mounts::a_claim_for_one_pod_admits_no_second_and_a_second_pod_of_a_node_shares_another,
@@ -73,13 +77,14 @@ fn main() -> ExitCode {
         local::room::the_room_that_the_scheduler_knows_of_is_there_and_a_pod_goes_where_it_is,
         local::pools::a_blank_device_becomes_a_nodes_pool,
         local::nodes::volumes_of_a_node_that_is_gone_are_reported_and_those_without_a_claim_cleaned_up,
-        outages::without_agents_the_kubelets_summaries_serve,
-        outages::without_measurements_nothing_is_done_and_that_is_reported,
+        rescue::a_pod_that_crashes_in_a_loop_on_a_full_disk_is_rescued_with_its_data,
+        sources::a_volume_grows_by_what_source_is_left_and_without_any_nothing_is_done,
         outages::an_agent_that_is_killed_comes_back_and_the_volume_grows,
         outages::the_api_server_restarts_and_the_volume_grows,
         outages::a_driver_killed_during_create_grow_and_delete_finishes_the_work,
         crashes::an_operator_killed_at_any_call_grows_a_claim_once,
         crashes::a_claim_grows_once_whatever_becomes_of_the_requests_for_it,
+        crashes::an_operator_that_grows_a_claim_twice_is_found,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests

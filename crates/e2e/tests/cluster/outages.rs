@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use kube::Api;
 use orlop::bed::Component;
-use orlop_api::{Bytes, StoragePolicy, names::Reason};
+use orlop_api::Bytes;
 use orlop_e2e::{
     eventually,
     namespace::LIMIT,
@@ -23,52 +22,6 @@ async fn governed<'a>(site: &'a Site, namespace: &str) -> anyhow::Result<Volume<
     site.apply(&policy(namespace, "data", "Auto", &json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "2Gi"})))
         .await?;
     Ok(volume)
-}
-
-pub(crate) async fn without_agents_the_kubelets_summaries_serve(site: &Site) -> anyhow::Result<()> {
-    let namespace = "no-agents";
-    let volume = governed(site, namespace).await?;
-    site.switch_daemon_sets("agent", false).await?;
-    let result = async {
-        volume.fill_until_free(Bytes(48 << 20)).await?;
-        // The kubelet measures once a minute at most, and the operator asks it every half minute.
-        volume.grown_to(Bytes(384 << 20), Duration::from_mins(4)).await
-    }
-    .await;
-    site.switch_daemon_sets("agent", true).await?;
-    result?;
-    site.remove_namespace(namespace).await
-}
-
-pub(crate) async fn without_measurements_nothing_is_done_and_that_is_reported(site: &Site) -> anyhow::Result<()> {
-    let namespace = "no-measurements";
-    let volume = governed(site, namespace).await?;
-    // Without agents and with a volume that its pod has let go of, nobody can say how full it is.
-    site.switch_daemon_sets("agent", false).await?;
-    let result = async {
-        volume.fill_until_free(Bytes(60 << 20)).await.ok();
-        site.kubectl(&["-n", namespace, "delete", "pod", "data", "--wait"], "").await?;
-        let before = volume.standing().await?;
-        let policies: Api<StoragePolicy> = Api::namespaced(site.client.clone(), namespace);
-        eventually("the policy to say that measurements are missing or stale", Duration::from_mins(5), || async {
-            let status = policies.get("data").await?.status.unwrap_or_default();
-            let told = status.claims.iter().any(|claim| {
-                matches!(claim.reason, Reason::NotInUse | Reason::NoMeasurement | Reason::StaleMeasurement)
-            });
-            Ok(told.then_some(()))
-        })
-        .await?;
-        let after = volume.standing().await?;
-        ensure!(
-            after.requested == before.requested,
-            "the claim was changed on a stale measurement: {before:?} and {after:?}"
-        );
-        anyhow::Ok(())
-    }
-    .await;
-    site.switch_daemon_sets("agent", true).await?;
-    result?;
-    site.remove_namespace(namespace).await
 }
 
 pub(crate) async fn an_agent_that_is_killed_comes_back_and_the_volume_grows(site: &Site) -> anyhow::Result<()> {

@@ -143,25 +143,28 @@ impl Observer {
 
     /// Takes in news of a volume's fill.
     pub fn measure(&mut self, measurement: Measurement) {
-        match &measurement {
+        let followed = self.followed_by(&measurement);
+        match measurement {
             Measurement::Sampled { node, volume, usage } => {
-                self.measured.sampled(node, volume, usage.clone());
-                self.measured_anew(volume);
+                self.measured.sampled(&node, &volume, usage);
+                self.measured_anew(&volume);
             }
             Measurement::SampledClaim { node, claim, usage } => {
-                if let Some(volume) = self.volume_that_names(claim).map(str::to_owned) {
-                    self.measured.sampled(node, &volume, usage.clone());
+                if let Some(volume) = self.volume_that_names(&claim).map(str::to_owned) {
+                    self.measured.sampled(&node, &volume, usage);
                     self.measured_anew(&volume);
                 }
             }
             Measurement::Gone { node, volume } => {
-                self.measured.gone(node, volume);
-                self.measured_anew(volume);
+                self.measured.gone(&node, &volume);
+                self.measured_anew(&volume);
             }
             // Nothing is to be decided for it; see `refresh`.
-            Measurement::Confirmed { node, at } => self.measured.confirmed(node, *at),
+            Measurement::Confirmed { node, at } => self.measured.confirmed(&node, at),
         }
-        self.measured_trend(&measurement);
+        if let Some(id) = followed {
+            self.trend_goes_on(&id);
+        }
     }
 
     /// The claim that a measurement is of.

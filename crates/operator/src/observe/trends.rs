@@ -112,11 +112,9 @@ impl Observer {
         }
     }
 
-    /// The claim that a measurement may bring further, after it was taken in.
-    pub(super) fn measured_trend(&mut self, measurement: &Measurement) {
-        if let Some(id) = self.claim_of(measurement).cloned() {
-            self.trend_goes_on(&id);
-        }
+    /// The claim whose trend a measurement brings further.
+    pub(super) fn followed_by(&self, measurement: &Measurement) -> Option<ClaimId> {
+        self.claim_of(measurement).filter(|_| !self.trends.claims.is_empty()).cloned()
     }
 }
 
