@@ -12,7 +12,7 @@ use orlop_api::{
     names::{FIELD_MANAGER, Reason},
 };
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
+    Action, Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
 };
 use sha2::{Digest as _, Sha256};
 

@@ -115,6 +115,9 @@ pub fn view() -> View {
         groups: Groups::default(),
         budgets: Budgets::default(),
         sets: BTreeMap::new(),
+        scaled: BTreeMap::new(),
+        autoscalers: BTreeMap::new(),
+        may_scale: false,
     }
 }
 

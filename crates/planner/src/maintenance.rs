@@ -115,8 +115,8 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Is there still a claim of the StatefulSet that a pod uses, or that waits for its driver, under a policy that may do so?
 fn is_awaited(view: &View, set_id: &SetId, set: &StatefulSet) -> bool {
-    let claims = set.templates.iter().flat_map(|template| view.claims_of(set_id, &template.name));
-    claims.into_iter().any(|(_, id, claim)| {
+    let mut claims = set.templates.iter().flat_map(|template| view.claims_of(set_id, &template.name));
+    claims.any(|(_, id, claim)| {
         let waits = claim.bound
             && claim.paused.is_none()
             && claim.growth.as_ref().is_some_and(|record| record.to == claim.requested)

@@ -165,11 +165,6 @@ impl fmt::Display for Fact {
                     record.from
                 )
             }
-            Self::Applied {
-                action: Some(Action::ScaleToZero { claim, .. } | Action::ScaleBack { claim, .. }),
-                operator,
-                ..
-            } => write!(f, "operator {operator} scales what uses {}", claim.name),
             Self::Applied { action: Some(Action::SyncPod { claim, .. }), operator, .. } => {
                 write!(f, "operator {} touches the pod of {}, so that its kubelet looks", name(*operator), claim.name)
             }
