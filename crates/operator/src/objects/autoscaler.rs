@@ -12,7 +12,7 @@ pub fn autoscaler_id(meta: &ObjectMeta) -> SetId {
 
 /// The StatefulSet that it scales; nothing where that is none.
 pub fn autoscaler(object: HorizontalPodAutoscaler) -> Option<SetId> {
-    let target = object.spec?.scale_target_ref;
+    let target = object.spec.scale_target_ref;
     let namespace = set_id(&object.metadata).namespace;
     (target.kind == "StatefulSet").then(|| SetId { namespace, name: target.name.into() })
 }

@@ -27,8 +27,7 @@ use orlop_api::{
 };
 use orlop_planner::{
     Belonging, Budget, BudgetName, ClaimId, Class, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Requirement,
-    Resize, Selector, Uid,
-    maintenance::Windows,
+    Resize, Selector, Uid, maintenance::Windows,
 };
 
 use self::belonging::{belonging, controller};

@@ -3,7 +3,7 @@ use orlop_api::{Bytes, StoragePolicy};
 use orlop_planner::{Class, Requirement, Resize, Selector};
 use serde_json::{Value, json};
 
-use super::{PodObject, autoscaler, SetObject, Unreadable, claim, class, pod, policy, set, volume};
+use super::{PodObject, SetObject, Unreadable, autoscaler, claim, class, pod, policy, set, volume};
 use crate::observe::{ClaimFacts, PolicyFacts, Spelling};
 
 fn claim_with(patch: Value) -> Result<ClaimFacts, Unreadable> {

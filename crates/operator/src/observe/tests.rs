@@ -635,7 +635,10 @@ fn what_was_asked_for_is_in_the_account_until_it_is_answered() {
 fn set(uid: &str, version: u64, template: &str, size: Bytes) -> SetFacts {
     let template = ClaimTemplate { name: template.into(), size: Some(size), class: None };
     let (belonging, templates) = (Belonging::default(), Box::new([template]));
-    SetFacts { version: Some(version), set: StatefulSet { uid: Uid(uid.into()), belonging, replicas: 1, scaled: None, templates } }
+    SetFacts {
+        version: Some(version),
+        set: StatefulSet { uid: Uid(uid.into()), belonging, replicas: 1, scaled: None, templates },
+    }
 }
 
 #[test]
@@ -674,7 +677,11 @@ fn a_statefulset_that_is_scaled_to_zero_is_known_by_the_claim_for_which_it_is_al
     assert_eq!(observer.dirty_claims(), ["data-db-0"], "there is no such claim any more");
     assert_eq!(observer.view().scaled_for(&claim_id("data-db-0")).unwrap().0, &id);
     observer.observe(Observation::Claim(Change::Is(claim_id("data-db-1"), claim("data-db-1", 1))));
-    assert_eq!(observer.dirty_claims(), ["data-db-0", "data-db-1"], "what becomes of the one may be waited for by the other");
+    assert_eq!(
+        observer.dirty_claims(),
+        ["data-db-0", "data-db-1"],
+        "what becomes of the one may be waited for by the other"
+    );
     observer.mark_all();
     assert!(observer.dirty_claims().contains(&"data-db-0".to_owned()));
     observer.observe(noted(2, None));
