@@ -4,6 +4,7 @@
 pub mod budget;
 mod days;
 pub mod driver;
+pub mod maintenance;
 mod manifest;
 pub mod names;
 pub mod policy;

@@ -19,6 +19,10 @@ pub const GROWTH_ANNOTATION: &str = "orlop.dev/growth";
 /// On a claim: with any value but `false`, nothing is asked for. The value may say why, for whoever reads the report.
 pub const PAUSED_ANNOTATION: &str = "orlop.dev/paused";
 
+/// On a StatefulSet: what it was scaled from, as JSON (`planner::maintenance::ScaledFrom`), while it is scaled to zero so that a
+/// driver can expand its volumes. Written and taken off by the requests that scale it.
+pub const SCALED_ANNOTATION: &str = "orlop.dev/scaled-from";
+
 /// On a pod: which size of which claim its kubelet has been told of. Changing a pod's annotation makes its kubelet
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
@@ -113,6 +117,8 @@ pub enum Reason {
     DriverCannotExpand,
     /// The driver expands only volumes that are not in use.
     OfflineOnly,
+    /// The driver expands only volumes that are not in use, and the policy's next maintenance window is awaited.
+    AwaitingMaintenance,
     /// The driver allows no further modification of the volume yet.
     NoModificationSlot,
     /// A budget has too little left.
@@ -158,6 +164,7 @@ impl Reason {
             | Self::NotExpandable
             | Self::DriverCannotExpand
             | Self::OfflineOnly
+            | Self::AwaitingMaintenance
             | Self::NoModificationSlot
             | Self::OverBudget
             | Self::PolicyConflict

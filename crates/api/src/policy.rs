@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Days,
+    maintenance::Maintenance,
     names::Reason,
     units::{Bytes, Count, Percent, Period, Threshold},
 };
@@ -133,6 +134,10 @@ pub struct CapacitySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "label_key")]
     pub group_by: Option<String>,
+    /// When pods may be stopped, where the claim's driver expands only volumes that no pod uses. Without it such a claim is left
+    /// to its user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// Never request more than this, after the driver's rounding. A volume cannot be made smaller again.
     pub maximum: Bytes,
 }
@@ -148,6 +153,7 @@ impl CapacitySpec {
             increase: default_increase(),
             target_utilization: None,
             group_by: None,
+            maintenance: None,
             maximum,
         }
     }

@@ -94,6 +94,23 @@ fn an_invalid_value_is_refused_with_a_sentence_that_says_what_to_write() {
 }
 
 #[test]
+fn a_maintenance_window_is_long_enough_for_what_is_done_in_it() {
+    let rules = Rules::of::<StoragePolicy>();
+    let refusals = |duration: &str| {
+        let mut spec = with_capacity("minFree", "20%");
+        spec["capacity"]["maintenance"] = json!({ "windows": [{ "schedule": "0 3 * * 0", "duration": duration }] });
+        rules.refusals(&spec)
+    };
+    for duration in ["20m", "2h", "24h"] {
+        assert_eq!(refusals(duration), Vec::<String>::new(), "{duration}");
+    }
+    for duration in ["19m", "25h"] {
+        let refusals = refusals(duration);
+        assert!(refusals[0].contains("the duration of a maintenance window is from 20m to 24h"), "{refusals:?}");
+    }
+}
+
+#[test]
 fn a_target_utilization_leaves_more_free_than_minfree() {
     let rules = Rules::of::<StoragePolicy>();
     let refusals = |min_free: &str, target: &str| {

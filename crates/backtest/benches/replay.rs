@@ -63,8 +63,13 @@ fn replay(histories: &[Vec<Sample>], driver: &str) -> (Duration, Report, u64) {
 fn world(driver: &str) -> World {
     let capacity = CapacitySpec { time_to_full: Period::from_secs(600), ..CapacitySpec::up_to(Bytes(4 << 40)) };
     let everything = Selector::default();
-    let policy =
-        Policy { mode: Mode::Auto, namespaces: everything.clone(), claims: everything, capacity: Some(capacity) };
+    let policy = Policy {
+        mode: Mode::Auto,
+        namespaces: everything.clone(),
+        claims: everything,
+        capacity: Some(capacity),
+        maintenance: None,
+    };
     let class = Class { provisioner: driver.to_owned(), expandable: true, parameters: BTreeMap::new() };
     let view = View {
         policies: BTreeMap::from([(PolicyId { kind: PolicyKind::Cluster, name: "all".into() }, policy)]),

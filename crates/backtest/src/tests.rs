@@ -21,8 +21,13 @@ fn spec() -> CapacitySpec {
 
 fn view(driver: &str, spec: CapacitySpec) -> View {
     let everything = Selector::default();
-    let policy =
-        Policy { mode: Mode::Recommend, namespaces: everything.clone(), claims: everything, capacity: Some(spec) };
+    let policy = Policy {
+        mode: Mode::Recommend,
+        namespaces: everything.clone(),
+        claims: everything,
+        capacity: Some(spec),
+        maintenance: None,
+    };
     let class = Class { provisioner: driver.to_owned(), expandable: true, parameters: BTreeMap::new() };
     View {
         policies: BTreeMap::from([(PolicyId { kind: PolicyKind::Cluster, name: "all".into() }, policy)]),

@@ -137,7 +137,7 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
-                Action::SyncPod { .. } => {}
+                Action::SyncPod { .. } | Action::ScaleToZero { .. } | Action::ScaleBack { .. } => {}
             }
         }
         report.decisions.remove(id)

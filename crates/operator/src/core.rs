@@ -99,6 +99,11 @@ impl Core {
         Self { metrics, ..Self::default() }
     }
 
+    /// StatefulSets may be scaled to zero, in the windows that policies name. To be said before anything is observed.
+    pub const fn allow_scaling(&mut self) {
+        self.observer.allow_scaling();
+    }
+
     /// What is known of the cluster.
     pub const fn observer(&self) -> &Observer {
         &self.observer
@@ -327,10 +332,13 @@ impl Core {
         for claim in &gone {
             self.forget(claim, now);
         }
-        if claims.is_empty() {
+        let stopped_for: Vec<_> = gone.into_iter().filter(|it| self.observer.view().scaled_for(it).is_some()).collect();
+        if claims.is_empty() && stopped_for.is_empty() {
             return;
         }
-        let (plan, mut report) = plan_claims(self.observer.view(), &claims, now.time);
+        let all = claims.iter().chain(&stopped_for);
+        let (plan, mut report) = plan_claims(self.observer.view(), all.clone(), now.time);
+
         let (mut plan, violations) = invariants::retain_sound(self.observer.view(), plan);
         for violation in violations {
             self.metrics.invariant_violated();
@@ -342,6 +350,11 @@ impl Core {
             let watch = self.update_watch(claim);
             if let Some(decision) = report.decisions.get(claim) {
                 self.note_decision(claim, decision, watch, now);
+            }
+        }
+        for claim in claims.iter().chain(&stopped_for) {
+            if let Some((.., scaled)) = self.observer.view().scaled_for(claim) {
+                self.agenda.schedule(claim, scaled.until);
             }
         }
         self.begin(plan);
@@ -474,6 +487,10 @@ impl Core {
             }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
             Action::SyncPod { .. } => {}
+            Action::ScaleToZero { claim, .. } | Action::ScaleBack { claim, .. } => {
+                let uid = self.observer.view().claims.get(claim).map(|it| it.uid.clone());
+                self.effects.notices.extend(uid.map(|uid| notice::scaled(claim, &uid, action)));
+            }
         }
     }
 }

@@ -45,7 +45,11 @@ impl Errand {
         let mut by_claim: BTreeMap<ClaimId, VecDeque<(Action, Request)>> = BTreeMap::new();
         for action in plan.actions {
             let claim = action.claim().clone();
-            if let Some(request) = request(&action, observer.spelling(&claim)) {
+            let set = match &action {
+                Action::ScaleToZero { set, .. } | Action::ScaleBack { set, .. } => observer.set_version(set),
+                _ => None,
+            };
+            if let Some(request) = request(&action, observer.spelling(&claim), set) {
                 by_claim.entry(claim).or_default().push_back((action, request));
             }
         }

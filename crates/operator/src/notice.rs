@@ -12,7 +12,7 @@ use orlop_api::{
     names::{FIELD_MANAGER, Reason},
 };
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
+    Action, Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -121,6 +121,19 @@ fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> N
             record.from, record.to
         ),
         occasion: format!("{} at {}", record.to, record.crossed),
+    }
+}
+
+/// The pods that use a claim were stopped for it, or come back.
+pub fn scaled(id: &ClaimId, uid: &Uid, action: &Action) -> Notice {
+    let stops = matches!(action, Action::ScaleToZero { .. });
+    Notice {
+        about: About::Claim(id.clone()),
+        uid: uid.clone(),
+        severity: Severity::Normal,
+        reason: if stops { "PodsStopped" } else { "PodsStarted" }.to_owned(),
+        note: action.to_string(),
+        occasion: action.to_string(),
     }
 }
 

@@ -114,7 +114,7 @@ fn world(now: Timestamp) -> View {
 fn policy(claims: &[Requirement]) -> Policy {
     let capacity = CapacitySpec::up_to(Bytes(1 << 40));
     let (namespaces, claims) = (Selector::default(), Selector(claims.to_vec()));
-    Policy { mode: Mode::Auto, namespaces, claims, capacity: Some(capacity) }
+    Policy { mode: Mode::Auto, namespaces, claims, capacity: Some(capacity), maintenance: None }
 }
 
 fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {

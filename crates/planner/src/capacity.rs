@@ -2,12 +2,13 @@
 //! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`refusal`] has its
 //! driver refused it, [`measurement`] can the measurement be believed, [`target`] is growth called for and to which size,
 //! [`horizon`] is it for the days ahead,
-//! [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
+//! [`offline`] may the pods be stopped for it, [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
 
 mod group;
 mod growth;
 mod horizon;
 mod measurement;
+mod offline;
 mod refusal;
 mod slots;
 mod target;
@@ -271,13 +272,11 @@ impl<'a> Case<'a> {
             Ok(to) => to.max(following.as_ref().map_or(Bytes(0), |leader| leader.size)),
             Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
         };
-        if abilities.expansion == Expansion::Offline && !claim.pods.is_empty() {
-            let message = format!(
-                "the volume needs more room, and its driver expands only volumes that no pod uses: stop its pods, set \
-                 the claim's request to a size above {}, and start them again",
-                claim.requested
-            );
-            return Verdict::wait(Reason::OfflineOnly, message);
+        if abilities.expansion == Expansion::Offline
+            && !claim.pods.is_empty()
+            && let Err(verdict) = offline::may_stop(self)
+        {
+            return verdict;
         }
         if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
             return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));

@@ -40,7 +40,13 @@ pub fn spec() -> CapacitySpec {
 }
 
 pub fn policy() -> Policy {
-    Policy { mode: Mode::Auto, namespaces: Selector::default(), claims: Selector::default(), capacity: Some(spec()) }
+    Policy {
+        mode: Mode::Auto,
+        namespaces: Selector::default(),
+        claims: Selector::default(),
+        capacity: Some(spec()),
+        maintenance: None,
+    }
 }
 
 /// The measurement at second 0.
@@ -109,6 +115,9 @@ pub fn view() -> View {
         groups: Groups::default(),
         budgets: Budgets::default(),
         sets: BTreeMap::new(),
+        scaled: BTreeMap::new(),
+        autoscalers: BTreeMap::new(),
+        may_scale: false,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod forecast;
+mod maintenance;
 #[cfg(test)]
 mod tests;
 
@@ -79,6 +80,13 @@ pub enum Rule {
     /// With the growths before it in the plan, more than the claims of the budget may have.
     #[error("with the plan's growths before it, it takes more than StorageBudget {0} allows")]
     OverBudget(BudgetName),
+    /// Pods are stopped only in a window of which enough is left, for a growth that is under way, and where nothing else scales
+    /// them.
+    #[error("no maintenance window is open for long enough in which its pods may be stopped")]
+    NoWindow,
+    /// A StatefulSet is scaled back to what it had.
+    #[error("it would not be scaled back to what it had")]
+    ScaledOtherwise,
     /// Only a forecast, and a policy that asks for one, calls for a growth for the days ahead.
     #[error("no forecast says that it would be full within its policy's horizon")]
     NotForeseen,
@@ -144,7 +152,7 @@ fn check(view: &View, action: &Action, sums: &mut Sums) -> Result<(), Rule> {
             expected(previous.as_ref(), record, claim)?;
             larger(claim, record.to)?;
             let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
-            let abilities = expandable(view, claim)?;
+            let abilities = expandable(view, id, claim, record.decided)?;
             within_limits(&abilities, maximum, record.to)?;
             follows(view, id, claim, record)?;
             within_slots(&abilities, claim, record)?;
@@ -159,6 +167,10 @@ fn check(view: &View, action: &Action, sums: &mut Sums) -> Result<(), Rule> {
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
+        Action::ScaleToZero { set, uid, scaled, .. } => maintenance::scaled_to_zero(view, id, set, uid, scaled),
+        Action::ScaleBack { set, uid, scaled, replicas, .. } => {
+            maintenance::scaled_back(view, id, set, uid, scaled, *replicas)
+        }
     }
 }
 
@@ -205,12 +217,12 @@ fn larger(claim: &Claim, to: Bytes) -> Result<(), Rule> {
     if to > present { Ok(()) } else { Err(Rule::NotLarger { present, to }) }
 }
 
-fn expandable<'a>(view: &'a View, claim: &Claim) -> Result<Abilities<'a>, Rule> {
+fn expandable<'a>(view: &'a View, id: &ClaimId, claim: &Claim, now: Timestamp) -> Result<Abilities<'a>, Rule> {
     let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
     let abilities = view.abilities(claim, class);
     let expands = match abilities.expansion {
         Expansion::Online => true,
-        Expansion::Offline => claim.pods.is_empty(),
+        Expansion::Offline => claim.pods.is_empty() || maintenance::may_stop(view, id, claim, now),
         Expansion::None => false,
     };
     if class.expandable && expands { Ok(abilities) } else { Err(Rule::NotExpandable) }

@@ -87,6 +87,7 @@ impl Urgency {
             | Reason::GrowthOverdue
             | Reason::AtMaximum
             | Reason::OfflineOnly
+            | Reason::AwaitingMaintenance
             | Reason::NoModificationSlot
             | Reason::OverBudget => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,

@@ -40,6 +40,7 @@ fn spec(bits: u32) -> impl Strategy<Value = CapacitySpec> {
             increase,
             target_utilization,
             group_by: None,
+            maintenance: None,
             maximum,
         },
     )
@@ -294,6 +295,7 @@ fn apply(view: &mut View, actions: &[Action]) {
                 claim.resize = Resize::Controller;
             }
             Action::RecordUsable { record, .. } => claim.growth = Some(record.clone()),
+            Action::ScaleToZero { .. } | Action::ScaleBack { .. } => {}
             Action::SyncPod { pod, value, .. } => {
                 let used = claim.pods.iter_mut().find(|used| used.id == *pod).unwrap();
                 used.synced = Some(value.clone());

@@ -15,6 +15,7 @@ use crate::{
     forecast::Outlook,
     groups::Groups,
     labels::Labels,
+    maintenance::Windows,
     owner::{Belonging, Owner, SetId, StatefulSet},
 };
 
@@ -37,6 +38,12 @@ pub struct View {
     pub budgets: Budgets,
     /// The StatefulSets that have claim templates.
     pub sets: BTreeMap<SetId, StatefulSet>,
+    /// Which of them are scaled to zero, by the claim for which they are.
+    pub scaled: BTreeMap<ClaimId, SetId>,
+    /// Which of them a HorizontalPodAutoscaler scales, with its name.
+    pub autoscalers: BTreeMap<SetId, Box<str>>,
+    /// May StatefulSets be scaled at all?
+    pub may_scale: bool,
 }
 
 impl View {
@@ -124,6 +131,8 @@ pub struct Policy {
     pub claims: Selector,
     /// How full the claims may get. Without it the policy says nothing about capacity.
     pub capacity: Option<CapacitySpec>,
+    /// When pods may be stopped, as the capacity section has it.
+    pub maintenance: Option<Arc<Windows>>,
 }
 
 /// A label selector, every requirement of which must hold; without any it selects everything.

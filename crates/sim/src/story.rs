@@ -125,6 +125,7 @@ impl Story {
             | Fact::Ended { .. }
             | Fact::Started { .. }
             | Fact::Applied { action: Some(Action::Grow { .. } | Action::TakeBack { .. }), .. }
+            | Fact::Applied { action: Some(Action::ScaleToZero { .. } | Action::ScaleBack { .. }), .. }
             | Fact::TroubleBegins(_)
             | Fact::TroubleEnds(_) => Telling::Alone,
             Fact::Leads { .. }

@@ -91,6 +91,7 @@ fn thresholds(
         target_utilization,
         group_by,
         maximum,
+        ..
     } = view.policies.get(policy)?.capacity.as_ref()?.clone();
     let measured = Claim { usage: latest.cloned().or_else(|| claim.usage.clone()), ..claim.clone() };
     let watch = watch(view, id, &measured)?;

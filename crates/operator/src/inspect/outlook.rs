@@ -43,6 +43,9 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
         Reason::NotExpandable => vec!["its StorageClass has allowVolumeExpansion: true".to_owned()],
         Reason::DriverCannotExpand => vec!["a DriverProfile says that the driver can expand such volumes".to_owned()],
         Reason::OfflineOnly => vec!["no pod uses the claim while its size is changed".to_owned()],
+        Reason::AwaitingMaintenance => {
+            vec!["a maintenance window of its policy opens".to_owned(), "no pod uses the claim".to_owned()]
+        }
         Reason::NoModificationSlot => vec![slot(facts)],
         Reason::OverBudget => over_budget(facts),
         Reason::PolicyConflict => vec!["only one policy of the kind selects the claim".to_owned()],

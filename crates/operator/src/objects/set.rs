@@ -8,7 +8,9 @@ use kube::Resource;
 use orlop_planner::{ClaimTemplate, SetId, StatefulSet};
 use serde::Deserialize;
 
-use super::{belonging::belonging, name, namespace, storage, uid, version};
+use orlop_api::names::SCALED_ANNOTATION;
+
+use super::{annotation, belonging::belonging, name, namespace, storage, uid, version};
 use crate::observe::SetFacts;
 
 /// A StatefulSet as far as its volumes go.
@@ -62,6 +64,7 @@ pub fn set(object: SetObject) -> Option<SetFacts> {
             belonging: belonging(&metadata, "StatefulSet"),
             // The API server writes 1 where a manifest says nothing.
             replicas: u32::try_from(replicas.unwrap_or(1)).unwrap_or(0),
+            scaled: annotation(&metadata, SCALED_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
             templates,
         },
     })

@@ -47,6 +47,8 @@ pub enum Observation {
     Driver(Change<String, DriverProfileSpec>),
     /// A StatefulSet that has claim templates.
     Set(Change<SetId, SetFacts>),
+    /// A HorizontalPodAutoscaler, by its namespace and name, with the StatefulSet that it scales.
+    Autoscaler(Change<SetId, SetId>),
     /// A node.
     Node(Change<String, ()>),
 }

@@ -14,7 +14,7 @@ mod sets;
 mod tests;
 mod trends;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
@@ -42,6 +42,8 @@ pub struct Observer {
     budgets: HashMap<BudgetName, KnownBudget>,
     /// Which state of each StatefulSet is known.
     sets: HashMap<SetId, Version>,
+    /// What each HorizontalPodAutoscaler scales.
+    autoscalers: BTreeMap<SetId, SetId>,
     nodes: BTreeSet<String>,
     measured: Measured,
     trends: Trends,
@@ -116,6 +118,7 @@ struct Lists {
     budgets: Census<BudgetName>,
     drivers: Census<String>,
     sets: Census<SetId>,
+    autoscalers: Census<SetId>,
     nodes: Census<String>,
 }
 
@@ -133,6 +136,7 @@ impl Observer {
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
+            Observation::Autoscaler(change) => self.autoscaler(change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -202,6 +206,7 @@ impl Observer {
             budgets,
             drivers,
             sets,
+            autoscalers,
             nodes,
         } = &self.lists;
         claims.is_complete()
@@ -214,6 +219,7 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
+            && (!self.view.may_scale || autoscalers.is_complete())
             && nodes.is_complete()
     }
 
@@ -234,6 +240,7 @@ impl Observer {
         for claim in &claims {
             self.refresh(claim);
         }
+        let claims = self.with_those_stopped_for(claims);
         Dirty { claims, ..std::mem::replace(&mut self.dirty, Dirty { claims: rest, ..Dirty::default() }) }
     }
 
@@ -260,9 +267,19 @@ impl Observer {
 
     /// Has everything decided anew.
     pub fn mark_all(&mut self) {
-        self.dirty.claims = self.view.claims.keys().cloned().collect();
+        self.dirty.claims = self.view.claims.keys().chain(self.view.scaled.keys()).cloned().collect();
         self.dirty.policies = self.policies.keys().cloned().collect();
         self.dirty.budgets = self.budgets.keys().cloned().collect();
+    }
+
+    /// StatefulSets may be scaled to zero, in the windows that policies name. To be said before anything is observed.
+    pub const fn allow_scaling(&mut self) {
+        self.view.may_scale = true;
+    }
+
+    /// Which state of a StatefulSet is known.
+    pub fn set_version(&self, set: &SetId) -> Version {
+        self.sets.get(set).copied().flatten()
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.

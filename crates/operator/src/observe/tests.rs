@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
     Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Labels, NamespaceName, PodId, Policy, PolicyId,
-    PolicyKind, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage,
+    PolicyKind, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage, maintenance::ScaledFrom,
 };
 
 use super::*;
@@ -72,7 +72,13 @@ fn policy(claims: Selector) -> PolicyFacts {
     PolicyFacts {
         uid: Uid("policy-uid".into()),
         generation: Some(1),
-        policy: Ok(Policy { mode: Mode::Auto, namespaces: Selector::default(), claims, capacity: Some(capacity) }),
+        policy: Ok(Policy {
+            mode: Mode::Auto,
+            namespaces: Selector::default(),
+            claims,
+            capacity: Some(capacity),
+            maintenance: None,
+        }),
         status: None,
     }
 }
@@ -629,7 +635,10 @@ fn what_was_asked_for_is_in_the_account_until_it_is_answered() {
 fn set(uid: &str, version: u64, template: &str, size: Bytes) -> SetFacts {
     let template = ClaimTemplate { name: template.into(), size: Some(size), class: None };
     let (belonging, templates) = (Belonging::default(), Box::new([template]));
-    SetFacts { version: Some(version), set: StatefulSet { uid: Uid(uid.into()), belonging, replicas: 1, templates } }
+    SetFacts {
+        version: Some(version),
+        set: StatefulSet { uid: Uid(uid.into()), belonging, replicas: 1, scaled: None, templates },
+    }
 }
 
 #[test]
@@ -651,4 +660,45 @@ fn a_statefulset_concerns_the_claims_that_its_templates_name_before_and_after() 
     assert_eq!(after(Change::Is(id.clone(), set("s", 6, "data", Bytes::GIB))), none, "an older state comes late");
     assert_eq!(after(Change::Is(id.clone(), set("t", 3, "data", Bytes::GIB))), ["data-db-0", "logs-db-0"]);
     assert_eq!(after(Change::Gone(id)), ["data-db-0"]);
+}
+
+#[test]
+fn a_statefulset_that_is_scaled_to_zero_is_known_by_the_claim_for_which_it_is_also_when_that_is_gone() {
+    let mut observer = observer();
+    let id = SetId { namespace: NamespaceName("app".into()), name: "db".into() };
+    let at = Timestamp::from_second(100).unwrap();
+    let scaled = |claim: &str| ScaledFrom { replicas: 2, claim: claim.into(), at, until: at };
+    let noted = |version: u64, claim: Option<&str>| {
+        let mut facts = set("s", version, "data", Bytes::GIB);
+        facts.set.scaled = claim.map(|claim| Box::new(scaled(claim)));
+        Observation::Set(Change::Is(id.clone(), facts))
+    };
+    observer.observe(noted(1, Some("data-db-0")));
+    assert_eq!(observer.dirty_claims(), ["data-db-0"], "there is no such claim any more");
+    assert_eq!(observer.view().scaled_for(&claim_id("data-db-0")).unwrap().0, &id);
+    observer.observe(Observation::Claim(Change::Is(claim_id("data-db-1"), claim("data-db-1", 1))));
+    assert_eq!(
+        observer.dirty_claims(),
+        ["data-db-0", "data-db-1"],
+        "what becomes of the one may be waited for by the other"
+    );
+    observer.mark_all();
+    assert!(observer.dirty_claims().contains(&"data-db-0".to_owned()));
+    observer.observe(noted(2, None));
+    assert_eq!(observer.dirty_claims(), ["data-db-0", "data-db-1"]);
+    assert!(observer.view().scaled.is_empty());
+}
+
+#[test]
+fn what_an_autoscaler_scales_is_known_and_waited_for_only_where_it_matters() {
+    let mut observer = observer();
+    let named = |name: &str| SetId { namespace: NamespaceName("app".into()), name: name.into() };
+    observer.observe(Observation::Set(Change::Is(named("db"), set("s", 1, "data", Bytes::GIB))));
+    observer.observe(Observation::Claim(Change::Is(claim_id("data-db-0"), claim("data-db-0", 1))));
+    observer.dirty_claims();
+    observer.observe(Observation::Autoscaler(Change::Is(named("busy"), named("db"))));
+    assert_eq!(observer.dirty_claims(), ["data-db-0"]);
+    assert_eq!(observer.view().autoscalers.get(&named("db")).map(|name| &**name), Some("busy"));
+    observer.observe(Observation::Autoscaler(Change::Gone(named("busy"))));
+    assert!(observer.view().autoscalers.is_empty());
 }

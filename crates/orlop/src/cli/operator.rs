@@ -50,6 +50,10 @@ pub(super) struct Args {
     /// Of how many claims at most to serve metrics; 0: of none
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     claim_metrics: usize,
+    /// In the maintenance windows that policies name, scale StatefulSets to zero whose volumes can only be expanded while no pod
+    /// uses them, and back
+    #[arg(long)]
+    maintenance: bool,
     /// Look after what the local driver's sidecars cannot: snapshots that wait for a node, and volumes whose node is gone
     #[arg(long)]
     local_driver: bool,
@@ -84,6 +88,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         lease_name: args.lease_name,
         lease_duration: args.lease_duration.into(),
         claim_metrics: args.claim_metrics,
+        maintenance: args.maintenance,
         sources: SourcesConfig {
             agents_address: args.agents_address,
             pod_ip: args.pod_ip,

@@ -8,7 +8,7 @@ use kube::{Api, Client, api::PatchParams, core::DeserializeGuard};
 use orlop_api::{ClusterStoragePolicy, StorageBudget, StoragePolicy, names::FIELD_MANAGER};
 use orlop_operator::{
     Acted, Errand, Failure, Next, StatusWrite,
-    objects::{self, PodObject},
+    objects::{self, PodObject, SetObject},
     observe::{Change, Observation},
     request::{DEADLINE, Request, StatusId, Target},
 };
@@ -112,6 +112,11 @@ async fn send(client: &Client, Request { target, patch }: &Request) -> Result<Op
             let api = Api::<PodObject>::namespaced(client, &id.namespace.0);
             let pod = api.patch_status(&id.name, &parameters, patch).await?;
             objects::pod(&pod).map(|facts| Observation::Pod(Change::Is(id, facts)))
+        }
+        Target::Set(id) => {
+            let api = Api::<SetObject>::namespaced(client, &id.namespace.0);
+            let set = api.patch(&id.name, &parameters, patch).await?;
+            objects::set(set).map(|facts| Observation::Set(Change::Is(id, facts)))
         }
         Target::Status(StatusId::Budget(name)) => {
             let api = Api::<DeserializeGuard<StorageBudget>>::all(client);

@@ -47,6 +47,8 @@ pub(super) struct Outputs {
     pub(super) health: Health,
     /// The claims whose history is wanted; none where nobody knows any.
     pub(super) wanted: Option<Wanted>,
+    /// May StatefulSets be scaled to zero?
+    pub(super) may_scale: bool,
     pub(super) metrics: Metrics,
 }
 
@@ -59,7 +61,11 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(leadership: Leadership, to: Outputs) -> Self {
-        Self { core: Core::new(to.metrics.clone()), leadership, to }
+        let mut core = Core::new(to.metrics.clone());
+        if to.may_scale {
+            core.allow_scaling();
+        }
+        Self { core, leadership, to }
     }
 
     /// Runs until the sources of observations are gone.

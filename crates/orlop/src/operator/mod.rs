@@ -74,6 +74,8 @@ pub struct Config {
     pub lease_duration: Duration,
     /// Of how many claims at most there are metrics.
     pub claim_metrics: usize,
+    /// May StatefulSets be scaled to zero, in the windows that policies name?
+    pub maintenance: bool,
     /// Where measurements come from.
     pub sources: SourcesConfig,
     /// How the local driver is looked after, where it is installed.
@@ -123,7 +125,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let (leadership, campaign) = lease::stand(leases.clone(), candidate.clone());
 
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
-    let mut watching = watch::start(&client, &observations, &metrics);
+    let mut watching = watch::start(&client, &observations, &metrics, config.maintenance);
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
     let (watches, nodes) = (Watches::default(), latest::Sender::default());
     let connected = ConnectedNodes::default();
@@ -162,6 +164,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             nodes,
             health: health.clone(),
             wanted,
+            may_scale: config.maintenance,
             metrics: metrics.clone(),
         },
     );

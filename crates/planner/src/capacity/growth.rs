@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Mode, names::Reason};
 
-use super::{Case, Verdict, later, measurement, refusal};
+use super::{Case, Verdict, later, measurement, offline, refusal};
 use crate::{
     plan::Action,
     report::Outcome,
@@ -22,7 +22,7 @@ const TOUCH_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// Passes when no growth is under way.
 pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
     if case.claim.requested > case.claim.capacity {
-        return Err(in_flight(case));
+        return Err(offline::stop(case, in_flight(case)));
     }
     match unseen(case.claim) {
         Some(record) => Err(await_measurement(case, record)),

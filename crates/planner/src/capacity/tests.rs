@@ -430,6 +430,8 @@ fn every_decision_says_why() {
                 Action::TakeBack { .. } => "TakeBack",
                 Action::RecordUsable { .. } => "RecordUsable",
                 Action::SyncPod { .. } => "SyncPod",
+                Action::ScaleToZero { .. } => "stop",
+                Action::ScaleBack { .. } => "start",
             };
             writeln!(text, "  -> {name}").unwrap();
         }

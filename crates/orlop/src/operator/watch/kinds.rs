@@ -2,6 +2,7 @@
 
 use k8s_openapi::{
     api::{
+        autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim},
         storage::v1::StorageClass,
     },
@@ -131,5 +132,15 @@ pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, SetFacts> {
         key: objects::set_id,
         facts: |object| Ok(objects::set(object.0?)),
         observation: Observation::Set,
+    }
+}
+
+pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, SetId, SetId> {
+    Kind {
+        name: "horizontalpodautoscalers",
+        fields: None,
+        key: objects::autoscaler_id,
+        facts: |object| Ok(objects::autoscaler(object.0?)),
+        observation: Observation::Autoscaler,
     }
 }

@@ -35,8 +35,8 @@ const GONE: u16 = 410;
 /// Where the watches put what they read. Bounded: a watch waits when the observer is behind.
 pub(super) type Observations = mpsc::Sender<Observation>;
 
-/// Starts a watch for every kind. They end when the receiver of the observations is gone.
-pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metrics) -> JoinSet<()> {
+/// Starts a watch for every kind; of what scales others only where StatefulSets may be scaled here. They end when the receiver of the observations is gone.
+pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metrics, may_scale: bool) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let all = || (client.clone(), observations.clone(), metrics.clone());
     watches.spawn(watch(all(), kinds::claims()));
@@ -50,6 +50,9 @@ pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metr
     watches.spawn(watch(all(), kinds::budgets()));
     watches.spawn(watch(all(), kinds::drivers()));
     watches.spawn(watch(all(), kinds::sets()));
+    if may_scale {
+        watches.spawn(watch(all(), kinds::autoscalers()));
+    }
     watches
 }
 
