@@ -15,6 +15,8 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use refusal::SMALLER_MAX;
+
 pub use measurement::{is_current, silent_at, stale_at};
 pub use slots::{SlotUse, slot_use};
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::windows::{InvalidWindow, Open, Windows};
 use crate::{
+    capacity::SMALLER_MAX,
     owner::{SetId, StatefulSet},
     plan::Action,
     view::{Claim, ClaimId, Governance, Policy, Resize, View},
@@ -105,10 +106,11 @@ pub(crate) fn restore(view: &View, id: &ClaimId, now: Timestamp) -> Option<Actio
         scaled: scaled.clone(),
         replicas: set.replicas,
     };
-    // Somebody has scaled it meanwhile: then only the note is taken off. A time that is further away than any window lasts is
-    // none that was written here.
-    let is_over = set.replicas > 0 || now >= scaled.until || scaled.until.duration_since(now) > DAY;
-    (is_over || !is_awaited(view, set_id, set)).then_some(action)
+    // A time that is further away than any window lasts is none that was written here.
+    let is_over = now >= scaled.until || scaled.until.duration_since(now) > DAY;
+    // Where somebody has scaled it meanwhile the note stays for as long, so that it is not stopped again in this window.
+    let is_done = set.replicas == 0 && !is_awaited(view, set_id, set);
+    (is_over || is_done).then_some(action)
 }
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -121,9 +123,19 @@ fn is_awaited(view: &View, set_id: &SetId, set: &StatefulSet) -> bool {
             && claim.paused.is_none()
             && claim.growth.as_ref().is_some_and(|record| record.to == claim.requested)
             && claim.volume_capacity < claim.requested
-            && !matches!(claim.resize, Resize::Infeasible(_) | Resize::NodeInfeasible(_));
+            && !is_refused(claim);
         (waits || !claim.pods.is_empty() && is_offline(view, claim)) && is_wanted(view, id, claim)
     })
+}
+
+/// Has its driver refused the growth, and all smaller ones that are asked for in its place?
+fn is_refused(claim: &Claim) -> bool {
+    let refused = claim.growth.as_ref().map_or(0, |record| record.refused.len());
+    match claim.resize {
+        Resize::Idle | Resize::Controller | Resize::Node => false,
+        Resize::Infeasible(_) => refused >= SMALLER_MAX,
+        Resize::NodeInfeasible(_) => true,
+    }
 }
 
 /// Does the policy still let the claim's pods be stopped?
