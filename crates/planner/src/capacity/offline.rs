@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use orlop_api::{Expansion, Mode, names::Reason};
 
 use super::{Case, Verdict, growth};
-use crate::maintenance::{self, NEEDS, Windows};
+use crate::{
+    maintenance::{self, NEEDS, Windows},
+    view::Resize,
+};
 
 /// Passes where the pods may be stopped now, so that it is of use to request a larger size.
 pub(super) fn may_stop(case: &Case<'_>) -> Result<(), Verdict> {
@@ -31,8 +34,9 @@ pub(super) fn stop(case: &Case<'_>, verdict: Verdict) -> Verdict {
         let class = case.class();
         class.is_some_and(|class| case.view.abilities(claim, class).expansion == Expansion::Offline)
     };
-    let may =
-        is_ours && case.policy.mode == Mode::Auto && claim.paused.is_none() && claim.volume_capacity < claim.requested;
+    // What the driver has refused it would refuse again.
+    let is_refused = matches!(claim.resize, Resize::Infeasible(_) | Resize::NodeInfeasible(_));
+    let may = is_ours && !is_refused && case.policy.mode == Mode::Auto && claim.paused.is_none() && claim.volume_capacity < claim.requested;
     if !may || claim.pods.is_empty() || !is_offline() {
         return verdict;
     }

@@ -150,7 +150,10 @@ fn it_is_scaled_back_when_its_volumes_have_their_sizes_and_its_pods_are_gone() {
 fn it_is_scaled_back_whatever_has_become_of_the_growth() {
     type Change = fn(&mut View);
     let cases: [(&str, Change); 7] = [
-        ("the driver refuses", |view| the_claim(view).resize = Resize::Infeasible("no".to_owned())),
+        ("the driver refuses", |view| {
+            the_claim(view).growth.as_mut().unwrap().refused = [960, 800, 720, 680].map(mib).into();
+            the_claim(view).resize = Resize::Infeasible("no".to_owned());
+        }),
         ("the policy is gone", |view| view.policies.clear()),
         ("it only recommends", |view| the_policy(view).mode = Mode::Recommend),
         ("it has no windows any more", |view| the_policy(view).maintenance = None),
@@ -182,8 +185,22 @@ fn what_somebody_has_scaled_meanwhile_stays_so() {
     asked(&mut view, OPENS);
     stopped(&mut view, OPENS);
     the_set(&mut view).replicas = 3;
-    let action = restored(&view, OPENS + 10).unwrap();
+    assert_eq!(restored(&view, OPENS + 10), None);
+    assert_eq!(decide(&view, OPENS + 10).0, vec![], "nor is it stopped again in this window");
+    let action = restored(&view, OPENS + 3600 - 300).unwrap();
     assert_eq!(action.to_string(), "leave StatefulSet shop/db at 3, to which somebody has scaled it");
+}
+
+#[test]
+fn what_the_driver_has_refused_for_good_stops_nothing_and_while_less_is_asked_for_nothing_is_started() {
+    let mut view = world();
+    asked(&mut view, OPENS);
+    the_claim(&mut view).resize = Resize::Infeasible("no".to_owned());
+    assert!(!decide(&view, OPENS + 1).0.iter().any(|action| matches!(action, Action::ScaleToZero { .. })));
+    stopped(&mut view, OPENS);
+    assert_eq!(restored(&view, OPENS + 60), None, "a smaller size is asked for");
+    the_claim(&mut view).resize = Resize::NodeInfeasible("no".to_owned());
+    assert!(restored(&view, OPENS + 60).is_some());
 }
 
 #[test]
