@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Mode};
-use orlop_planner::{ClaimId, Governance, Usage, View, forecast::Trend};
+use orlop_planner::{Claim, ClaimId, Governance, Usage, View, forecast::Trend};
 
 use super::{Measurement, Observer};
 use crate::measure::History;
@@ -61,8 +61,8 @@ impl Observer {
     /// the claim is decided again.
     pub(super) fn trend_goes_on(&mut self, id: &ClaimId) {
         let Some(trend) = self.claims.get_mut(id).and_then(|known| known.trend.as_mut()) else { return };
-        let usage = self.view.claims.get(id).and_then(|claim| claim.usage.as_ref());
-        if usage.is_some_and(|usage| add(trend, usage)) {
+        let measured = self.view.claims.get(id).and_then(|claim| Some((claim, claim.usage.as_ref()?)));
+        if measured.is_some_and(|(claim, usage)| add(trend, claim, usage)) {
             self.forecast_anew(id);
         }
     }
@@ -124,9 +124,13 @@ fn has_horizon(view: &View, governance: &Governance) -> bool {
     policy.and_then(|policy| policy.capacity.as_ref()?.horizon).is_some()
 }
 
-/// Adds a measurement that makes sense; all counts as used that is not available. Returns whether a new forecast is due.
-fn add(trend: &mut Trend, usage: &Usage) -> bool {
+/// Adds a measurement that makes sense, by itself and for the claim's volume; all counts as used that is not available. Returns
+/// whether a new forecast is due.
+fn add(trend: &mut Trend, claim: &Claim, usage: &Usage) -> bool {
+    // What is larger than the volume by more than a driver rounds up is shared with others, or nonsense, as for a decision.
+    let volume = u128::from(claim.capacity.max(claim.volume_capacity).0);
     usage.total > Bytes(0)
         && usage.available <= usage.total
+        && u128::from(usage.total.0) * 10 <= volume * 11
         && trend.push(usage.at, Bytes(usage.total.0 - usage.available.0))
 }

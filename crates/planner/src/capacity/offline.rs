@@ -36,7 +36,11 @@ pub(super) fn stop(case: &Case<'_>, verdict: Verdict) -> Verdict {
     };
     // What the driver has refused it would refuse again.
     let is_refused = matches!(claim.resize, Resize::Infeasible(_) | Resize::NodeInfeasible(_));
-    let may = is_ours && !is_refused && case.policy.mode == Mode::Auto && claim.paused.is_none() && claim.volume_capacity < claim.requested;
+    let may = is_ours
+        && !is_refused
+        && case.policy.mode == Mode::Auto
+        && claim.paused.is_none()
+        && claim.volume_capacity < claim.requested;
     if !may || claim.pods.is_empty() || !is_offline() {
         return verdict;
     }

@@ -312,8 +312,8 @@ mod tests {
                 hours.iter().enumerate().filter_map(|(hour, used)| Some((at(hour), Bytes((*used)?)))).collect();
             let (earlier, own) = measured.split_at(split.min(measured.len()));
             let (mut whole, mut late) = (Trend::default(), Trend::default());
-            measured.iter().for_each(|(at, used)| { whole.push(*at, *used); });
-            own.iter().for_each(|(at, used)| { late.push(*at, *used); });
+            for (at, used) in &measured { whole.push(*at, *used); }
+            for (at, used) in own { late.push(*at, *used); }
             late.precede(earlier.iter().copied());
             prop_assert_eq!(late, whole);
         }

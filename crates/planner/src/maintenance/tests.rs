@@ -205,6 +205,7 @@ fn what_the_driver_has_refused_for_good_stops_nothing_and_while_less_is_asked_fo
 
 #[test]
 fn pods_are_stopped_only_where_nothing_else_starts_them() {
+    type Change<'a> = &'a dyn Fn(&mut View);
     let reason = |change: &dyn Fn(&mut View)| {
         let mut view = world();
         change(&mut view);
@@ -219,7 +220,7 @@ fn pods_are_stopped_only_where_nothing_else_starts_them() {
         uid: Uid("o".into()),
     };
     let owned = Belonging { owner: Some(owner), manager: None };
-    let cases: [(&dyn Fn(&mut View), &str); 5] = [
+    let cases: [(Change<'_>, &str); 5] = [
         (&|view| view.may_scale = false, "set operator.maintenance"),
         (&|view| the_policy(view).maintenance = None, "names no maintenance window"),
         (&|view| view.sets.clear(), "of no StatefulSet"),
