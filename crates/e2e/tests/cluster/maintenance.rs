@@ -75,6 +75,7 @@ async fn condition(site: &Site, namespace: &str, type_: &str, reason: &str) -> a
 pub(crate) async fn in_a_window_a_statefulset_is_scaled_to_zero_for_its_volume_and_back(
     site: &Site,
 ) -> anyhow::Result<()> {
+    site.upgrade(&json!({"operator": {"maintenance": true}})).await?;
     let namespace = "maintenance";
     site.namespace(namespace).await?;
     site.apply(&offline()).await?;
@@ -114,5 +115,6 @@ pub(crate) async fn in_a_window_a_statefulset_is_scaled_to_zero_for_its_volume_a
         ensure!(told.await? == 1, "it was {reason} once");
     }
     site.kubectl(&["delete", "driverprofile", names::LOCAL_DRIVER], "").await?;
-    site.remove_namespace(namespace).await
+    site.remove_namespace(namespace).await?;
+    site.roll_back().await
 }
