@@ -7,6 +7,7 @@ pub mod driver;
 pub mod maintenance;
 mod manifest;
 pub mod names;
+pub mod owner;
 pub mod policy;
 mod quantity;
 pub mod units;
@@ -18,8 +19,10 @@ pub use driver::{
     VolumeType, amount,
 };
 pub use manifest::to_yaml;
+pub use owner::{OwnerProfile, OwnerProfileSpec, Writing};
 pub use policy::{
     CapacitySpec, ClusterStoragePolicy, ClusterStoragePolicySpec, Mode, PolicyStatus, StoragePolicy, StoragePolicySpec,
+    TemplateSync,
 };
 pub use units::{Bytes, Count, Decimal, Percent, Period, Threshold, UnitError};
 
@@ -30,5 +33,11 @@ pub const GROUP: &str = "orlop.dev";
 pub fn definitions() -> Vec<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>
 {
     use kube::CustomResourceExt as _;
-    vec![StoragePolicy::crd(), ClusterStoragePolicy::crd(), StorageBudget::crd(), DriverProfile::crd()]
+    vec![
+        StoragePolicy::crd(),
+        ClusterStoragePolicy::crd(),
+        StorageBudget::crd(),
+        DriverProfile::crd(),
+        OwnerProfile::crd(),
+    ]
 }

@@ -27,6 +27,18 @@ pub const SCALED_ANNOTATION: &str = "orlop.dev/scaled-from";
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
 
+/// On what Orlop makes: what it is for.
+pub const PURPOSE_LABEL: &str = "orlop.dev/purpose";
+
+/// The purpose of a ConfigMap with the manifest of a StatefulSet that is being made anew.
+pub const STORED_SET_PURPOSE: &str = "statefulset-template";
+
+/// On such a ConfigMap: the StatefulSet, as `NAMESPACE/NAME`.
+pub const STORED_SET_ANNOTATION: &str = "orlop.dev/statefulset";
+
+/// On a StatefulSet: the UID of the ConfigMap with its manifest from which it is not made anew after all.
+pub const GIVEN_UP_ANNOTATION: &str = "orlop.dev/template-sync-given-up";
+
 /// On a PersistentVolume of the local driver: since when there has been no Node object of the node that it is on, as a
 /// time in RFC 3339.
 pub const LOST_ANNOTATION: &str = "orlop.dev/node-lost-since";
@@ -108,6 +120,8 @@ pub enum Reason {
     GrowthOverdue,
     /// The driver refused the growth.
     GrowthFailed,
+    /// The claim's owner has asked for the size for too long, and its operator has not passed it on.
+    OwnerNotFollowing,
     // Growth is called for and cannot be.
     /// The claim has the policy's maximum size.
     AtMaximum,
@@ -123,6 +137,8 @@ pub enum Reason {
     NoModificationSlot,
     /// A budget has too little left.
     OverBudget,
+    /// The claim's size is written in its owner, where it is not for Orlop to write.
+    OwnedElsewhere,
     // Nothing can be decided.
     /// Several policies of the same kind select the claim.
     PolicyConflict,
@@ -160,6 +176,7 @@ impl Reason {
             | Self::NotInUse => false,
             Self::GrowthOverdue
             | Self::GrowthFailed
+            | Self::OwnerNotFollowing
             | Self::AtMaximum
             | Self::NotExpandable
             | Self::DriverCannotExpand
@@ -167,6 +184,7 @@ impl Reason {
             | Self::AwaitingMaintenance
             | Self::NoModificationSlot
             | Self::OverBudget
+            | Self::OwnedElsewhere
             | Self::PolicyConflict
             | Self::NoMeasurement
             | Self::StaleMeasurement

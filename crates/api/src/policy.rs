@@ -94,6 +94,16 @@ pub struct ClusterStoragePolicySpec {
     pub capacity: Option<CapacitySpec>,
 }
 
+/// What is done about a StatefulSet whose templates ask for less than its claims have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum TemplateSync {
+    /// Report it, with the change that its author can make.
+    #[default]
+    Report,
+    /// Make the StatefulSet anew with larger templates; its pods and claims stay as they are.
+    Recreate,
+}
+
 /// When a claim is grown, by how much, and where growth ends.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -138,6 +148,12 @@ pub struct CapacitySpec {
     /// to its user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// What is done when the claim template of a StatefulSet asks for less than its claims have, so that the claim of the next
+    /// replica would be small: Report it in the status (the default), or Recreate the StatefulSet with a larger template, which
+    /// leaves its pods and claims as they are. It is recreated in mode Auto only, where the chart's operator.templateSync allows
+    /// it, and never where an operator, Helm, Flux or Argo CD has made it.
+    #[serde(default)]
+    pub template_sync: TemplateSync,
     /// Never request more than this, after the driver's rounding. A volume cannot be made smaller again.
     pub maximum: Bytes,
 }
@@ -154,6 +170,7 @@ impl CapacitySpec {
             target_utilization: None,
             group_by: None,
             maintenance: None,
+            template_sync: TemplateSync::default(),
             maximum,
         }
     }
@@ -211,11 +228,18 @@ pub struct PolicyStatus {
     // Without a bound the API server refuses the schema: it multiplies the cost of the rules for sizes by it.
     #[schemars(length(max = "Self::CLAIMS_MAX"))]
     pub claims: Vec<ClaimStatus>,
+    /// The claim templates of StatefulSets that ask for less than their claims have, by name; at most 20 are listed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = "Self::TEMPLATES_MAX"))]
+    pub templates: Vec<TemplateStatus>,
 }
 
 impl PolicyStatus {
     /// How many claims a status lists at most: enough to act on, and a size that the API server does not mind.
     pub const CLAIMS_MAX: usize = 20;
+
+    /// How many templates a status lists at most.
+    pub const TEMPLATES_MAX: usize = 20;
 }
 
 /// What was last decided about one claim, and why.
@@ -236,5 +260,27 @@ pub struct ClaimStatus {
     /// Why, in a sentence with the numbers that led to it.
     pub message: String,
     /// Since when the reason has been this one.
+    pub since: Time,
+}
+
+/// A claim template of a StatefulSet that asks for less than its claims have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateStatus {
+    /// The StatefulSet's namespace.
+    pub namespace: String,
+    /// The StatefulSet's name.
+    pub stateful_set: String,
+    /// The template's name.
+    pub template: String,
+    /// How much it asks for.
+    pub size: Bytes,
+    /// How much it is to ask for: what the largest of its claims has, within the policy's maximum.
+    pub target: Bytes,
+    /// What is done about it, or what is to be done, in a sentence.
+    pub message: String,
+    /// The change of the StatefulSet's manifest, as a JSON patch.
+    pub patch: String,
+    /// Since when this has been so.
     pub since: Time,
 }

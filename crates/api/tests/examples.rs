@@ -8,7 +8,7 @@ use std::{
 
 use kube::CustomResourceExt;
 use kube_cel::{Validator, compile_schema};
-use orlop_api::{ClusterStoragePolicy, DriverProfile, StorageBudget, StoragePolicy, driver::built_in};
+use orlop_api::{ClusterStoragePolicy, DriverProfile, OwnerProfile, StorageBudget, StoragePolicy, driver, owner};
 use serde::{Deserialize as _, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -69,6 +69,7 @@ fn check_any(object: &Value) -> Result<bool, String> {
         Some("ClusterStoragePolicy") => check::<ClusterStoragePolicy>(object),
         Some("StorageBudget") => check::<StorageBudget>(object),
         Some("DriverProfile") => check::<DriverProfile>(object),
+        Some("OwnerProfile") => check::<OwnerProfile>(object),
         kind => Err(format!("there is no kind {kind:?}")),
     }
     .map(|()| true)
@@ -90,12 +91,16 @@ fn every_example_is_valid() {
 
 #[test]
 fn every_built_in_profile_is_valid_as_a_user_could_apply_it() {
-    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles"));
-    assert_eq!(files.len(), built_in::all().count(), "each file is built in");
-    for path in files {
-        let [object] = &objects(&path)[..] else { panic!("{} has one object", path.display()) };
-        assert_eq!(check_any(object), Ok(true), "{}", path.display());
-        assert_eq!(path.file_stem().unwrap().to_str(), object["metadata"]["name"].as_str());
+    for (directory, built_in) in
+        [("profiles", driver::built_in::all().count()), ("owners", owner::built_in::all().count())]
+    {
+        let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory));
+        assert_eq!(files.len(), built_in, "each file is built in");
+        for path in files {
+            let [object] = &objects(&path)[..] else { panic!("{} has one object", path.display()) };
+            assert_eq!(check_any(object), Ok(true), "{}", path.display());
+            assert_eq!(path.file_stem().unwrap().to_str(), object["metadata"]["name"].as_str());
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 use kube::CustomResourceExt;
 use kube_cel::{CompiledSchema, Validator, compile_schema};
 use orlop_api::{
-    Bytes, ClusterStoragePolicy, Count, Decimal, DriverProfile, Period, StorageBudget, StoragePolicy, Threshold,
+    Bytes, ClusterStoragePolicy, Count, Decimal, DriverProfile, OwnerProfile, Period, StorageBudget, StoragePolicy,
+    Threshold,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -243,6 +244,85 @@ fn what_the_rules_accept_of_a_whole_profile_can_be_read() {
     assert_eq!(json!(profile.spec), whole_profile());
 }
 
+const NO_PATH: &str = "is not the path of a field: begin with spec, write points between fields, and the element of a list by \
+                       a field of it, such as spec.nodeSets[name={set}].count";
+const NO_PATTERN: &str = "is not a pattern: write text with variables in braces, such as data-{owner}-{ordinal}";
+
+fn whole_owner() -> Value {
+    json!({
+        "kind": "Store",
+        "nameLabel": "example.com/store",
+        "writing": "Allowed",
+        "requires": [{ "fields": ["spec.resize"], "values": ["true"], "default": true }],
+        "claims": [{
+            "role": "data",
+            "labels": { "example.com/tier": "{tier}" },
+            "name": "data-{owner}-{ordinal}",
+            "size": ["spec.tiers[metadata.name={tier}].size", "spec.size"],
+            "class": ["spec.class"],
+        }],
+        "source": "a page",
+        "asOf": "2026-01-31",
+    })
+}
+
+#[test]
+fn a_whole_profile_of_an_owner_is_accepted_and_can_be_read() {
+    let object = |name: &str| json!({ "metadata": { "name": name }, "spec": whole_owner() });
+    let Rules(compiled) = Rules::of::<OwnerProfile>();
+    assert!(Validator::new().validate_compiled(&compiled, &object("stores.example.com"), None).is_ok());
+    let profile: OwnerProfile = serde_json::from_value(object("stores.example.com")).unwrap();
+    assert_eq!(json!(profile.spec), whole_owner());
+    for name in ["stores", "stores."] {
+        let refused = Validator::new().validate_compiled(&compiled, &object(name), None).unwrap_err();
+        assert!(
+            refused[0].to_string().contains("is not named after a CustomResourceDefinition"),
+            "{name}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn a_profile_of_an_owner_that_makes_no_sense_is_refused_with_a_sentence_that_says_what_to_do() {
+    let rules = Rules::of::<OwnerProfile>();
+    let no_kind = "is not a kind: write it as in the kind of its objects, such as Cluster";
+    let no_label = "is not the key of a label: write it as it stands on the claims, such as cnpg.io/cluster";
+    let together = "source and asOf belong together: write both, or neither";
+    let size = "spec.claims[0].size[0]";
+    for (field, value, at, sentence) in [
+        ("/kind", json!("stores.example.com"), "spec.kind", no_kind),
+        ("/nameLabel", json!("a b"), "spec.nameLabel", no_label),
+        ("/source", Value::Null, "spec", together),
+        ("/claims/0/name", json!("data-{"), "spec.claims[0].name", NO_PATTERN),
+        ("/claims/0/name", json!("data-{a-b}"), "spec.claims[0].name", NO_PATTERN),
+        ("/claims/0/size/0", json!("metadata.name"), size, NO_PATH),
+        ("/claims/0/size/0", json!("spec"), size, NO_PATH),
+        ("/claims/0/size/0", json!("spec.a[0].b"), size, NO_PATH),
+        ("/claims/0/size/0", json!("spec.a[name=].b"), size, NO_PATH),
+        ("/claims/0/size/0", json!("spec.a/b"), size, NO_PATH),
+        ("/requires/0/fields/0", json!("status.size"), "spec.requires[0].fields[0]", NO_PATH),
+    ] {
+        let mut profile = whole_owner();
+        if value.is_null() {
+            profile.as_object_mut().unwrap().remove(field.trim_start_matches('/'));
+        } else {
+            *profile.pointer_mut(field).unwrap() = value.clone();
+        }
+        let object = json!({ "metadata": { "name": "stores.example.com" }, "spec": profile });
+        let refused = Validator::new().validate_compiled(&rules.0, &object, None).unwrap_err();
+        let refused: Vec<_> = refused.iter().map(ToString::to_string).collect();
+        assert_eq!(refused, [format!("{at}: {sentence}")], "{field}: {value}");
+    }
+    let mut profile = whole_owner();
+    let role = profile["claims"][0].as_object_mut().unwrap();
+    role.remove("name");
+    role.remove("labels");
+    let object = json!({ "metadata": { "name": "stores.example.com" }, "spec": profile });
+    let refused = Validator::new().validate_compiled(&rules.0, &object, None).unwrap_err();
+    let said = "spec.claims[0]: says of no claim that it is one of these: write labels, name or both";
+    assert_eq!(refused[0].to_string(), said);
+}
+
 #[test]
 fn a_budget_needs_a_limit_and_may_be_for_all_claims() {
     let rules = Rules::of::<StorageBudget>();
@@ -316,6 +396,19 @@ proptest! {
         let mut profile = whole_profile();
         profile["price"]["perGibMonth"] = json!(text);
         prop_assert_eq!(Rules::of::<DriverProfile>().accept(&profile), text.parse::<Decimal>().is_ok());
+    }
+
+    #[test]
+    fn a_path_or_pattern_that_the_rules_accept_can_be_read(
+        path in "spec([.][a-z]{1,3}([\\[{=}\\]][a-z={}.]{0,9})?){0,3}", pattern in "[a{}-]{0,8}"
+    ) {
+        let rules = Rules::of::<OwnerProfile>();
+        let mut profile = whole_owner();
+        profile["claims"][0]["size"] = json!([path]);
+        profile["claims"][0]["name"] = json!(pattern);
+        let object = json!({ "metadata": { "name": "stores.example.com" }, "spec": profile });
+        let is_accepted = Validator::new().validate_compiled(&rules.0, &object, None).is_ok();
+        prop_assert_eq!(is_accepted, serde_json::from_value::<OwnerProfile>(object).is_ok());
     }
 
     #[test]

@@ -137,7 +137,12 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
-                Action::SyncPod { .. } | Action::ScaleToZero { .. } | Action::ScaleBack { .. } => {}
+                // No custom resources are in it, and no StatefulSets.
+                Action::RecordGrowth { .. }
+                | Action::WriteOwner { .. }
+                | Action::SyncPod { .. }
+                | Action::ScaleToZero { .. }
+                | Action::ScaleBack { .. } => {}
             }
         }
         report.decisions.remove(id)

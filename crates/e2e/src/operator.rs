@@ -50,6 +50,11 @@ pub struct Operator {
 impl Operator {
     /// Starts an operator that reaches the API server through `proxy`.
     pub fn start(proxy: &Proxy) -> anyhow::Result<Self> {
+        Self::start_with(proxy, &[])
+    }
+
+    /// The same, with more arguments.
+    pub fn start_with(proxy: &Proxy, arguments: &[&str]) -> anyhow::Result<Self> {
         let kubeconfig = tempfile::NamedTempFile::new()?;
         let text = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
@@ -68,6 +73,7 @@ impl Operator {
             .args(["operator", "--namespace", SYSTEM, "--identity", "e2e", "--pod-ip", "127.0.0.1"])
             .args(["--agents-address", "127.0.0.1:0"])
             .arg(format!("--http-address={http}"))
+            .args(arguments)
             .env("KUBECONFIG", kubeconfig.path())
             .stdout(Stdio::null())
             .stderr(stderr)

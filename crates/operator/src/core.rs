@@ -3,19 +3,25 @@
 
 #[cfg(test)]
 mod budgets;
+#[cfg(test)]
+mod owners;
 mod statuses;
+mod templates;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, names::Reason};
 use orlop_planner::{
-    Action, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, Watch, invariants, is_current, plan_claims,
+    Action, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, TemplateAction, Uid, Watch, invariants,
+    is_current, plan_claims,
 };
 use tracing::{debug, error, info, warn};
+
+pub use self::templates::TemplateActed;
 
 use crate::{
     agenda::Agenda,
@@ -30,6 +36,7 @@ use crate::{
     pace::Pace,
     request::{Request, StatusId},
     setbacks::Setbacks,
+    templates::Templates,
     vigil::Vigil,
 };
 
@@ -55,6 +62,9 @@ pub struct Core {
     busy: BTreeSet<ClaimId>,
     setbacks: Setbacks,
     unanswered: Unanswered,
+    templates: Templates,
+    /// The claims that grow with another for which their owner was asked, by that one.
+    together: BTreeMap<ClaimId, Vec<ClaimId>>,
     pace: Pace,
     /// When this operator began to lead.
     leads_since: Option<Instant>,
@@ -73,6 +83,8 @@ pub struct Effects {
     pub errands: Vec<Errand>,
     /// To be written, and each brought back by [`Core::written`].
     pub statuses: Vec<StatusWrite>,
+    /// Steps to larger templates to be made, and each brought back by [`Core::template_acted`].
+    pub templates: Vec<TemplateAction>,
     /// To be told, in their order.
     pub notices: Vec<Notice>,
     /// What the sources of measurements should report at once, by the PersistentVolume's name, of the claims that were
@@ -188,13 +200,32 @@ impl Core {
         // Of two that were asked for, either may be the one that is carried out.
         let before = self.observer.view().budgets.asked(claim);
         self.observer.ask(claim, Some(before.map_or(to, |before| before.max(to))));
+        let view = self.observer.view();
+        let owner =
+            view.claims.get(claim).filter(|_| !view.budgets.is_empty()).and_then(|it| view.write_back(claim, it));
+        let siblings = owner.iter().flat_map(|owner| view.siblings(owner)).map(|(id, _)| id);
+        let siblings: Vec<_> = siblings.filter(|id| *id != claim).cloned().collect();
+        for id in &siblings {
+            self.observer.ask(id, Some(to));
+        }
+        if !siblings.is_empty() {
+            self.together.insert(claim.clone(), siblings);
+        }
+    }
+
+    /// What was asked for a claim shows in the view, or came to nothing.
+    fn settled(&mut self, claim: &ClaimId) {
+        self.observer.ask(claim, None);
+        for sibling in self.together.remove(claim).unwrap_or_default() {
+            self.observer.ask(&sibling, None);
+        }
     }
 
     /// A growth counts in the budgets from when it is asked for until it is known what came of it.
     fn answered(&mut self, claim: &ClaimId, is_known: bool, now: Instant) {
         if is_known {
             self.unanswered.forget(claim);
-            self.observer.ask(claim, None);
+            self.settled(claim);
         } else {
             self.unanswered.note(claim.clone(), now);
         }
@@ -219,7 +250,7 @@ impl Core {
             let wait = at.duration_since(now.time);
             now.instant + Duration::try_from(wait).unwrap_or_default()
         });
-        [self.plan_at, due, self.pace.next(), self.unanswered.next()].into_iter().flatten().min()
+        [self.plan_at, due, self.pace.next(), self.unanswered.next(), self.templates.next()].into_iter().flatten().min()
     }
 
     /// Decides what is to be decided now. `leads` is whether this operator may act.
@@ -255,6 +286,7 @@ impl Core {
         if self.leads_since.is_none() {
             info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
             self.leads_since = Some(now.instant);
+            self.observer.pack();
             self.observer.mark_all();
         }
         self.pass_when_due(now);
@@ -270,8 +302,11 @@ impl Core {
                 None => self.observer.mark(claim),
             }
         }
+        for id in self.templates.take_due(now.instant) {
+            self.observer.mark_set(id);
+        }
         for claim in self.unanswered.take_over(now.instant) {
-            self.observer.ask(&claim, None);
+            self.settled(&claim);
         }
         if self.observer.is_dirty() && self.plan_at.is_none() {
             self.plan_at = Some(now.instant + COALESCE);
@@ -323,6 +358,8 @@ impl Core {
             self.pace.mark(id, now.instant);
         }
         self.effects.watches.extend(dirty.released.into_iter().map(|volume| (volume, None)));
+        let sets = self.sets_of(&dirty.claims).into_iter().chain(dirty.sets).collect();
+        self.look_at_templates(sets, now);
         // A claim that is being acted on is decided when the outcome is known; it is marked again then.
         let (gone, claims): (Vec<_>, Vec<_>) = dirty
             .claims
@@ -392,7 +429,7 @@ impl Core {
         }
         let errands = Errand::of_plan(plan, &self.observer);
         for errand in &errands {
-            if let Some(to) = errand.action().requests() {
+            if let Some(to) = errand.requests() {
                 self.ask(errand.claim(), to);
             }
         }
@@ -454,7 +491,7 @@ impl Core {
         self.vigil.leave(claim);
         self.setbacks.forget(claim);
         self.unanswered.forget(claim);
-        self.observer.ask(claim, None);
+        self.settled(claim);
         let changes = self.ledger.remove(claim);
         self.mark_statuses(changes, now);
     }
@@ -485,23 +522,35 @@ impl Core {
                 let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
                 self.effects.notices.push(notice);
             }
+            Action::WriteOwner { claim, uid, .. } => self.asked_of_owner(claim, uid),
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
-            Action::SyncPod { .. } => {}
+            Action::RecordGrowth { .. } | Action::SyncPod { .. } => {}
             Action::ScaleToZero { claim, .. } | Action::ScaleBack { claim, .. } => {
                 let uid = self.observer.view().claims.get(claim).map(|it| it.uid.clone());
                 self.effects.notices.extend(uid.map(|uid| notice::scaled(claim, &uid, action)));
             }
         }
     }
+
+    /// The owner of a claim was asked for the size that is on record of the claim.
+    fn asked_of_owner(&mut self, claim: &ClaimId, uid: &Uid) {
+        let record = self.observer.view().claims.get(claim).and_then(|claim| claim.growth.clone());
+        let decision = self.ledger.decision(claim);
+        if let Some(Governance::By(policy)) = decision.map(|decision| &decision.governance)
+            && self.observer.known_policy(policy).is_some()
+        {
+            self.metrics.growth_requested(policy);
+        }
+        let notice = record.map(|record| notice::growing(claim, uid, &record, decision));
+        self.effects.notices.extend(notice);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use jiff::SignedDuration;
     use orlop_api::Bytes;
-    use orlop_planner::{Labels, NamespaceName, Resize, Source, Uid, Usage};
+    use orlop_planner::{Labels, NamespaceName, Resize, Source, Usage};
 
     use super::*;
     use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};
@@ -562,7 +611,9 @@ mod tests {
         list!(ClusterPolicy);
         list!(Budget);
         list!(Driver);
+        list!(OwnerKind);
         list!(Set);
+        list!(Stored);
         core
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use orlop_api::Bytes;
 use orlop_planner::{Action, ClaimId, Plan};
 
 use crate::{
@@ -49,7 +50,7 @@ impl Errand {
                 Action::ScaleToZero { set, .. } | Action::ScaleBack { set, .. } => observer.set_version(set),
                 _ => None,
             };
-            if let Some(request) = request(&action, observer.spelling(&claim), set) {
+            if let Some(request) = request(&action, observer.spelling(&claim), &observer.view().resources, set) {
                 by_claim.entry(claim).or_default().push_back((action, request));
             }
         }
@@ -67,6 +68,12 @@ impl Errand {
     /// The action that the present request is for.
     pub fn action(&self) -> &Action {
         &self.current.0
+    }
+
+    /// The size that it asks for by any of its actions.
+    pub(crate) fn requests(&self) -> Option<Bytes> {
+        let actions = std::iter::once(&self.current).chain(&self.rest);
+        actions.map(|(action, _)| action).find_map(Action::requests)
     }
 
     /// What is to be sent now, if this operator still may act.

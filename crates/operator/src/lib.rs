@@ -27,11 +27,13 @@ mod record;
 pub mod request;
 mod setbacks;
 mod status;
+pub mod stored;
+mod templates;
 mod vigil;
 
 pub use self::{
     backoff::Backoff,
-    core::{Core, Effects, StatusWrite},
+    core::{Core, Effects, StatusWrite, TemplateActed},
     errand::{Acted, Errand, Next},
     failure::Failure,
     measure::{History, Measurement},

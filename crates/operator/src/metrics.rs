@@ -51,6 +51,8 @@ struct Inner {
     prometheus_queries: Family<QueryLabels, Counter>,
     unconnected: Gauge,
     local_lost: Gauge,
+    template_drifts: Gauge,
+    recreated: Counter,
     budgets: Budgets,
 }
 
@@ -156,6 +158,8 @@ impl Inner {
             prometheus_queries: Family::default(),
             unconnected: Gauge::default(),
             local_lost: Gauge::default(),
+            template_drifts: Gauge::default(),
+            recreated: Counter::default(),
             budgets: Budgets::default(),
         }
     }
@@ -193,6 +197,12 @@ impl Inner {
             self.prometheus_queries.clone(),
         );
         to.register("nodes_without_agent", "Nodes whose agent is not connected", self.unconnected.clone());
+        to.register(
+            "template_drifts",
+            "Claim templates of StatefulSets that ask for less than their claims have",
+            self.template_drifts.clone(),
+        );
+        to.register("statefulsets_recreated", "StatefulSets made anew with larger templates", self.recreated.clone());
         to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", self.local_lost.clone());
         self.budgets.register(to);
         to.register_collector(Box::new(self.per_claim.clone()));
@@ -255,6 +265,16 @@ impl Metrics {
     pub fn planned(&self, claims: usize, took: Duration) {
         self.0.decisions.inc_by(claims as u64);
         self.0.planning.observe(took.as_secs_f64());
+    }
+
+    /// So many templates ask for less than their claims have.
+    pub(crate) fn template_drifts(&self, count: usize) {
+        self.0.template_drifts.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A StatefulSet was made anew.
+    pub(crate) fn statefulset_recreated(&self) {
+        self.0.recreated.inc();
     }
 
     pub(crate) fn growth_requested(&self, policy: &PolicyId) {

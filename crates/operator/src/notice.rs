@@ -1,6 +1,8 @@
 //! What the users of an object are told: what they see with `kubectl describe`. An Event's name is a digest of what it says, so that an operator
 //! that is killed at any moment says it again after its restart without doubling it: the API server already has it.
 
+pub mod template;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
@@ -12,7 +14,7 @@ use orlop_api::{
     names::{FIELD_MANAGER, Reason},
 };
 use orlop_planner::{
-    Action, Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, Uid,
+    Action, Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, SetId, Uid,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -45,6 +47,8 @@ enum About {
     Volume(String),
     /// A VolumeGroupSnapshot, by its namespace and name.
     GroupSnapshot(NamespaceName, String),
+    /// A StatefulSet.
+    Set(SetId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,6 +250,7 @@ impl Notice {
             About::Claim(id) => &id.namespace.0,
             About::Status(StatusId::Policy(PolicyId { kind: PolicyKind::Namespaced(namespace), .. }))
             | About::GroupSnapshot(namespace, _) => &namespace.0,
+            About::Set(id) => &id.namespace.0,
             About::Status(_) | About::Volume(_) => "default",
         }
     }
@@ -254,6 +259,7 @@ impl Notice {
         let (api_version, kind, name, namespaced) = match &self.about {
             About::Claim(id) => ("v1".to_owned(), "PersistentVolumeClaim".to_owned(), &*id.name, true),
             About::Volume(name) => ("v1".to_owned(), "PersistentVolume".to_owned(), name.as_str(), false),
+            About::Set(id) => ("apps/v1".to_owned(), "StatefulSet".to_owned(), &*id.name, true),
             About::GroupSnapshot(_, name) => {
                 ("groupsnapshot.storage.k8s.io/v1".to_owned(), "VolumeGroupSnapshot".to_owned(), name.as_str(), true)
             }
@@ -307,6 +313,7 @@ mod tests {
             earlier: Vec::new(),
             refused: Vec::new(),
             usable: None,
+            owner: None,
         }
     }
 
@@ -343,6 +350,7 @@ mod tests {
             message: "because".into(),
             again_at: None,
             over_budget: None,
+            by_owner: None,
         }
     }
 

@@ -2,7 +2,7 @@
 //! meanwhile.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     mem::{Discriminant, discriminant},
     time::{Duration, Instant},
 };
@@ -98,9 +98,16 @@ impl Setbacks {
             decision.outcome = Outcome::Wait;
             decision.reason = Reason::GrowthFailed;
         }
+        let mut unrecorded = HashSet::new();
         plan.actions.retain(|action| {
-            let setback = self.0.get(action.claim()).and_then(|setbacks| setbacks.get(&discriminant(action)));
-            setback.is_none_or(|setback| setback.until <= now.instant)
+            let claim = action.claim();
+            let setback = self.0.get(claim).and_then(|setbacks| setbacks.get(&discriminant(action)));
+            let waits = setback.is_some_and(|setback| setback.until > now.instant);
+            if waits && matches!(action, Action::RecordGrowth { .. }) {
+                unrecorded.insert(claim.clone());
+            }
+            // An owner is not written before that is on record.
+            !waits && !(matches!(action, Action::WriteOwner { .. }) && unrecorded.contains(claim))
         });
     }
 }
@@ -108,6 +115,8 @@ impl Setbacks {
 const fn in_words(action: &Action) -> &'static str {
     match action {
         Action::Grow { .. } => "request the larger size",
+        Action::RecordGrowth { .. } => "record a growth by way of the owner",
+        Action::WriteOwner { .. } => "write the larger size into the owner",
         Action::TakeBack { .. } => "request a smaller size in place of the one that was refused",
         Action::RecordUsable { .. } => "record that the growth is usable",
         Action::ScaleToZero { .. } => "scale its StatefulSet to zero",
@@ -144,6 +153,7 @@ mod tests {
             earlier: Vec::new(),
             refused: Vec::new(),
             usable: None,
+            owner: None,
         };
         let decision = Decision {
             uid: Uid("u".into()),
@@ -155,6 +165,7 @@ mod tests {
             message: "grow".into(),
             again_at: Some(at(500)),
             over_budget: None,
+            by_owner: None,
         };
         let action = Action::Grow { claim: claim(), uid: Uid("u".into()), previous: None, record };
         (Plan { actions: vec![action] }, Report { decisions: [(claim(), decision)].into() })
@@ -230,6 +241,38 @@ mod tests {
         setbacks.failed(&claim(), &growth().0.actions[0], Failure::Overtaken, clock(100));
         setbacks.clear(&claim(), &growth().0.actions[0]);
         assert_eq!(held_back(&setbacks, &clock, 100).0, growth().0);
+    }
+
+    #[test]
+    fn an_owner_is_not_written_while_that_may_not_be_recorded() {
+        let (mut setbacks, clock) = (Setbacks::default(), clock());
+        let (mut plan, mut report) = growth();
+        let Action::Grow { claim: id, uid, previous, record } = plan.actions.remove(0) else { panic!("it grows") };
+        let field = orlop_api::owner::Field {
+            path: "spec.size".to_owned(),
+            pointer: "/spec/size".to_owned(),
+            size: record.from,
+            written: record.from.to_string().into(),
+            chosen_by: Vec::new(),
+        };
+        let definition = "stores.example.com".into();
+        let owner = orlop_planner::ResourceId { definition, namespace: id.namespace.clone(), name: "db".into() };
+        let write = Action::WriteOwner {
+            claim: id.clone(),
+            uid: uid.clone(),
+            owner,
+            owner_uid: Uid("o".into()),
+            field,
+            to: record.to,
+        };
+        let note = Action::RecordGrowth { claim: id, uid, previous, record };
+        setbacks.failed(&claim(), &note, Failure::Unanswered("no answer".into()), clock(100));
+        plan.actions = vec![note, write.clone()];
+        setbacks.hold_back(&mut plan, &mut report, Moment { time: at(100), instant: clock(100) });
+        assert_eq!(plan, Plan::default());
+        plan.actions = vec![write];
+        setbacks.hold_back(&mut plan, &mut report, Moment { time: at(100), instant: clock(100) });
+        assert_eq!(plan.actions.len(), 1, "it is on record already");
     }
 
     #[test]

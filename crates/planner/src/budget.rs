@@ -81,7 +81,7 @@ pub(crate) fn in_order<'v, 'c>(
 }
 
 /// What the growths that were decided in this pass take of each budget.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Bookings(BTreeMap<BudgetName, Amount>);
 
 impl Bookings {
@@ -91,6 +91,14 @@ impl Bookings {
         let whole = Amount::of(view.as_made(claim, to).max(charge.size), view.price(claim));
         for name in &charge.budgets {
             *self.0.entry(name.clone()).or_default() += whole - charge.amount();
+        }
+    }
+
+    /// Books the growth of a claim to this size, and of all whose size is in the same field of its owner.
+    pub(crate) fn book_all(&mut self, view: &View, id: &ClaimId, claim: &Claim, to: Bytes) {
+        match view.write_back(id, claim).filter(|owner| !view.budgets.is_empty() && owner.field.is_some()) {
+            Some(owner) => view.siblings(&owner).for_each(|(id, claim)| self.book(view, id, claim, to)),
+            None => self.book(view, id, claim, to),
         }
     }
 

@@ -1,14 +1,15 @@
 //! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
-//! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`refusal`] has its
-//! driver refused it, [`measurement`] can the measurement be believed, [`target`] is growth called for and to which size,
-//! [`horizon`] is it for the days ahead,
-//! [`offline`] may the pods be stopped for it, [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
+//! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`owner`] is its size
+//! written elsewhere, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is
+//! growth called for and to which size, [`horizon`] is it for the days ahead, [`offline`] may the pods be stopped for it,
+//! [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
 
 mod group;
 mod growth;
 mod horizon;
 mod measurement;
 mod offline;
+mod owner;
 mod refusal;
 mod slots;
 mod target;
@@ -18,6 +19,7 @@ mod tests;
 pub(crate) use refusal::SMALLER_MAX;
 
 pub use measurement::{is_current, silent_at, stale_at};
+pub(crate) use owner::OwnerWrites;
 pub use slots::{SlotUse, slot_use};
 
 use jiff::{SignedDuration, Timestamp};
@@ -57,6 +59,8 @@ pub(crate) fn decide(
         _ => Verdict::new(Outcome::Keep, Reason::Off, "no policy selects the claim"),
     };
     let Verdict { actions, outcome, reason, message, again_at, over_budget } = verdict;
+    let owner =
+        matches!(outcome, Outcome::Grow(_) | Outcome::Recommend(_)).then(|| view.write_back(id, claim)).flatten();
     let decision = Decision {
         uid: claim.uid.clone(),
         governance,
@@ -67,6 +71,7 @@ pub(crate) fn decide(
         message,
         again_at,
         over_budget,
+        by_owner: owner.map(|owner| owner.to_string().into()),
     };
     (actions, decision)
 }
@@ -267,6 +272,27 @@ impl<'a> Case<'a> {
             let message = format!("at least minFree {} is free{}", spec.min_free, horizon::note(spec, claim));
             return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
         };
+        let record = |to: Bytes| GrowthRecord {
+            from: claim.requested,
+            to,
+            filesystem: usage.total,
+            // Nothing was crossed by a claim that follows another.
+            crossed: own.map_or(self.now, |_| usage.crossed.unwrap_or(usage.at)),
+            decided: self.now,
+            reason: need,
+            earlier: slots.as_ref().map_or_else(Vec::new, |slots| slots.taken().to_vec()),
+            refused: Vec::new(),
+            usable: None,
+            owner: None,
+        };
+        let why = || match (own, &following) {
+            (None, Some(leader)) => leader.sentence(),
+            _ => target::sentence(need, spec, claim, usage),
+        };
+        let owner = self.view.write_back(self.id, claim);
+        if let Some(verdict) = owner.as_ref().and_then(|owner| owner::join(self, owner, &why(), &record)) {
+            return verdict;
+        }
         let next_after_this = slots.as_ref().and_then(Slots::next_after_this);
         let lasting = next_after_this.map_or(SignedDuration::ZERO, |at| at.duration_since(self.now));
         let for_itself = own.map_or(Ok(Bytes(0)), |_| target::size(spec, abilities, claim, usage, lasting));
@@ -302,33 +328,21 @@ impl<'a> Case<'a> {
             }
         };
         let to = fit.to;
-        let why = match (own, &following) {
-            (None, Some(leader)) => leader.sentence(),
-            _ => target::sentence(need, spec, claim, usage),
-        };
+        if let Some(owner) = &owner {
+            return owner::grow(self, owner, owner::Wanted { need, why: why(), to, least, record: record(to) });
+        }
+        let why = why();
         let step = target::step(claim, &fit, next_after_this) + &self.owner();
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
             return Verdict::new(Outcome::Recommend(to), need, format!("{why}; in mode Auto it would {step}{cost}"));
         }
-        let record = GrowthRecord {
-            from: claim.requested,
-            to,
-            filesystem: usage.total,
-            // Nothing was crossed by a claim that follows another.
-            crossed: own.map_or(self.now, |_| usage.crossed.unwrap_or(usage.at)),
-            decided: self.now,
-            reason: need,
-            earlier: slots.map_or_else(Vec::new, Slots::into_taken),
-            refused: Vec::new(),
-            usable: None,
-        };
         let mut verdict = Verdict::new(Outcome::Grow(to), need, format!("{why}; {step}"));
         verdict.actions.push(Action::Grow {
             claim: self.id.clone(),
             uid: claim.uid.clone(),
             previous: claim.growth.clone(),
-            record,
+            record: record(to),
         });
         verdict
     }

@@ -101,6 +101,7 @@ pub fn record() -> GrowthRecord {
         earlier: Vec::new(),
         refused: Vec::new(),
         usable: None,
+        owner: None,
     }
 }
 
@@ -114,10 +115,13 @@ pub fn view() -> View {
         drivers: BTreeMap::new(),
         groups: Groups::default(),
         budgets: Budgets::default(),
+        resources: crate::Resources::default(),
         sets: BTreeMap::new(),
         scaled: BTreeMap::new(),
         autoscalers: BTreeMap::new(),
         may_scale: false,
+        stored: BTreeMap::new(),
+        template_sync: false,
     }
 }
 
@@ -215,4 +219,32 @@ pub fn led(size: u64, change: impl FnOnce(&mut View)) -> View {
     change(&mut view);
     view.regroup(&[id("data-0"), id("data-1")]);
     view
+}
+
+/// The world in which the claim is one of CloudNativePG's Cluster `db`, which asks for 512Mi, and has too little room.
+pub fn owned() -> View {
+    let mut view = view();
+    let kind = crate::ServedKind { version: "v1".into(), unknown: None };
+    view.resources.kinds.insert(CLUSTERS.to_owned(), kind);
+    view.resources.objects.insert(cluster_db(), asking_for("512Mi"));
+    let claim = the_claim(&mut view);
+    claim.labels = Labels::from([("app", "db"), ("cnpg.io/cluster", "db"), ("cnpg.io/pvcRole", "PG_DATA")]);
+    the_usage(&mut view).available = mib(50);
+    view
+}
+
+const CLUSTERS: &str = "clusters.postgresql.cnpg.io";
+
+pub fn cluster_db() -> crate::ResourceId {
+    crate::ResourceId { definition: CLUSTERS.into(), namespace: NamespaceName("shop".into()), name: "db".into() }
+}
+
+/// The Cluster with this size.
+pub fn asking_for(size: &str) -> crate::Resource {
+    let fields = serde_json::json!({ "spec": { "storage": { "size": size } } });
+    crate::Resource { uid: Uid("cluster".into()), belonging: crate::Belonging::default(), fields }
+}
+
+pub fn the_cluster(view: &mut View) -> &mut crate::Resource {
+    view.resources.objects.get_mut(&cluster_db()).unwrap()
 }

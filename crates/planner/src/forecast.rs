@@ -45,11 +45,11 @@ pub struct FillHistory {
     points: VecDeque<Point>,
 }
 
-/// How much had been filled by then, counted from the first sample; deletions count against it.
+/// How many bytes had been filled by then, counted from the first sample; deletions count against it.
 #[derive(Debug, Clone, Copy)]
 struct Point {
     at: Timestamp,
-    filled: i128,
+    filled: i64,
 }
 
 impl FillHistory {
@@ -60,8 +60,9 @@ impl FillHistory {
                 // Growth changes what is free without anybody having written: free bytes are compared only between
                 // samples of one size. What is written while it grows goes uncounted, which is little.
                 let same_size = sample.total == latest.total;
-                let freed = i128::from(sample.available.0) - i128::from(latest.available.0);
-                self.points.back().map_or(0, |point| point.filled) - if same_size { freed } else { 0 }
+                let freed = sample.available.0.wrapping_sub(latest.available.0).cast_signed();
+                let before = self.points.back().map_or(0, |point| point.filled);
+                if same_size { before.saturating_sub(freed) } else { before }
             }
             _ => {
                 self.points.clear();
@@ -99,7 +100,8 @@ impl FillHistory {
         if span < SPACING {
             return 0;
         }
-        let per_second = (last.filled - start.filled).max(0).saturating_mul(1_000_000_000) / span.as_nanos();
+        let filled = i128::from(last.filled) - i128::from(start.filled);
+        let per_second = filled.max(0) * 1_000_000_000 / span.as_nanos();
         u64::try_from(per_second).unwrap_or(u64::MAX)
     }
 }

@@ -4,15 +4,21 @@
 mod budgets;
 mod forecast;
 mod maintenance;
+mod owners;
+mod templates;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use orlop_api::{Abilities, Bytes, Expansion, Mode, names::Reason};
 
 use self::budgets::Sums;
+pub use self::templates::{TemplateRule, check_template};
 use crate::{
     budget::BudgetName,
     plan::{Action, Plan},
@@ -102,6 +108,12 @@ pub enum Rule {
     /// Nothing is asked for while the claim's annotation says so.
     #[error("its annotation says that it is paused")]
     Paused,
+    /// Its operator would change the claim back.
+    #[error("its owner says how large it is, and the owner is to be changed in its place")]
+    OwnedElsewhere,
+    /// Only an owner that nobody else writes, in the field that is known, with a size that is on record.
+    #[error("its owner is not one whose field is to be written so")]
+    NotItsOwner,
     /// No claim grows further for its group's sake than the largest of the group.
     #[error("no claim of its group requests as much")]
     NoLeader,
@@ -129,38 +141,53 @@ pub fn retain_sound(view: &View, plan: Plan) -> (Plan, Vec<Violation>) {
     let mut sound = Plan::default();
     let mut violations = Vec::new();
     let mut grown = BTreeSet::new();
+    let mut recorded = Recorded::new();
     let mut sums = Sums::default();
     for action in plan.actions {
-        let again = action.requests().is_some() && !grown.insert(action.claim().clone());
-        let checked = if again { Err(Rule::GrownTwice) } else { check(view, &action, &mut sums) };
+        // An owner is written after that was recorded, which is the same growth.
+        let is_first = !matches!(action, Action::WriteOwner { .. });
+        let again = action.requests().is_some() && is_first && !grown.insert(action.claim().clone());
+        let checked = if again { Err(Rule::GrownTwice) } else { check(view, &action, &recorded, &mut sums) };
         match checked {
-            Ok(()) => sound.actions.push(action),
+            Ok(()) => {
+                if let Action::RecordGrowth { claim, record, .. } = &action {
+                    recorded.insert(claim.clone(), record.clone());
+                }
+                sound.actions.push(action);
+            }
             Err(rule) => violations.push(Violation { claim: action.claim().clone(), rule }),
         }
     }
     (sound, violations)
 }
 
-fn check(view: &View, action: &Action, sums: &mut Sums) -> Result<(), Rule> {
+/// What is on record of a claim by the actions before.
+type Recorded = BTreeMap<ClaimId, GrowthRecord>;
+
+fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums) -> Result<(), Rule> {
     let id = action.claim();
     match action {
         Action::Grow { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
-            measurable(claim)?;
-            not_paused(claim)?;
-            in_flight(claim)?;
-            expected(previous.as_ref(), record, claim)?;
-            larger(claim, record.to)?;
-            let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
-            let abilities = expandable(view, id, claim, record.decided)?;
-            within_limits(&abilities, maximum, record.to)?;
-            follows(view, id, claim, record)?;
-            within_slots(&abilities, claim, record)?;
-            forecast::foreseen(view, id, claim, &abilities, record)?;
-            sums.add(view, id, claim, &abilities, record.to)
+            if view.write_back(id, claim).is_some() || record.owner.is_some() {
+                return Err(Rule::OwnedElsewhere);
+            }
+            let abilities = growth(view, id, claim, previous.as_ref(), record)?;
+            sums.add(view, id, claim, abilities.price, record.to.round_up(abilities.size_increment))
+        }
+        Action::RecordGrowth { uid, previous, record, .. } => {
+            owners::recorded(view, id, claim(view, id, uid)?, previous.as_ref(), record, sums)
+        }
+        Action::WriteOwner { uid, owner, owner_uid, field, to, .. } => {
+            let claim = claim(view, id, uid)?;
+            let record = recorded.get(id).or(claim.growth.as_ref());
+            owners::written(view, id, claim, &owners::Write { owner, owner_uid, field, to: *to, record })
         }
         Action::TakeBack { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
+            if view.write_back(id, claim).is_some() {
+                return Err(Rule::OwnedElsewhere);
+            }
             not_paused(claim)?;
             auto_maximum(view, id, claim).filter(|_| claim.bound).ok_or(Rule::NotGoverned)?;
             taken_back(view, claim, previous, record)
@@ -172,6 +199,28 @@ fn check(view: &View, action: &Action, sums: &mut Sums) -> Result<(), Rule> {
             maintenance::scaled_back(view, id, set, uid, scaled, *replicas)
         }
     }
+}
+
+/// All that must hold of a growth but that its budgets have room.
+fn growth<'a>(
+    view: &'a View,
+    id: &ClaimId,
+    claim: &Claim,
+    previous: Option<&GrowthRecord>,
+    record: &GrowthRecord,
+) -> Result<Abilities<'a>, Rule> {
+    measurable(claim)?;
+    not_paused(claim)?;
+    in_flight(claim)?;
+    expected(previous, record, claim)?;
+    larger(claim, record.to)?;
+    let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
+    let abilities = expandable(view, id, claim, record.decided)?;
+    within_limits(&abilities, maximum, record.to)?;
+    follows(view, id, claim, record)?;
+    within_slots(&abilities, claim, record)?;
+    forecast::foreseen(view, id, claim, &abilities, record)?;
+    Ok(abilities)
 }
 
 fn claim<'a>(view: &'a View, id: &ClaimId, uid: &Uid) -> Result<&'a Claim, Rule> {

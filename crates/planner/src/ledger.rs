@@ -21,7 +21,8 @@ use crate::{
 /// `since` times are then those of that pass.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    claims: BTreeMap<ClaimId, Entry>,
+    /// Boxed, because a tree that is filled in the order of its keys is little more than half full.
+    claims: BTreeMap<ClaimId, Box<Entry>>,
     policies: BTreeMap<PolicyId, Tally>,
     queue: Queue,
 }
@@ -89,7 +90,9 @@ impl Urgency {
             | Reason::OfflineOnly
             | Reason::AwaitingMaintenance
             | Reason::NoModificationSlot
-            | Reason::OverBudget => Self::Stuck,
+            | Reason::OverBudget
+            | Reason::OwnedElsewhere
+            | Reason::OwnerNotFollowing => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
             Reason::BelowMinFree
@@ -184,6 +187,7 @@ impl Ledger {
             growing_count: count(tally.growing),
             problem_count: count(tally.problems),
             claims: worst.into_iter().map(|(id, entry)| claim_status(id, entry)).collect(),
+            templates: Vec::new(),
         }
     }
 
@@ -211,7 +215,10 @@ impl Ledger {
     }
 
     fn most_urgent<'a>(&'a self, tally: &'a Tally) -> impl Iterator<Item = (&'a ClaimId, &'a Entry)> {
-        tally.by_urgency.iter().filter_map(|(_, id)| self.claims.get_key_value(id))
+        tally.by_urgency.iter().filter_map(|(_, id)| {
+            let (id, entry) = self.claims.get_key_value(id)?;
+            Some((id, &**entry))
+        })
     }
 
     fn take(&mut self, id: ClaimId, decision: Decision, now: Timestamp, changes: &mut Changes) {
@@ -236,7 +243,7 @@ impl Ledger {
             self.policies.entry(policy.clone()).or_default().add(&id, &decision);
             changes.policies.insert(policy.clone());
         }
-        self.claims.insert(id, Entry { decision, since });
+        self.claims.insert(id, Box::new(Entry { decision, since }));
     }
 
     fn forget(&mut self, id: &ClaimId, changes: &mut Changes) {
@@ -278,9 +285,11 @@ fn is_same_event(before: &Decision, after: &Decision) -> bool {
 /// Would a status say the same of both? The numbers in the message of a growth that is called for change with each
 /// measurement, and a status that followed them would be written without end: those of the first stay.
 fn reads_the_same(before: &Decision, after: &Decision) -> bool {
-    let numbers_change = matches!(after.outcome, Outcome::Grow(_) | Outcome::Recommend(_));
-    (before.outcome, before.reason, before.size, before.mode, &before.governance, &before.uid)
-        == (after.outcome, after.reason, after.size, after.mode, &after.governance, &after.uid)
+    // What stands in the way of writing an owner has no such numbers.
+    let numbers_change =
+        matches!(after.outcome, Outcome::Grow(_) | Outcome::Recommend(_)) && after.reason != Reason::OwnedElsewhere;
+    (before.outcome, before.reason, before.size, before.mode, &before.governance, &before.uid, &before.by_owner)
+        == (after.outcome, after.reason, after.size, after.mode, &after.governance, &after.uid, &after.by_owner)
         && (numbers_change || before.message == after.message)
 }
 

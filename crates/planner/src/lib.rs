@@ -21,7 +21,9 @@ mod plan;
 #[cfg(test)]
 mod properties;
 mod report;
+mod resources;
 mod selector;
+mod template;
 mod view;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
@@ -32,9 +34,11 @@ pub use ledger::{Changes, Ledger, Urgency};
 pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
+pub use resources::{Resource, ResourceId, Resources, ServedKind, WriteBack};
+pub use template::{Drift, Resizes, Stance, StoredSet, TemplateAction, templates};
 pub use view::{
-    Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, PodId, PodUse, Policy,
-    PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
+    Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, OwnerGrowth, PodId, PodUse,
+    Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
 };
 
 use std::collections::BTreeMap;
@@ -61,10 +65,12 @@ pub fn plan_claims<'a>(view: &View, claims: impl IntoIterator<Item = &'a ClaimId
             }
         }
     }
+    let mut owners = capacity::OwnerWrites::default();
     for (id, claim) in budget::in_order(view, claims) {
-        let (mut decided, decision) = capacity::decide(view, &bookings, id, claim, now);
+        let (mut decided, mut decision) = capacity::decide(view, &bookings, id, claim, now);
+        owners.take(id, &mut decided, &mut decision, &mut actions, &mut report, now);
         if let Some(to) = decided.iter().find_map(Action::requests) {
-            bookings.book(view, id, claim, to);
+            bookings.book_all(view, id, claim, to);
         }
         if !decided.is_empty() {
             actions.entry(id).or_insert_with(Vec::new).append(&mut decided);

@@ -90,6 +90,14 @@ pub struct StatefulSet {
     pub scaled: Option<Box<ScaledFrom>>,
     /// `spec.volumeClaimTemplates`, in their order.
     pub templates: Box<[ClaimTemplate]>,
+    /// Are all its pods ready, and is no rollout under way?
+    pub settled: bool,
+    /// Is it being deleted?
+    pub deleting: bool,
+    /// Do its claims stay when it is deleted?
+    pub keeps_claims: bool,
+    /// Which state of it this is: its `resourceVersion`, where that is a number.
+    pub version: Option<u64>,
 }
 
 /// One of a StatefulSet's `volumeClaimTemplates`.

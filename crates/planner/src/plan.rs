@@ -3,10 +3,14 @@
 
 use std::fmt;
 
-use orlop_api::Bytes;
+use orlop_api::{Bytes, owner::Field};
 
-use crate::view::{ClaimId, GrowthRecord, PodId, Uid};
-use crate::{maintenance::ScaledFrom, owner::SetId};
+use crate::{
+    maintenance::ScaledFrom,
+    owner::SetId,
+    resources::ResourceId,
+    view::{ClaimId, GrowthRecord, PodId, Uid},
+};
 
 /// The actions, in the order of their claims; those of one claim in the order in which they are to be done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +33,34 @@ pub enum Action {
         previous: Option<GrowthRecord>,
         /// What is written; `record.to` is the new size.
         record: GrowthRecord,
+    },
+    /// Write on a claim that it is to become larger by way of its owner, or that its owner was seen to ask for that; only
+    /// where the claim still has this UID and `previous`, and requests `record.from`.
+    RecordGrowth {
+        /// The claim.
+        claim: ClaimId,
+        /// The claim's UID.
+        uid: Uid,
+        /// The growth annotation as it was observed.
+        previous: Option<GrowthRecord>,
+        /// What is written; `record.to` is what the owner is to ask for.
+        record: GrowthRecord,
+    },
+    /// Write the size of a claim, and of all whose size is in the same field, into its owner; only where the owner still has
+    /// this UID, and the field is where it was and has the size that it had. The growth is on record on the claim.
+    WriteOwner {
+        /// The claim.
+        claim: ClaimId,
+        /// The claim's UID.
+        uid: Uid,
+        /// The owner.
+        owner: ResourceId,
+        /// The owner's UID.
+        owner_uid: Uid,
+        /// The field as it was observed.
+        field: Field,
+        /// The size that is written.
+        to: Bytes,
     },
     /// Lower a request that the driver has refused, and write the record of it, in one request; only where the claim still
     /// has this UID, requests `previous.to`, has `previous` as its growth annotation, and its resize still is infeasible.
@@ -97,6 +129,8 @@ impl Action {
     pub const fn claim(&self) -> &ClaimId {
         match self {
             Self::Grow { claim, .. }
+            | Self::RecordGrowth { claim, .. }
+            | Self::WriteOwner { claim, .. }
             | Self::TakeBack { claim, .. }
             | Self::RecordUsable { claim, .. }
             | Self::SyncPod { claim, .. }
@@ -106,9 +140,13 @@ impl Action {
     }
 
     /// The size that the action requests, where it requests one.
-    pub const fn requests(&self) -> Option<Bytes> {
+    pub fn requests(&self) -> Option<Bytes> {
         match self {
             Self::Grow { record, .. } | Self::TakeBack { record, .. } => Some(record.to),
+            Self::WriteOwner { to, .. } => Some(*to),
+            Self::RecordGrowth { record, .. } => {
+                record.owner.as_ref().filter(|by| by.written.is_none()).map(|_| record.to)
+            }
             Self::RecordUsable { .. } | Self::SyncPod { .. } | Self::ScaleToZero { .. } | Self::ScaleBack { .. } => {
                 None
             }
@@ -121,6 +159,16 @@ impl fmt::Display for Action {
         match self {
             Self::Grow { claim, record, .. } => {
                 write!(f, "grow claim {claim} from {} to {} ({})", record.from, record.to, record.reason)
+            }
+            Self::RecordGrowth { claim, record, .. } => {
+                write!(
+                    f,
+                    "record that claim {claim} is to grow to {} by way of its owner ({})",
+                    record.to, record.reason
+                )
+            }
+            Self::WriteOwner { claim, owner, field, to, .. } => {
+                write!(f, "set {} of {owner} from {} to {to} for claim {claim}", field.path, field.size)
             }
             Self::TakeBack { claim, previous, record, .. } => {
                 write!(f, "ask {} for claim {claim} in place of {}, which its driver refused", record.to, previous.to)

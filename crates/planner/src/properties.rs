@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use orlop_api::{
     Abilities, BudgetLimits, Bytes, CapacitySpec, Count, Days, Decimal, DriverProfileSpec, Expansion, Mode,
-    Modifications, ParameterMatch, Period, Price, Threshold, VolumeType,
+    Modifications, ParameterMatch, Period, Price, TemplateSync, Threshold, VolumeType,
     names::{LOCAL_DRIVER, Reason},
 };
 use proptest::{option, prelude::*};
@@ -41,6 +41,7 @@ fn spec(bits: u32) -> impl Strategy<Value = CapacitySpec> {
             target_utilization,
             group_by: None,
             maintenance: None,
+            template_sync: TemplateSync::Report,
             maximum,
         },
     )
@@ -294,7 +295,10 @@ fn apply(view: &mut View, actions: &[Action]) {
                 claim.growth = Some(record.clone());
                 claim.resize = Resize::Controller;
             }
-            Action::RecordUsable { record, .. } => claim.growth = Some(record.clone()),
+            Action::RecordGrowth { record, .. } | Action::RecordUsable { record, .. } => {
+                claim.growth = Some(record.clone());
+            }
+            Action::WriteOwner { .. } => unreachable!("no claim of these views has an owner"),
             Action::ScaleToZero { .. } | Action::ScaleBack { .. } => {}
             Action::SyncPod { pod, value, .. } => {
                 let used = claim.pods.iter_mut().find(|used| used.id == *pod).unwrap();

@@ -42,6 +42,8 @@ pub struct Decision {
     /// The budgets that hold up a growth, where the reason is `OverBudget`: when one of them or its account changes, the
     /// claim is to be decided again.
     pub over_budget: Option<Box<OverBudget>>,
+    /// Of a growth that is called for: the owner by whose field the claim is to become larger, such as `Cluster db`.
+    pub by_owner: Option<Box<str>>,
 }
 
 /// What is done about a claim.

@@ -17,6 +17,8 @@ use crate::{
     labels::Labels,
     maintenance::Windows,
     owner::{Belonging, Owner, SetId, StatefulSet},
+    resources::Resources,
+    template::StoredSet,
 };
 
 /// Everything that a decision may depend on.
@@ -36,7 +38,7 @@ pub struct View {
     pub groups: Groups,
     /// The budgets, with what their claims have.
     pub budgets: Budgets,
-    /// The StatefulSets that have claim templates.
+    /// Every StatefulSet.
     pub sets: BTreeMap<SetId, StatefulSet>,
     /// Which of them are scaled to zero, by the claim for which they are.
     pub scaled: BTreeMap<ClaimId, SetId>,
@@ -44,6 +46,12 @@ pub struct View {
     pub autoscalers: BTreeMap<SetId, Box<str>>,
     /// May StatefulSets be scaled at all?
     pub may_scale: bool,
+    /// What is stored of StatefulSets that are being made anew.
+    pub stored: BTreeMap<SetId, StoredSet>,
+    /// May StatefulSets be made anew?
+    pub template_sync: bool,
+    /// The custom resources whose operators make claims.
+    pub resources: Resources,
 }
 
 impl View {
@@ -255,6 +263,23 @@ pub struct GrowthRecord {
     /// When a measurement first showed the new bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usable: Option<Timestamp>,
+    /// By whose field the claim is to become larger, where that is how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerGrowth>,
+}
+
+/// The field of a claim's owner by which the claim is to become larger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerGrowth {
+    /// The owner's UID.
+    pub uid: String,
+    /// The path of the field.
+    pub field: String,
+    /// When the field was first seen to have the size. Before that it may not have been written; after it, it is not
+    /// written again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Timestamp>,
 }
 
 /// A pod that uses a claim.

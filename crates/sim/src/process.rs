@@ -188,6 +188,8 @@ impl Process {
         // The world has none, and its kinds that are watched each take their part of the chance.
         self.core.observe(Observation::Set(Change::ListBegins));
         self.core.observe(Observation::Set(Change::ListComplete));
+        self.core.observe(Observation::Stored(Change::ListBegins));
+        self.core.observe(Observation::Stored(Change::ListComplete));
     }
 
     /// Ends at once. What it has sent is on its way.

@@ -124,8 +124,11 @@ impl Story {
             | Fact::Usable { .. }
             | Fact::Ended { .. }
             | Fact::Started { .. }
-            | Fact::Applied { action: Some(Action::Grow { .. } | Action::TakeBack { .. }), .. }
-            | Fact::Applied { action: Some(Action::ScaleToZero { .. } | Action::ScaleBack { .. }), .. }
+            | Fact::Applied {
+                action: Some(Action::Grow { .. } | Action::WriteOwner { .. } | Action::TakeBack { .. }
+                    | Action::ScaleToZero { .. } | Action::ScaleBack { .. }),
+                ..
+            }
             | Fact::TroubleBegins(_)
             | Fact::TroubleEnds(_) => Telling::Alone,
             Fact::Leads { .. }
@@ -135,7 +138,9 @@ impl Story {
             | Fact::Refused { .. }
             | Fact::Applied { action: Some(Action::SyncPod { .. }), .. } => Telling::Folded,
             // The record is the operator's own.
-            Fact::Applied { action: Some(Action::RecordUsable { .. }), .. } => Telling::Not,
+            Fact::Applied { action: Some(Action::RecordGrowth { .. } | Action::RecordUsable { .. }), .. } => {
+                Telling::Not
+            }
             Fact::Applied { action: None, after, .. } => {
                 let (of, line) = ((is_budget(after), after["metadata"]["name"].to_string()), fact.to_string());
                 let before = self.statuses.insert(of, line.clone());

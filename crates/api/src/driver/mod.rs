@@ -231,7 +231,7 @@ fn default_size_increment() -> Bytes {
 }
 
 /// A day is only ever shown, so it stays the text that it is.
-fn day(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(crate) fn day(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "string",
         "maxLength": 10,

@@ -16,6 +16,8 @@ mod outages;
 mod refusals;
 mod rescue;
 mod sources;
+mod templates;
+mod writeback;
 
 use std::{
     future::Future,
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         refusals::a_policy_that_selects_nothing_says_so,
         refusals::two_policies_that_select_one_claim_are_both_told_and_neither_acts,
         refusals::an_invalid_policy_is_rejected_with_what_to_do,
+        refusals::an_invalid_budget_or_profile_is_rejected_with_what_to_do,
         examples::the_api_server_takes_every_example,
         local::kinds::every_kind_of_volume_holds_its_data_through_a_restart_of_its_driver_and_growth,
         local::mounts::mount_options_ownership_read_only_and_sub_paths_are_as_asked_for,
@@ -85,6 +88,11 @@ fn main() -> ExitCode {
         crashes::an_operator_killed_at_any_call_grows_a_claim_once,
         crashes::a_claim_grows_once_whatever_becomes_of_the_requests_for_it,
         crashes::an_operator_that_grows_a_claim_twice_is_found,
+        templates::a_statefulset_is_made_anew_with_a_larger_template_whatever_ends_the_operator,
+        templates::a_statefulset_that_helm_applies_is_reported_and_left_alone,
+        writeback::a_claim_grows_by_way_of_its_owner_and_is_never_fought_over,
+        writeback::an_owner_that_flux_applies_is_left_alone_until_somebody_commits_the_size,
+        writeback::an_operator_that_is_killed_between_record_and_owner_writes_the_owner_once,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,
     ];
     let trials = tests

@@ -172,3 +172,29 @@ pub(crate) async fn an_invalid_policy_is_rejected_with_what_to_do(site: &Site) -
     ensure!(refusal.to_string().contains("\"Recommend\""), "the modes are not named: {refusal}");
     site.remove_namespace(namespace).await
 }
+
+pub(crate) async fn an_invalid_budget_or_profile_is_rejected_with_what_to_do(site: &Site) -> anyhow::Result<()> {
+    for (kind, spec, sentence) in [
+        ("StorageBudget", json!({"limits": {}}), "there is no limit: write bytes, monthlyCost or both"),
+        ("StorageBudget", json!({"limits": {"bytes": "a lot"}}), "write a Kubernetes quantity above zero"),
+        ("StorageBudget", json!({"limits": {"monthlyCost": "0"}}), "write an amount above zero, or leave it out"),
+        (
+            "StorageBudget",
+            json!({"limits": {"bytes": "1Gi"}, "emergencyReserve": "1Gi"}),
+            "make it smaller, or raise limits.bytes",
+        ),
+        ("DriverProfile", json!({"expansion": "Sometimes"}), "\"Online\""),
+        ("DriverProfile", json!({"minimumSize": "2Gi", "maximumSize": "1Gi"}), "exchange them"),
+        ("DriverProfile", json!({"modifications": {"count": 4, "window": "1d"}}), "write hours, minutes and seconds"),
+        ("DriverProfile", json!({"source": "a page"}), "write both, or neither"),
+    ] {
+        let object = json!({
+            "apiVersion": "orlop.dev/v1alpha1", "kind": kind, "metadata": {"name": "e2e-wrong"}, "spec": spec,
+        });
+        let Err(refusal) = site.apply(&object.to_string()).await else {
+            anyhow::bail!("the API server took {object}");
+        };
+        ensure!(refusal.to_string().contains(sentence), "{object} is refused with: {refusal}");
+    }
+    Ok(())
+}

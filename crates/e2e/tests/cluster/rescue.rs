@@ -1,5 +1,5 @@
-//! A program that has filled its disk and crashes since, again and again, is rescued by a policy that comes too late: of such
-//! a pod the kubelet reports no volumes, and the agent does.
+//! A program that has filled its disk and crashes since, again and again, is rescued by a policy that comes too late. Of a
+//! pod that waits to be started again the kubelet reports no volumes, and the agent does.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -86,6 +86,7 @@ pub(crate) async fn a_pod_that_crashes_in_a_loop_on_a_full_disk_is_rescued_with_
     ensure!(volume.free()? < Bytes(8 << 20), "it crashes for another reason: {} are free", volume.free()?);
     let before = written(&volume.mount)?;
     let (node, name) = (&volume.node, namespace.name);
+    // While the container does not run: on a bed for two seconds at a time, elsewhere for up to five minutes.
     eventually("the kubelet to say nothing of the volume", LIMIT, || async {
         Ok((!kubelet_tells(site, node, name, "data").await?).then_some(()))
     })

@@ -39,7 +39,10 @@ impl Core {
                 conditions: status::of_invalid("policy", known.generation, before, why, now.time),
                 ..PolicyStatus::default()
             },
-            None => self.ledger.status(policy, known.generation, known.status.as_ref(), now.time),
+            None => PolicyStatus {
+                templates: self.template_statuses(policy),
+                ..self.ledger.status(policy, known.generation, known.status.as_ref(), now.time)
+            },
         };
         if !status::is_news(known.status.as_ref(), &status) {
             return;

@@ -3,17 +3,18 @@
 use std::borrow::Cow;
 
 use orlop_api::{
-    Bytes, CapacitySpec, DriverProfileSpec,
+    Bytes, DriverProfileSpec,
     driver::{built_in, profile_name},
 };
 use orlop_planner::{
-    Claim, ClaimId, Decision, Governance, PolicyId, PolicyKind, Resize, Usage, View, plan_claims, slot_use, watch,
+    Claim, ClaimId, Decision, Governance, Link, Membership, PolicyId, PolicyKind, Resize, Usage, View, WriteBack,
+    plan_claims, slot_use, watch,
 };
 
 use super::{
     document::{
         ClaimAccount, ClassAccount, DriverAccount, Governed, ModificationAccount, OwnerAccount, OwnerLink,
-        ProfileOrigin, SetbackAccount, SizeAccount, ThresholdAccount,
+        ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount, WriteBackAccount,
     },
     outlook, row,
 };
@@ -50,7 +51,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         governed: governed(view, id, claim, &decision.governance),
         class: class(view, claim),
         driver: row::driver(core, claim).map(|name| driver(view, claim, name)),
-        owner: owner(view, id, claim),
+        owner: owner(core, id, claim, &decision),
         modifications,
         growth: claim.growth.clone(),
         setbacks: setbacks(core, id, now),
@@ -82,30 +83,20 @@ fn thresholds(
     decision: &Decision,
 ) -> Option<ThresholdAccount> {
     let Governance::By(policy) = &decision.governance else { return None };
-    let CapacitySpec {
-        min_free,
-        min_free_inodes,
-        time_to_full,
-        horizon,
-        increase,
-        target_utilization,
-        group_by,
-        maximum,
-        ..
-    } = view.policies.get(policy)?.capacity.as_ref()?.clone();
+    let spec = view.policies.get(policy)?.capacity.as_ref()?;
     let measured = Claim { usage: latest.cloned().or_else(|| claim.usage.clone()), ..claim.clone() };
     let watch = watch(view, id, &measured)?;
     Some(ThresholdAccount {
-        min_free,
+        min_free: spec.min_free,
         available_below: watch.available_below,
-        min_free_inodes,
+        min_free_inodes: spec.min_free_inodes,
         free_inodes_below: watch.free_inodes_below,
-        time_to_full,
-        horizon,
-        increase,
-        target_utilization,
-        group_by,
-        maximum,
+        time_to_full: spec.time_to_full,
+        horizon: spec.horizon,
+        increase: spec.increase,
+        target_utilization: spec.target_utilization,
+        group_by: spec.group_by.clone(),
+        maximum: spec.maximum,
     })
 }
 
@@ -168,19 +159,48 @@ fn driver(view: &View, claim: &Claim, name: &str) -> DriverAccount {
     }
 }
 
-fn owner(view: &View, id: &ClaimId, claim: &Claim) -> Option<OwnerAccount> {
+fn owner(core: &Core, id: &ClaimId, claim: &Claim, decision: &Decision) -> Option<OwnerAccount> {
+    let view = core.observer().view();
     let ownership = view.ownership(id, claim);
-    let link = |link: &orlop_planner::Link<'_>| OwnerLink {
+    let write_back = view.write_back(id, claim);
+    let link = |link: &Link<'_>| OwnerLink {
         api_version: link.api_version.to_owned(),
         kind: link.kind.to_owned(),
         name: link.name.to_owned(),
         uid: link.uid.0.to_string(),
     };
-    (!ownership.is_none()).then(|| OwnerAccount {
+    let template = |member: &Membership<'_>| {
+        let drift = core.drift(member.id, &member.set.templates.get(member.template)?.name)?;
+        Some(TemplateAccount {
+            name: drift.template.to_string(),
+            size: drift.asks,
+            target: drift.wants,
+            message: drift.sentence(),
+            patch: drift.patch(),
+        })
+    };
+    let sentence = match &write_back {
+        Some(owner) if ownership.is_none() => owner.to_string(),
+        _ => ownership.to_string(),
+    };
+    (!sentence.is_empty()).then(|| OwnerAccount {
         chain: ownership.chain.iter().map(link).collect(),
         manager: ownership.manager.map(ToString::to_string),
-        sentence: ownership.to_string(),
+        sentence,
+        template: ownership.set.as_ref().and_then(template),
+        write_back: write_back.map(|owner| written(&owner, decision)),
     })
+}
+
+fn written(owner: &WriteBack, decision: &Decision) -> WriteBackAccount {
+    let called_for = decision.target().filter(|to| owner.size().is_some_and(|size| size < *to));
+    WriteBackAccount {
+        owner: owner.to_string(),
+        field: owner.field.as_ref().map(|field| field.path.clone()),
+        size: owner.size(),
+        obstacle: owner.obstacle.clone(),
+        command: called_for.and_then(|to| owner.command(to)),
+    }
 }
 
 fn modifications(view: &View, claim: &Claim, now: Moment) -> Option<ModificationAccount> {

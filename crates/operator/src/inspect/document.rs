@@ -380,6 +380,48 @@ pub struct OwnerAccount {
     pub manager: Option<String>,
     /// All of it in words.
     pub sentence: String,
+    /// The StatefulSet's template that the claim is from, where that asks for less than its claims have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<TemplateAccount>,
+    /// The field of an owner that says how large the claim is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_back: Option<WriteBackAccount>,
+}
+
+/// A claim template that asks for less than its claims have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateAccount {
+    /// Its name.
+    pub name: String,
+    /// How much it asks for.
+    pub size: Bytes,
+    /// How much it is to ask for.
+    pub target: Bytes,
+    /// What is done about it, or what is to be done, in a sentence.
+    pub message: String,
+    /// The change of the StatefulSet's manifest, as a JSON patch.
+    pub patch: String,
+}
+
+/// The owner whose field says how large a claim is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriteBackAccount {
+    /// The owner: `Cluster db`.
+    pub owner: String,
+    /// The path of the field, where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The size that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Bytes>,
+    /// Why Orlop does not write it, where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+    /// The command that writes the size that is called for, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// An owner of a claim.

@@ -20,7 +20,7 @@ pub use self::{
         API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, Content, Cost, DecisionAccount,
         Document, DriverAccount, DriverRow, Fleet, ForecastAccount, Governed, Growths, InodeAccount, Measured,
         ModificationAccount, OwnerAccount, OwnerLink, PerDayAccount, PolicyRow, ProfileOrigin, Refused, SetbackAccount,
-        SizeAccount, SourceRow, ThresholdAccount, Totals, UsageAccount,
+        SizeAccount, SourceRow, TemplateAccount, ThresholdAccount, Totals, UsageAccount, WriteBackAccount,
     },
     outlook::lasting,
     page::{PAGE_MAX, PageQuery, page},

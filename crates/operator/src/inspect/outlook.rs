@@ -48,6 +48,8 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
         }
         Reason::NoModificationSlot => vec![slot(facts)],
         Reason::OverBudget => over_budget(facts),
+        Reason::OwnedElsewhere => vec!["the owner's field has the size, whoever writes it".to_owned()],
+        Reason::OwnerNotFollowing => vec!["the owner's operator passes the size on to the claim".to_owned()],
         Reason::PolicyConflict => vec!["only one policy of the kind selects the claim".to_owned()],
         Reason::NoMeasurement | Reason::StaleMeasurement => vec!["a recent measurement arrives".to_owned()],
         Reason::ContradictoryMeasurement => {

@@ -92,6 +92,8 @@ impl World {
             Budget: [],
             Driver: [],
             Set: [],
+            Stored: [],
+            OwnerKind: [],
         }
         for volume in volumes {
             if let Some(measurement) = volume.measured(time) {
@@ -347,6 +349,7 @@ fn a_growth_of_the_last_hour_is_counted_with_how_long_it_took() {
         earlier: Vec::new(),
         refused: Vec::new(),
         usable: Some(at(598)),
+        owner: None,
     });
     world.core.observe(Observation::Claim(Change::Is(claim_id, facts)));
     let growths = world.survey(SurveyQuery::default(), 10).growths;

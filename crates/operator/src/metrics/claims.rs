@@ -21,7 +21,8 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metri
 /// a time, and not all of them.
 const PARTS: usize = 256;
 
-type Part = BTreeMap<ClaimId, Row>;
+/// The rows are boxed, because a tree that is filled in the order of its keys is little more than half full.
+type Part = BTreeMap<ClaimId, Box<Row>>;
 
 /// The rows of the claims that are told of.
 #[derive(Debug)]
@@ -142,10 +143,10 @@ impl Claims {
     pub(super) fn set(&self, id: &ClaimId, row: Row) {
         let Some(mut part) = self.part(id) else { return };
         let known = part.get(id);
-        if known == Some(&row) || (known.is_none() && self.count() >= self.max) {
+        if known.is_some_and(|known| **known == row) || (known.is_none() && self.count() >= self.max) {
             return;
         }
-        if Arc::make_mut(&mut part).insert(id.clone(), row).is_none() {
+        if Arc::make_mut(&mut part).insert(id.clone(), Box::new(row)).is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -71,6 +71,7 @@ fn decision(outcome: Outcome, reason: Reason) -> Decision {
         message: String::new(),
         again_at: None,
         over_budget: None,
+        by_owner: None,
     }
 }
 

@@ -4,6 +4,7 @@
 mod autoscaler;
 mod belonging;
 mod pod;
+mod resource;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use self::belonging::{belonging, controller};
 pub use self::{
     autoscaler::{autoscaler, autoscaler_id},
     pod::PodObject,
+    resource::{resource, resource_id},
     set::{SetObject, set, set_id},
 };
 use crate::{

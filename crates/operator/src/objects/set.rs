@@ -11,7 +11,6 @@ use serde::Deserialize;
 use orlop_api::names::SCALED_ANNOTATION;
 
 use super::{annotation, belonging::belonging, name, namespace, storage, uid, version};
-use crate::observe::SetFacts;
 
 /// A StatefulSet as far as its volumes go.
 #[derive(Debug, Clone, Deserialize, Resource)]
@@ -20,6 +19,8 @@ pub struct SetObject {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: SetSpec,
+    #[serde(default)]
+    status: SetStatus,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -27,6 +28,7 @@ pub struct SetObject {
 struct SetSpec {
     replicas: Option<i32>,
     volume_claim_templates: Vec<Template>,
+    persistent_volume_claim_retention_policy: Retention,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -48,26 +50,45 @@ struct TemplateSpec {
     resources: VolumeResourceRequirements,
 }
 
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Retention {
+    when_deleted: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SetStatus {
+    observed_generation: Option<i64>,
+    replicas: i32,
+    ready_replicas: i32,
+    current_revision: String,
+    update_revision: String,
+}
+
 /// What a StatefulSet is called.
 pub fn set_id(meta: &ObjectMeta) -> SetId {
     SetId { namespace: namespace(meta), name: name(meta).into() }
 }
 
-/// What matters of a StatefulSet; nothing where it has no claim templates.
-pub fn set(object: SetObject) -> Option<SetFacts> {
-    let SetObject { metadata, spec: SetSpec { replicas, volume_claim_templates } } = object;
-    let templates: Box<[_]> = volume_claim_templates.into_iter().map(template).collect();
-    (!templates.is_empty()).then(|| SetFacts {
+/// What matters of a StatefulSet.
+pub fn set(object: SetObject) -> StatefulSet {
+    let SetObject { metadata, spec, status } = object;
+    // The API server writes 1 where a manifest says nothing.
+    let replicas = spec.replicas.unwrap_or(1);
+    let is_rolled_out =
+        status.current_revision == status.update_revision && status.observed_generation >= metadata.generation;
+    StatefulSet {
+        uid: uid(&metadata),
+        belonging: belonging(&metadata, "StatefulSet"),
+        replicas: u32::try_from(replicas).unwrap_or(0),
+        scaled: annotation(&metadata, SCALED_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
+        templates: spec.volume_claim_templates.into_iter().map(template).collect(),
+        settled: is_rolled_out && status.replicas == replicas && status.ready_replicas == replicas,
+        deleting: metadata.deletion_timestamp.is_some(),
+        keeps_claims: spec.persistent_volume_claim_retention_policy.when_deleted.is_none_or(|what| what == "Retain"),
         version: version(&metadata),
-        set: StatefulSet {
-            uid: uid(&metadata),
-            belonging: belonging(&metadata, "StatefulSet"),
-            // The API server writes 1 where a manifest says nothing.
-            replicas: u32::try_from(replicas.unwrap_or(1)).unwrap_or(0),
-            scaled: annotation(&metadata, SCALED_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
-            templates,
-        },
-    })
+    }
 }
 
 fn template(Template { metadata, spec }: Template) -> ClaimTemplate {

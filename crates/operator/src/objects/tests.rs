@@ -269,7 +269,7 @@ fn what_a_statefulset_was_scaled_from_is_read_and_what_is_no_such_note_is_not() 
             "metadata": { "name": "db", "annotations": { "orlop.dev/scaled-from": note } },
             "spec": { "replicas": 0, "volumeClaimTemplates": [{ "metadata": { "name": "data" } }] },
         });
-        set(serde_json::from_value::<SetObject>(object).unwrap()).unwrap().set.scaled.map(|scaled| scaled.replicas)
+        set(serde_json::from_value::<SetObject>(object).unwrap()).scaled.map(|scaled| scaled.replicas)
     };
     let note = r#"{"replicas":3,"claim":"data-db-0","at":"2026-01-01T03:00:00Z","until":"2026-01-01T03:55:00Z"}"#;
     assert_eq!(read(note), Some(3));
@@ -277,7 +277,7 @@ fn what_a_statefulset_was_scaled_from_is_read_and_what_is_no_such_note_is_not() 
 }
 
 #[test]
-fn of_a_statefulset_its_templates_are_kept_and_one_without_any_is_of_no_interest() {
+fn of_a_statefulset_its_templates_are_kept() {
     let read = |templates: &Value| {
         let object = json!({
             "metadata": { "name": "db", "namespace": "app", "uid": "u", "resourceVersion": "7" },
@@ -290,10 +290,38 @@ fn of_a_statefulset_its_templates_are_kept_and_one_without_any_is_of_no_interest
         { "metadata": { "name": "data" }, "spec": {
             "storageClassName": "fast", "resources": { "requests": { "storage": "1024Mi" } } } },
         { "metadata": { "name": "odd" }, "spec": { "resources": { "requests": { "storage": "much" } } } },
-    ]))
-    .unwrap();
-    assert_eq!((facts.version, facts.set.replicas), (Some(7), 3));
-    let templates: Vec<_> = facts.set.templates.iter().map(|it| (&*it.name, it.size, it.class.as_deref())).collect();
+    ]));
+    assert_eq!((facts.version, facts.replicas), (Some(7), 3));
+    let templates: Vec<_> = facts.templates.iter().map(|it| (&*it.name, it.size, it.class.as_deref())).collect();
     assert_eq!(templates, [("data", Some(Bytes::GIB), Some("fast")), ("odd", None, None)]);
-    assert_eq!(read(&json!([])), None);
+    assert!(read(&json!([])).templates.is_empty());
+}
+
+#[test]
+fn a_statefulset_is_settled_when_all_its_pods_are_ready_and_of_its_latest_revision() {
+    let read = |patch: Value| {
+        let mut object = json!({
+            "metadata": { "name": "db", "namespace": "app", "uid": "u", "generation": 4 },
+            "spec": { "replicas": 2 },
+            "status": {
+                "observedGeneration": 4, "replicas": 2, "readyReplicas": 2, "currentRevision": "a", "updateRevision": "a",
+            },
+        });
+        merge(&mut object, patch);
+        set(serde_json::from_value::<SetObject>(object).unwrap())
+    };
+    assert!(read(json!({})).settled);
+    for status in [
+        json!({ "observedGeneration": 3 }),
+        json!({ "readyReplicas": 1 }),
+        json!({ "replicas": 3 }),
+        json!({ "updateRevision": "b" }),
+    ] {
+        assert!(!read(json!({ "status": status })).settled, "{status}");
+    }
+    let keeps = |when: &str| {
+        read(json!({ "spec": { "persistentVolumeClaimRetentionPolicy": { "whenDeleted": when } } })).keeps_claims
+    };
+    assert!(read(json!({})).keeps_claims && keeps("Retain") && !keeps("Delete"));
+    assert!(read(json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } })).deleting);
 }

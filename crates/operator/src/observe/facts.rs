@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, DriverProfileSpec, PolicyStatus, StorageBudgetStatus};
+use orlop_api::{Bytes, DriverProfileSpec, OwnerProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
     Belonging, Budget, BudgetName, ClaimId, Class, GrowthRecord, Labels, NamespaceName, Owner, PodId, Policy, PolicyId,
-    Resize, SetId, StatefulSet, Uid,
+    Resize, Resource, ResourceId, ServedKind, SetId, StatefulSet, StoredSet, Uid,
 };
 
 /// News of the objects of one kind.
@@ -45,10 +45,18 @@ pub enum Observation {
     Budget(Change<BudgetName, BudgetFacts>),
     /// A DriverProfile.
     Driver(Change<String, DriverProfileSpec>),
-    /// A StatefulSet that has claim templates.
-    Set(Change<SetId, SetFacts>),
+    /// A StatefulSet.
+    Set(Change<SetId, StatefulSet>),
     /// A HorizontalPodAutoscaler, by its namespace and name, with the StatefulSet that it scales.
     Autoscaler(Change<SetId, SetId>),
+    /// What is stored of a StatefulSet that is being made anew.
+    Stored(Change<SetId, StoredSet>),
+    /// A kind of custom resource of which there is an OwnerProfile, by the name of its definition.
+    OwnerKind(Change<String, ServedKind>),
+    /// An OwnerProfile that overrides what is built in.
+    OwnerProfile(Change<String, Arc<OwnerProfileSpec>>),
+    /// A custom resource of such a kind, which is named by its definition.
+    Resource(Arc<str>, Change<ResourceId, ResourceFacts>),
     /// A node.
     Node(Change<String, ()>),
 }
@@ -129,13 +137,13 @@ pub struct PodFacts {
     pub claims: Vec<Arc<str>>,
 }
 
-/// What matters of a StatefulSet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetFacts {
-    /// Which state of the StatefulSet this is.
+/// What matters of a custom resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResourceFacts {
+    /// Which state of the object this is.
     pub version: Version,
-    /// What the planner needs of it.
-    pub set: StatefulSet,
+    /// What is kept of it.
+    pub resource: Resource,
 }
 
 /// What matters of a policy of either kind.

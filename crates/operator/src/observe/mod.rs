@@ -8,22 +8,27 @@ mod cluster;
 mod facts;
 mod measured;
 mod policies;
+mod resources;
 mod rest;
 mod sets;
 #[cfg(test)]
 mod tests;
 mod trends;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, SetId, Source, Uid, Usage, View, forecast::Trend,
+    BudgetName, Claim, ClaimId, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
+    forecast::Trend,
 };
 
 pub use facts::{
-    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, Spelling, Version, VolumeFacts,
+    BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, ResourceFacts, Spelling, Version, VolumeFacts,
 };
 
 use self::{census::Census, measured::Measured, rest::Rest, trends::Trends};
@@ -40,10 +45,12 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
-    /// Which state of each StatefulSet is known.
-    sets: HashMap<SetId, Version>,
     /// What each HorizontalPodAutoscaler scales.
     autoscalers: BTreeMap<SetId, SetId>,
+    /// Which state of each custom resource is known.
+    resources: HashMap<ResourceId, Version>,
+    /// Have the kinds of custom resource been listed once?
+    knows_owners: bool,
     nodes: BTreeSet<String>,
     measured: Measured,
     trends: Trends,
@@ -66,6 +73,8 @@ pub struct Dirty {
     pub accounts: BTreeSet<BudgetName>,
     /// The volumes that are no longer those of a claim.
     pub released: BTreeSet<String>,
+    /// The StatefulSets whose templates are to be looked at again.
+    pub sets: BTreeSet<SetId>,
 }
 
 /// What the view of a claim leaves out.
@@ -119,6 +128,10 @@ struct Lists {
     drivers: Census<String>,
     sets: Census<SetId>,
     autoscalers: Census<SetId>,
+    stored: Census<SetId>,
+    owner_profiles: Census<String>,
+    owner_kinds: Census<String>,
+    resources: HashMap<Arc<str>, Census<ResourceId>>,
     nodes: Census<String>,
 }
 
@@ -137,6 +150,10 @@ impl Observer {
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
             Observation::Autoscaler(change) => self.autoscaler(change),
+            Observation::Stored(change) => self.stored(change),
+            Observation::OwnerKind(change) => self.owner_kind(change),
+            Observation::OwnerProfile(change) => self.owner_profile(change),
+            Observation::Resource(definition, change) => self.resource(definition, change),
             Observation::Node(change) => self.node(change),
         }
     }
@@ -194,7 +211,7 @@ impl Observer {
 
     /// Has every kind of object been listed? Before that what is missing may just not have been read yet, and
     /// nothing may be decided.
-    pub const fn is_synced(&self) -> bool {
+    pub fn is_synced(&self) -> bool {
         let Lists {
             claims,
             volumes,
@@ -207,6 +224,10 @@ impl Observer {
             drivers,
             sets,
             autoscalers,
+            stored,
+            owner_profiles: _,
+            owner_kinds: _,
+            resources: _,
             nodes,
         } = &self.lists;
         claims.is_complete()
@@ -220,6 +241,8 @@ impl Observer {
             && drivers.is_complete()
             && sets.is_complete()
             && (!self.view.may_scale || autoscalers.is_complete())
+            && stored.is_complete()
+            && self.knows_owners
             && nodes.is_complete()
     }
 
@@ -255,6 +278,12 @@ impl Observer {
         self.dirty = Dirty::default();
     }
 
+    /// Makes the claims take no more memory than they need. For when all are listed: a tree that is filled in the order of its
+    /// keys is little more than half full, and one that is collected is full.
+    pub(crate) fn pack(&mut self) {
+        self.view.claims = std::mem::take(&mut self.view.claims).into_iter().collect();
+    }
+
     /// Has the claim decided again, though nothing about it has changed.
     pub fn mark(&mut self, claim: ClaimId) {
         self.dirty.claims.insert(claim);
@@ -270,6 +299,7 @@ impl Observer {
         self.dirty.claims = self.view.claims.keys().chain(self.view.scaled.keys()).cloned().collect();
         self.dirty.policies = self.policies.keys().cloned().collect();
         self.dirty.budgets = self.budgets.keys().cloned().collect();
+        self.dirty.sets = self.view.sets.keys().chain(self.view.stored.keys()).cloned().collect();
     }
 
     /// StatefulSets may be scaled to zero, in the windows that policies name. To be said before anything is observed.
@@ -279,7 +309,7 @@ impl Observer {
 
     /// Which state of a StatefulSet is known.
     pub fn set_version(&self, set: &SetId) -> Version {
-        self.sets.get(set).copied().flatten()
+        self.view.sets.get(set)?.version
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.

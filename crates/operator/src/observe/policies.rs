@@ -114,7 +114,7 @@ impl Observer {
     }
 
     /// Something has changed on which the budgets or the price of these claims may depend.
-    fn concerns(&mut self, claims: Vec<ClaimId>) {
+    pub(super) fn concerns(&mut self, claims: Vec<ClaimId>) {
         for id in &claims {
             self.charge(id);
         }

@@ -1,46 +1,44 @@
-//! StatefulSets: a change of one concerns its claims, which are found by their names.
+//! StatefulSets, and what is stored of those that are being made anew. A change of one concerns its claims, which are found
+//! by their names.
 
 use std::collections::BTreeSet;
 
-use orlop_planner::{ClaimId, SetId};
+use orlop_planner::{ClaimId, SetId, StatefulSet, StoredSet};
 
-use super::{Change, Observer, SetFacts, cluster::is_older};
+use super::{Change, Observer, cluster::is_older};
 
 impl Observer {
-    pub(super) fn set(&mut self, change: Change<SetId, SetFacts>) {
-        for (id, facts) in self.lists.sets.resolve(change, self.sets.keys()) {
-            self.set_set(id, facts);
+    pub(super) fn set(&mut self, change: Change<SetId, StatefulSet>) {
+        for (id, set) in self.lists.sets.resolve(change, self.view.sets.keys()) {
+            self.set_set(id, set);
         }
     }
 
-    fn set_set(&mut self, id: SetId, facts: Option<SetFacts>) {
+    fn set_set(&mut self, id: SetId, set: Option<StatefulSet>) {
         let known = self.view.sets.get(&id);
-        let version = self.sets.get(&id).copied().flatten();
-        if let Some(facts) = &facts
+        if let Some((set, known)) = set.as_ref().zip(known)
             && !self.lists.sets.is_listing()
-            && known.is_some_and(|known| known.uid == facts.set.uid)
-            && is_older(facts.version, version)
+            && set.uid == known.uid
+            && is_older(set.version, known.version)
         {
             return;
         }
-        // A status of it is written at every step of each of its pods, and of that nothing is kept.
-        let is_news = known != facts.as_ref().map(|facts| &facts.set);
+        // A status of it is written at each step of each of its pods, and most of that matters to nobody.
+        let matters = |set: &StatefulSet| StatefulSet { version: None, settled: true, ..set.clone() };
+        let concerns_claims = known.map(matters) != set.as_ref().map(matters);
+        if known != set.as_ref() {
+            self.dirty.sets.insert(id.clone());
+        }
         // Its claims before and after: its templates may be others.
-        if is_news {
+        if concerns_claims {
             self.mark_claims_of(&id);
-            self.mark_scaled(&id, facts.as_ref());
+            self.mark_scaled(&id, set.as_ref());
         }
-        match facts {
-            Some(SetFacts { version, set }) => {
-                self.sets.insert(id.clone(), version);
-                self.view.sets.insert(id.clone(), set);
-            }
-            None => {
-                self.sets.remove(&id);
-                self.view.sets.remove(&id);
-            }
-        }
-        if is_news {
+        match set {
+            Some(set) => self.view.sets.insert(id.clone(), set),
+            None => self.view.sets.remove(&id),
+        };
+        if concerns_claims {
             self.mark_claims_of(&id);
         }
     }
@@ -53,10 +51,10 @@ impl Observer {
     }
 
     /// Brings up to date for which claim the StatefulSet is scaled to zero, and has that decided about, also where it is gone.
-    fn mark_scaled(&mut self, id: &SetId, facts: Option<&SetFacts>) {
+    fn mark_scaled(&mut self, id: &SetId, set: Option<&StatefulSet>) {
         let claim = |name: &str| ClaimId { namespace: id.namespace.clone(), name: name.into() };
         let before = self.view.sets.get(id).and_then(|set| set.scaled.as_ref()).map(|it| claim(&it.claim));
-        let after = facts.and_then(|facts| facts.set.scaled.as_ref()).map(|it| claim(&it.claim));
+        let after = set.and_then(|set| set.scaled.as_ref()).map(|it| claim(&it.claim));
         if before != after
             && let Some(before) = before
         {
@@ -100,5 +98,25 @@ impl Observer {
                 self.mark_claims_of(set);
             }
         }
+    }
+
+    pub(super) fn stored(&mut self, change: Change<SetId, StoredSet>) {
+        for (id, stored) in self.lists.stored.resolve(change, self.view.stored.keys()) {
+            match stored {
+                Some(stored) => self.view.stored.insert(id.clone(), stored),
+                None => self.view.stored.remove(&id),
+            };
+            self.dirty.sets.insert(id);
+        }
+    }
+
+    /// Says whether StatefulSets may be made anew.
+    pub fn allow_template_sync(&mut self, allowed: bool) {
+        self.view.template_sync = allowed;
+    }
+
+    /// Has it looked at again what is to be done about the StatefulSet's templates.
+    pub fn mark_set(&mut self, id: SetId) {
+        self.dirty.sets.insert(id);
     }
 }

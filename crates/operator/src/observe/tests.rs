@@ -130,7 +130,7 @@ fn nothing_may_be_decided_before_every_kind_has_been_listed() {
         )),*] };
     }
     for (begins, complete) in
-        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Node)
+        list!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Set, Stored, Node, OwnerKind)
     {
         assert!(!observer.is_synced());
         observer.observe(begins);
@@ -632,12 +632,19 @@ fn what_was_asked_for_is_in_the_account_until_it_is_answered() {
     assert_eq!(account(&observer), (2, 2));
 }
 
-fn set(uid: &str, version: u64, template: &str, size: Bytes) -> SetFacts {
+fn set(uid: &str, version: u64, template: &str, size: Bytes) -> StatefulSet {
     let template = ClaimTemplate { name: template.into(), size: Some(size), class: None };
     let (belonging, templates) = (Belonging::default(), Box::new([template]));
-    SetFacts {
+    StatefulSet {
+        uid: Uid(uid.into()),
+        belonging,
+        replicas: 1,
+        scaled: None,
+        templates,
+        settled: true,
+        deleting: false,
+        keeps_claims: true,
         version: Some(version),
-        set: StatefulSet { uid: Uid(uid.into()), belonging, replicas: 1, scaled: None, templates },
     }
 }
 
@@ -670,7 +677,7 @@ fn a_statefulset_that_is_scaled_to_zero_is_known_by_the_claim_for_which_it_is_al
     let scaled = |claim: &str| ScaledFrom { replicas: 2, claim: claim.into(), at, until: at };
     let noted = |version: u64, claim: Option<&str>| {
         let mut facts = set("s", version, "data", Bytes::GIB);
-        facts.set.scaled = claim.map(|claim| Box::new(scaled(claim)));
+        facts.scaled = claim.map(|claim| Box::new(scaled(claim)));
         Observation::Set(Change::Is(id.clone(), facts))
     };
     observer.observe(noted(1, Some("data-db-0")));

@@ -4,11 +4,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use kube::core::params::Patch;
-use orlop_api::names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SCALED_ANNOTATION, SYNC_ANNOTATION};
-use orlop_planner::{Action, BudgetName, ClaimId, GrowthRecord, PodId, PolicyId, SetId, Uid};
+use orlop_api::{
+    OwnerProfileSpec,
+    names::{GROWTH_ANNOTATION, PAUSED_ANNOTATION, SCALED_ANNOTATION, SYNC_ANNOTATION},
+};
+use orlop_planner::{Action, BudgetName, ClaimId, GrowthRecord, PodId, PolicyId, ResourceId, Resources, SetId, Uid};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -42,8 +45,21 @@ pub enum Target {
     Pod(PodId),
     /// A StatefulSet.
     Set(SetId),
+    /// The owner of claims.
+    Owner(OwnerTarget),
     /// A status.
     Status(StatusId),
+}
+
+/// A custom resource, and how it is reached and read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerTarget {
+    /// The object.
+    pub id: ResourceId,
+    /// Its version.
+    pub version: Arc<str>,
+    /// By which what matters of it is found.
+    pub profile: Arc<OwnerProfileSpec>,
 }
 
 /// Whose status.
@@ -65,12 +81,32 @@ impl fmt::Display for StatusId {
 }
 
 /// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
-/// the claim that the plan was made from, and `set` which state of the StatefulSet. None where that is no longer known: then the plan is out of date.
-pub(crate) fn request(action: &Action, spelling: Option<&Spelling>, set: Version) -> Option<Request> {
+/// the claim that the plan was made from, and so are the custom resources; `set` is which state of the StatefulSet that was. None
+/// where that is no longer known: then the plan is out of date.
+pub(crate) fn request(
+    action: &Action,
+    spelling: Option<&Spelling>,
+    resources: &Resources,
+    set: Version,
+) -> Option<Request> {
     match action {
         Action::Grow { claim, uid, record, .. } => {
             let operations = grow(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
+        Action::RecordGrowth { claim, uid, record, .. } => {
+            let operations = note(uid, spelling?, record)?;
+            Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
+        }
+        Action::WriteOwner { owner, owner_uid, field, to, .. } => {
+            // Without it the record before this one cannot be written.
+            spelling?;
+            let target = OwnerTarget {
+                id: owner.clone(),
+                version: resources.kinds.get(&*owner.definition)?.version.clone(),
+                profile: Arc::new(resources.profile(&owner.definition)?.clone()),
+            };
+            Some(Request { target: Target::Owner(target), patch: json_patch(field.patch(&owner_uid.0, *to))? })
         }
         Action::TakeBack { claim, uid, record, .. } => {
             let operations = take_back(uid, spelling?, record)?;
@@ -115,6 +151,13 @@ pub(crate) fn status(of: &StatusId, uid: &Uid, status: &impl Serialize) -> Reque
 }
 
 fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
+    let mut operations = note(uid, spelling, record)?;
+    operations.push(json!({ "op": "replace", "path": REQUEST, "value": record.to }));
+    Some(operations)
+}
+
+/// Writes the record alone, with all that a growth tests.
+fn note(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {
     let mut operations = vec![is("/metadata/uid", &*uid.0), is(REQUEST, &spelling.requested)];
     let text = record::write(uid, record)?;
     if spelling.annotated {
@@ -127,7 +170,6 @@ fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Val
         operations.push(is(ANNOTATIONS, Value::Null));
         operations.push(json!({ "op": "add", "path": ANNOTATIONS, "value": { GROWTH_ANNOTATION: text } }));
     }
-    operations.push(json!({ "op": "replace", "path": REQUEST, "value": record.to }));
     Some(operations)
 }
 

@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use kube::core::{Status, params::Patch};
 use orlop_api::{Bytes, names::Reason};
-use orlop_planner::{Action, ClaimId, GrowthRecord, NamespaceName, PodId, SetId, Uid, maintenance::ScaledFrom};
+use orlop_planner::{Action, ClaimId, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid, maintenance::ScaledFrom};
 use serde_json::{Value, json};
 
 use super::{Target, request};
@@ -25,6 +25,7 @@ fn record() -> GrowthRecord {
         earlier: Vec::new(),
         refused: Vec::new(),
         usable: None,
+        owner: None,
     }
 }
 
@@ -38,7 +39,7 @@ fn grow() -> Action {
 
 /// The body of the request for an action.
 fn body(action: &Action, spelling: &Spelling) -> Value {
-    match request(action, Some(spelling), None).unwrap().patch {
+    match request(action, Some(spelling), &Resources::default(), None).unwrap().patch {
         Patch::Json(patch) => json!(patch),
         Patch::Merge(patch) => patch,
         other => panic!("{other:?}"),
@@ -120,12 +121,12 @@ fn a_pod_is_touched_by_its_uid() {
     let action = Action::SyncPod { claim: claim(), pod: pod.clone(), uid: Uid("p".into()), value: "data=2Gi".into() };
     let expected = json!({ "metadata": { "uid": "p", "annotations": { "orlop.dev/volume-sync": "data=2Gi" } } });
     assert_eq!(body(&action, &Spelling::default()), expected);
-    assert_eq!(request(&action, None, None).unwrap().target, Target::Pod(pod));
+    assert_eq!(request(&action, None, &Resources::default(), None).unwrap().target, Target::Pod(pod));
 }
 
 #[test]
 fn a_claim_that_is_no_longer_known_is_not_written() {
-    assert!(request(&grow(), None, None).is_none());
+    assert!(request(&grow(), None, &Resources::default(), None).is_none());
 }
 
 fn failure(status: Value) -> Failure {
@@ -173,7 +174,7 @@ fn a_statefulset_is_scaled_with_its_note_in_one_request_and_only_as_it_was_obser
     let back =
         |replicas| Action::ScaleBack { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone(), replicas };
     let body = |action: &Action| {
-        let request = request(action, None, Some(7)).unwrap();
+        let request = request(action, None, &Resources::default(), Some(7)).unwrap();
         assert_eq!(request.target, Target::Set(set.clone()));
         let Patch::Merge(patch) = request.patch else { panic!("a merge patch") };
         assert_eq!((&patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"]), (&json!("s"), &json!("7")));
@@ -182,5 +183,5 @@ fn a_statefulset_is_scaled_with_its_note_in_one_request_and_only_as_it_was_obser
     assert_eq!(body(&stop), (json!({ "replicas": 0 }), json!(text)));
     assert_eq!(body(&back(0)), (json!({ "replicas": 3 }), Value::Null));
     assert_eq!(body(&back(5)), (Value::Null, Value::Null), "somebody has scaled it meanwhile");
-    assert!(request(&stop, None, None).is_none(), "which state it is in is not known");
+    assert!(request(&stop, None, &Resources::default(), None).is_none(), "which state it is in is not known");
 }

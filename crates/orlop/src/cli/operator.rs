@@ -54,6 +54,10 @@ pub(super) struct Args {
     /// uses them, and back
     #[arg(long)]
     maintenance: bool,
+    /// Make StatefulSets anew whose claim templates ask for less than their claims have, where a policy says `templateSync:
+    /// Recreate`
+    #[arg(long)]
+    template_sync: bool,
     /// Look after what the local driver's sidecars cannot: snapshots that wait for a node, and volumes whose node is gone
     #[arg(long)]
     local_driver: bool,
@@ -89,6 +93,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         lease_duration: args.lease_duration.into(),
         claim_metrics: args.claim_metrics,
         maintenance: args.maintenance,
+        template_sync: args.template_sync,
         sources: SourcesConfig {
             agents_address: args.agents_address,
             pod_ip: args.pod_ip,

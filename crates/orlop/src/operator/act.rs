@@ -1,21 +1,27 @@
 //! Carries out errands and writes statuses: the requests of an errand one after the other, a bounded number of errands
 //! at a time. There are no decisions here.
 
+mod templates;
+
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::{Api, Client, api::PatchParams, core::DeserializeGuard};
+use kube::{
+    Api, Client,
+    api::PatchParams,
+    core::{DeserializeGuard, DynamicObject},
+};
 use orlop_api::{ClusterStoragePolicy, StorageBudget, StoragePolicy, names::FIELD_MANAGER};
 use orlop_operator::{
-    Acted, Errand, Failure, Next, StatusWrite,
+    Acted, Errand, Failure, Next, StatusWrite, TemplateActed,
     objects::{self, PodObject, SetObject},
     observe::{Change, Observation},
-    request::{DEADLINE, Request, StatusId, Target},
+    request::{DEADLINE, OwnerTarget, Request, StatusId, Target},
 };
-use orlop_planner::PolicyKind;
+use orlop_planner::{PolicyKind, TemplateAction};
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
-use super::lease::Leadership;
+use super::{lease::Leadership, watch};
 
 /// How many errands are under way at a time. More would only queue in the API server.
 const ERRANDS_AT_A_TIME: usize = 16;
@@ -36,18 +42,23 @@ pub(super) enum Outcome {
     Acted(Acted),
     /// A status was written, or could not be.
     Written(StatusId, Answer),
+    /// A step to larger templates was made, or could not be.
+    TemplateActed(TemplateActed),
 }
 
 #[derive(Clone)]
 struct Sender {
     client: Client,
+    /// The operator's own.
+    namespace: String,
     leadership: Leadership,
 }
 
 impl Executor {
-    pub(super) fn new(client: Client, leadership: Leadership) -> Self {
+    /// `namespace` is the operator's own.
+    pub(super) fn new(client: Client, namespace: String, leadership: Leadership) -> Self {
         Self {
-            sender: Sender { client, leadership },
+            sender: Sender { client, namespace, leadership },
             permits: Arc::new(Semaphore::new(ERRANDS_AT_A_TIME)),
             under_way: JoinSet::new(),
         }
@@ -74,6 +85,16 @@ impl Executor {
         self.under_way.spawn(async move {
             let answer = sender.send(&status.request).await;
             Outcome::Written(status.of, answer)
+        });
+    }
+
+    /// Begins a step to larger templates.
+    pub(super) fn begin_step(&mut self, action: TemplateAction) {
+        let (sender, permits) = (self.sender.clone(), Arc::clone(&self.permits));
+        self.under_way.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            let result = sender.step(&action).await;
+            Outcome::TemplateActed(TemplateActed { action, result })
         });
     }
 
@@ -116,7 +137,14 @@ async fn send(client: &Client, Request { target, patch }: &Request) -> Result<Op
         Target::Set(id) => {
             let api = Api::<SetObject>::namespaced(client, &id.namespace.0);
             let set = api.patch(&id.name, &parameters, patch).await?;
-            objects::set(set).map(|facts| Observation::Set(Change::Is(id, facts)))
+            Some(Observation::Set(Change::Is(id, objects::set(set))))
+        }
+        Target::Owner(OwnerTarget { id, version, profile }) => {
+            let resource = watch::resource(&id.definition, &version, &profile.kind);
+            let api = Api::<DynamicObject>::namespaced_with(client, &id.namespace.0, &resource);
+            let object = api.patch(&id.name, &parameters, patch).await?;
+            let facts = objects::resource(&object, &profile);
+            Some(Observation::Resource(id.definition.clone(), Change::Is(id, facts)))
         }
         Target::Status(StatusId::Budget(name)) => {
             let api = Api::<DeserializeGuard<StorageBudget>>::all(client);

@@ -130,7 +130,7 @@ mod tests {
                 core.observe(Observation::$kind(Change::ListComplete));
             )*};
         }
-        nothing!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Node);
+        nothing!(Claim, Volume, Pod, Namespace, Class, Policy, ClusterPolicy, Budget, Driver, Node, Set, OwnerKind);
         core
     }
 

@@ -60,8 +60,10 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(leadership: Leadership, to: Outputs) -> Self {
+    /// `template_sync` is whether StatefulSets may be made anew.
+    pub(super) fn new(leadership: Leadership, to: Outputs, template_sync: bool) -> Self {
         let mut core = Core::new(to.metrics.clone());
+        core.allow_template_sync(template_sync);
         if to.may_scale {
             core.allow_scaling();
         }
@@ -98,6 +100,7 @@ impl Engine {
                 outcome = self.to.executor.ended() => match outcome {
                     Outcome::Acted(acted) => self.core.acted(acted, Instant::now()),
                     Outcome::Written(of, answer) => self.core.written(&of, answer, Instant::now()),
+                    Outcome::TemplateActed(acted) => self.core.template_acted(acted, Instant::now()),
                 },
                 () = desk.ready() => {
                     desk.work(&self.core, self.leadership.is_held(), Moment::now());
@@ -115,7 +118,7 @@ impl Engine {
         self.to.health.turned(self.core.observer().is_synced());
         self.to.nodes.send_if_modified(|nodes| replace(nodes, self.core.observer().nodes()));
         let began = Instant::now();
-        let Effects { errands, statuses, notices, watches, decided, histories } =
+        let Effects { errands, statuses, templates, notices, watches, decided, histories } =
             self.core.turn(self.leadership.is_held(), Moment::now());
         if !decided.is_empty() {
             self.to.metrics.planned(decided.len(), began.elapsed());
@@ -125,6 +128,9 @@ impl Engine {
         }
         for status in statuses {
             self.to.executor.write(status);
+        }
+        for action in templates {
+            self.to.executor.begin_step(action);
         }
         for notice in notices {
             self.to.notices.send(notice);

@@ -78,6 +78,8 @@ pub struct Config {
     pub maintenance: bool,
     /// Where measurements come from.
     pub sources: SourcesConfig,
+    /// May StatefulSets be made anew with larger templates?
+    pub template_sync: bool,
     /// How the local driver is looked after, where it is installed.
     pub local: Option<LocalConfig>,
 }
@@ -125,7 +127,8 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let (leadership, campaign) = lease::stand(leases.clone(), candidate.clone());
 
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
-    let mut watching = watch::start(&client, &observations, &metrics, config.maintenance);
+    let stored_in = config.template_sync.then_some(&*config.namespace);
+    let mut watching = watch::start(&client, &observations, &metrics, stored_in, config.maintenance);
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
     let (watches, nodes) = (Watches::default(), latest::Sender::default());
     let connected = ConnectedNodes::default();
@@ -137,7 +140,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
         config.sources,
         Connections {
             client: client.clone(),
-            namespace: config.namespace,
+            namespace: config.namespace.clone(),
             leadership: leadership.clone(),
             measurements,
             histories,
@@ -158,7 +161,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let engine = Engine::new(
         leadership.clone(),
         Outputs {
-            executor: Executor::new(client, leadership),
+            executor: Executor::new(client, config.namespace, leadership),
             notices,
             watches,
             nodes,
@@ -167,6 +170,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             may_scale: config.maintenance,
             metrics: metrics.clone(),
         },
+        config.template_sync,
     );
 
     let mut parts = JoinSet::new();

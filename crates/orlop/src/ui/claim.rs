@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
     ClaimAccount, DecisionAccount, DriverAccount, ForecastAccount, Governed, ModificationAccount, ProfileOrigin,
-    SizeAccount, ThresholdAccount, UsageAccount, lasting,
+    SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -83,6 +83,11 @@ pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
     }
     if let Some(owner) = &account.owner {
         page.line("owner", &owner.sentence);
+        if let Some(template) = &owner.template {
+            page.more(&template.message);
+            page.more(&format!("the change: {}", template.patch));
+        }
+        owner.write_back.iter().for_each(|written| write_back(&mut page, written));
     }
     let pods = if account.pods.is_empty() { "none uses it".to_owned() } else { account.pods.join(", ") };
     page.line("pods", &pods);
@@ -163,6 +168,16 @@ fn room(page: &mut Page, usage: &UsageAccount, thresholds: Option<&ThresholdAcco
     let on = usage.node.as_ref().map_or_else(String::new, |node| format!(" on {node}"));
     let stale = if now >= usage.stale_at { ", too long ago to decide by" } else { "" };
     page.line("measured", &format!("{} by {}{on}{stale}", ago(usage.at, now), source(usage.source)));
+}
+
+/// The field of an owner that says how large the claim is.
+fn write_back(page: &mut Page, written: &WriteBackAccount) {
+    let WriteBackAccount { owner, field, size, obstacle, command } = written;
+    if let Some((field, size)) = field.as_ref().zip(*size) {
+        page.more(&format!("{field} of {owner} has its size, {size}"));
+    }
+    obstacle.iter().for_each(|why| page.more(&format!("Orlop does not write it, because {why}")));
+    command.iter().for_each(|command| page.more(command));
 }
 
 fn size(page: &mut Page, size: &SizeAccount, volume: Option<&str>) {

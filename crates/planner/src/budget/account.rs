@@ -245,6 +245,7 @@ impl View {
             return None;
         }
         let asked = self.budgets.asked(id).unwrap_or_default();
+        let asked = asked.max(self.asked_by_owner(id, claim));
         let is_growing = claim.bound && claim.requested > claim.capacity;
         let requested = if is_growing { self.as_made(claim, claim.requested) } else { claim.requested };
         let size = requested.max(claim.capacity).max(claim.volume_capacity).max(asked);

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Mode, names::Reason};
 
-use super::{Case, Verdict, later, measurement, offline, refusal};
+use super::{Case, Verdict, later, measurement, offline, owner, refusal};
 use crate::{
     plan::Action,
     report::Outcome,
@@ -13,7 +13,7 @@ use crate::{
 
 /// Drivers and the kubelet do their parts in seconds, with a retry or two in minutes; the resizer's longest pause
 /// between retries is five.
-const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const OVERDUE_AFTER: SignedDuration = SignedDuration::from_mins(10);
 
 /// A touched pod is synced at once; one that a busy kubelet missed is touched again after this, well before the
 /// kubelet's own next sync a minute later.
@@ -24,6 +24,7 @@ pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
     if case.claim.requested > case.claim.capacity {
         return Err(offline::stop(case, in_flight(case)));
     }
+    owner::settled(case)?;
     match unseen(case.claim) {
         Some(record) => Err(await_measurement(case, record)),
         None => Ok(()),

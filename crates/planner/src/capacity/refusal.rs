@@ -5,7 +5,7 @@
 
 use orlop_api::{Bytes, Mode, names::Reason};
 
-use super::{Case, Verdict, growth};
+use super::{Case, Verdict, growth, owner};
 use crate::{
     plan::Action,
     report::Outcome,
@@ -38,9 +38,10 @@ pub(super) fn verdict(case: &Case<'_>) -> Option<Verdict> {
     let before = record.map_or_else(String::new, |record| sizes(", as before to ", &record.refused));
     let refused = format!("the driver refused to grow the volume to {to}{before}: {text}");
     let Some((previous, smaller)) = record.and_then(|record| Some((record, smaller(case, record)?))) else {
-        let message = format!(
-            "{refused}; make room for it, or set the claim's request to a size above {capacity} that the driver can make"
-        );
+        let remedy = owner::remedy(case).unwrap_or_else(|| {
+            format!("make room for it, or set the claim's request to a size above {capacity} that the driver can make")
+        });
+        let message = format!("{refused}; {remedy}");
         return Some(Verdict::wait(Reason::GrowthFailed, message));
     };
     let message = format!("{refused}; {} is asked for in its place", smaller.to);
@@ -67,7 +68,8 @@ pub(super) fn sizes(before: &str, sizes: &[Bytes]) -> String {
 /// The record of the growth with half of its step; none where it is not for us to change, or no size is left to ask for.
 fn smaller(case: &Case<'_>, record: &GrowthRecord) -> Option<GrowthRecord> {
     let claim = case.claim;
-    let may = case.policy.mode == Mode::Auto && claim.paused.is_none();
+    let is_its_own = record.owner.is_none() && case.view.write_back(case.id, claim).is_none();
+    let may = case.policy.mode == Mode::Auto && claim.paused.is_none() && is_its_own;
     // A volume that is as large already is only waiting for somebody to say so.
     if !may || claim.volume_capacity >= record.to || record.refused.len() >= SMALLER_MAX {
         return None;

@@ -100,7 +100,12 @@ impl<'a> Slots<'a> {
     }
 
     /// When the slots were taken that are not free again, the oldest first.
-    pub(super) fn into_taken(self) -> Vec<Timestamp> {
+    pub(super) fn taken(&self) -> &[Timestamp] {
+        &self.taken
+    }
+
+    /// The same, for whoever asks nothing else.
+    fn into_taken(self) -> Vec<Timestamp> {
         self.taken
     }
 }

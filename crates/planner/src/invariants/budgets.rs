@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use orlop_api::{Abilities, BudgetLimits, Bytes, Threshold, budget::CURRENCY};
+use orlop_api::{BudgetLimits, Bytes, Price, Threshold, budget::CURRENCY};
 
 use super::Rule;
 use crate::{
@@ -34,12 +34,12 @@ impl Sums {
         view: &View,
         id: &ClaimId,
         claim: &Claim,
-        abilities: &Abilities<'_>,
+        price: Option<&Price>,
         to: Bytes,
     ) -> Result<(), Rule> {
-        let (to, price) = (to.round_up(abilities.size_increment), abilities.price);
         let sizes = [claim.requested, claim.capacity, claim.volume_capacity];
-        let counted = sizes.into_iter().chain(view.budgets.asked(id)).max().unwrap_or_default();
+        let asked = view.budgets.asked(id).into_iter().chain([view.asked_by_owner(id, claim)]);
+        let counted = sizes.into_iter().chain(asked).max().unwrap_or_default();
         // What counts already cannot be too much anew.
         if to <= counted {
             return Ok(());

@@ -226,3 +226,25 @@ fn when_to_look_again_is_as_in_the_latest_decision_also_where_it_reads_the_same(
     assert_eq!(record(&mut ledger, &view, 20), Changes::default());
     assert_eq!(again_at(&ledger).duration_since(first).as_secs(), 20);
 }
+
+#[test]
+fn a_status_says_anew_by_whom_a_claim_is_to_grow_and_what_stands_in_the_way_of_that() {
+    let mut view = crate::fixture::owned();
+    crate::fixture::the_policy(&mut view).mode = orlop_api::Mode::Recommend;
+    let kinds = std::mem::take(&mut view.resources.kinds);
+    let (mut ledger, _) = ledger(&view);
+    view.resources.kinds = kinds;
+    let is_news = |changes: &Changes| !changes.policies.is_empty();
+    assert!(is_news(&record(&mut ledger, &view, 1)), "its owner has become known");
+    the_usage(&mut view).available = crate::fixture::mib(49);
+    assert!(!is_news(&record(&mut ledger, &view, 2)), "only a number has changed");
+    let managed = |view: &mut crate::View, by: &str| {
+        crate::fixture::the_cluster(view).belonging.manager = Some(crate::Manager::Helm(by.into()));
+    };
+    managed(&mut view, "a");
+    assert!(is_news(&record(&mut ledger, &view, 3)));
+    managed(&mut view, "b");
+    assert!(is_news(&record(&mut ledger, &view, 4)), "somebody else stands in the way");
+    the_usage(&mut view).available = crate::fixture::mib(48);
+    assert!(!is_news(&record(&mut ledger, &view, 5)));
+}

@@ -47,6 +47,10 @@ fn world() -> View {
         belonging: Belonging::default(),
         replicas: 2,
         scaled: None,
+        settled: true,
+        deleting: false,
+        keeps_claims: true,
+        version: Some(1),
         templates: [template].into(),
     };
     view.sets = [(set_id(), set)].into();
@@ -329,7 +333,7 @@ fn play(
                 (claim.requested, claim.growth) = (record.to, Some(record));
             }
             Action::RecordUsable { record, .. } => view.claims.get_mut(&id).unwrap().growth = Some(record),
-            Action::SyncPod { .. } => {}
+            Action::SyncPod { .. } | Action::RecordGrowth { .. } | Action::WriteOwner { .. } => {}
             Action::ScaleToZero { scaled, .. } => {
                 let left = OPENS + 3600 - (second - OPENS).rem_euclid(86_400) - OPENS;
                 prop_assert!((second - OPENS).rem_euclid(86_400) <= 3600 - 900, "{} s are left", left);

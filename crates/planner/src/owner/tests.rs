@@ -15,6 +15,10 @@ fn set(templates: &[&str]) -> StatefulSet {
         replicas: 1,
         scaled: None,
         templates: templates.iter().map(template).collect(),
+        settled: true,
+        deleting: false,
+        keeps_claims: true,
+        version: Some(1),
     }
 }
 

@@ -30,6 +30,10 @@ impl Checker for Foreign {
             None => restore(&mut rest, "/status"),
             Some(Action::ScaleToZero { .. } | Action::ScaleBack { .. }) => {}
             Some(Action::SyncPod { .. }) => restore_annotation(&mut rest, before, SYNC_ANNOTATION),
+            // No claim of the world has an owner.
+            Some(action @ (Action::RecordGrowth { .. } | Action::WriteOwner { .. })) => {
+                return Some(format!("there are no owners: {action}"));
+            }
             Some(Action::Grow { claim, .. } | Action::TakeBack { claim, .. } | Action::RecordUsable { claim, .. }) => {
                 restore_annotation(&mut rest, before, GROWTH_ANNOTATION);
                 if !matches!(action, Some(Action::RecordUsable { .. })) {

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::LeaseSpec;
-use orlop_operator::{Effects, Failure, Next, lease::Move, request};
+use orlop_operator::{
+    Effects, Failure, Next,
+    lease::Move,
+    observe::{Change, Observation},
+    request,
+};
 
 use super::{Arrival, Event, Simulation};
 use crate::{
@@ -27,6 +32,10 @@ impl Simulation {
         self.tell(Fact::Started { operator });
         for kind in Kind::ALL {
             self.relist(operator, kind, Duration::from_millis(10));
+        }
+        // Of custom resources there are none.
+        for change in [Change::ListBegins, Change::ListComplete] {
+            self.processes[operator].core.observe(Observation::OwnerKind(change));
         }
         self.send_to(operator, Duration::ZERO, Message::LeaseDue);
     }
@@ -200,7 +209,9 @@ impl Simulation {
         if process.state != State::Running {
             return;
         }
-        let Effects { errands, statuses, notices: _, watches, decided, histories: _ } = process.core.turn(leads, now);
+        // There is no StatefulSet to be made anew, and nobody who remembers.
+        let Effects { errands, statuses, templates: _, notices: _, watches, decided, histories: _ } =
+            process.core.turn(leads, now);
         for (volume, watch) in watches {
             match watch {
                 Some(watch) => process.wanted.insert(volume, watch),

@@ -98,7 +98,7 @@ impl Manifests {
             "StatefulSet" => {
                 let set: SetObject = read(&kind, object.clone())?;
                 let id = objects::set_id(set.meta());
-                self.others.extend(objects::set(set).map(|facts| Observation::Set(Change::Is(id, facts))));
+                self.others.push(Observation::Set(Change::Is(id, objects::set(set))));
                 self.templates(&read(&kind, object)?)?;
             }
             "StorageClass" => self.class(read(&kind, object)?),

@@ -3,7 +3,7 @@
 use k8s_openapi::{
     api::{
         autoscaling::v2::HorizontalPodAutoscaler,
-        core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim},
+        core::v1::{ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim},
         storage::v1::StorageClass,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -12,9 +12,12 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StorageBudget, StoragePolicy};
 use orlop_operator::{
     objects::{self, PodObject, SetObject, Unreadable},
-    observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, SetFacts, VolumeFacts},
+    observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
+    stored,
 };
-use orlop_planner::{BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId, SetId};
+use orlop_planner::{
+    BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId, SetId, StatefulSet, StoredSet,
+};
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
 const PODS_IN_USE: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
@@ -125,12 +128,12 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
     }
 }
 
-pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, SetFacts> {
+pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, StatefulSet> {
     Kind {
         name: "statefulsets",
         fields: None,
         key: objects::set_id,
-        facts: |object| Ok(objects::set(object.0?)),
+        facts: |object| Ok(Some(objects::set(object.0?))),
         observation: Observation::Set,
     }
 }
@@ -142,5 +145,19 @@ pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, S
         key: objects::autoscaler_id,
         facts: |object| Ok(objects::autoscaler(object.0?)),
         observation: Observation::Autoscaler,
+    }
+}
+
+/// The labels of what is stored.
+pub(super) const STORED: &str = "orlop.dev/purpose=statefulset-template";
+
+/// What the operator has stored in its own namespace.
+pub(super) fn stored() -> Kind<DeserializeGuard<ConfigMap>, SetId, StoredSet> {
+    Kind {
+        name: "configmaps",
+        fields: None,
+        key: stored::set_id,
+        facts: |object| stored::facts(&object.0?).map(Some),
+        observation: Observation::Stored,
     }
 }

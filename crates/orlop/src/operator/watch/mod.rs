@@ -3,6 +3,7 @@
 //! concerns nobody else.
 
 mod kinds;
+mod owners;
 
 use std::{fmt::Debug, pin::pin, time::Duration};
 
@@ -20,6 +21,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tracing::{debug, warn};
 
 use self::kinds::Kind;
+pub(super) use self::owners::resource;
 
 /// The API server ends a watch after this long. A connection that has died without a word is noticed five seconds
 /// later, and until then its kind of object is not observed: so much shorter than the library's five minutes.
@@ -35,8 +37,16 @@ const GONE: u16 = 410;
 /// Where the watches put what they read. Bounded: a watch waits when the observer is behind.
 pub(super) type Observations = mpsc::Sender<Observation>;
 
-/// Starts a watch for every kind; of what scales others only where StatefulSets may be scaled here. They end when the receiver of the observations is gone.
-pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metrics, may_scale: bool) -> JoinSet<()> {
+/// Starts a watch for every kind. They end when the receiver of the observations is gone. `stored_in` is the namespace in which
+/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read. What scales others
+/// is watched only where StatefulSets may be scaled here.
+pub(super) fn start(
+    client: &Client,
+    observations: &Observations,
+    metrics: &Metrics,
+    stored_in: Option<&str>,
+    may_scale: bool,
+) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let all = || (client.clone(), observations.clone(), metrics.clone());
     watches.spawn(watch(all(), kinds::claims()));
@@ -49,21 +59,52 @@ pub(super) fn start(client: &Client, observations: &Observations, metrics: &Metr
     watches.spawn(watch(all(), kinds::cluster_policies()));
     watches.spawn(watch(all(), kinds::budgets()));
     watches.spawn(watch(all(), kinds::drivers()));
+    watches.spawn(owners::watch(client.clone(), observations.clone(), metrics.clone()));
     watches.spawn(watch(all(), kinds::sets()));
     if may_scale {
         watches.spawn(watch(all(), kinds::autoscalers()));
     }
+    match stored_in {
+        Some(namespace) => {
+            let api = Api::namespaced(client.clone(), namespace);
+            watches.spawn(follow(api, Some(kinds::STORED), all(), kinds::stored()));
+        }
+        None => {
+            watches.spawn(nothing_stored(observations.clone()));
+        }
+    }
     watches
 }
 
-async fn watch<O, K, T>((client, observations, metrics): (Client, Observations, Metrics), kind: Kind<O, K, T>)
+type Means = (Client, Observations, Metrics);
+
+/// Of what is not looked for, nothing is there. It never ends, as no watch does.
+async fn nothing_stored(observations: Observations) {
+    for change in [Change::ListBegins, Change::ListComplete] {
+        // Nobody listens only when all ends.
+        let _ = observations.send(Observation::Stored(change)).await;
+    }
+    observations.closed().await;
+}
+
+async fn watch<O, K, T>(means: Means, kind: Kind<O, K, T>)
+where
+    O: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Debug,
+{
+    follow(Api::<O>::all(means.0.clone()), None, means, kind).await;
+}
+
+/// Watches the objects that `api` has, of those only the ones with `labels`, a selector.
+async fn follow<O, K, T>(api: Api<O>, labels: Option<&str>, (_, observations, metrics): Means, kind: Kind<O, K, T>)
 where
     O: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     K: Debug,
 {
     let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
     config.field_selector = kind.fields.map(str::to_owned);
-    let mut events = pin!(watcher(Api::<O>::all(client), config));
+    config.label_selector = labels.map(str::to_owned);
+    let mut events = pin!(watcher(api, config));
     let mut failures = 0;
     while let Some(event) = events.next().await {
         let change = match event {
