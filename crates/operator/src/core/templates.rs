@@ -145,6 +145,7 @@ mod tests {
             templates: Box::new([template]),
             settled: true,
             deleting: false,
+            scaled: None,
             keeps_claims: true,
             version: Some(version),
         }

@@ -308,7 +308,10 @@ proptest! {
                 }
                 Action::RecordGrowth { record, .. } => prop_assert!(may && record.owner.is_some(), "{:?}", action),
                 Action::RecordUsable { .. } | Action::SyncPod { .. } => {}
-                Action::Grow { .. } | Action::TakeBack { .. } => prop_assert!(false, "{:?}", action),
+                Action::Grow { .. }
+                | Action::TakeBack { .. }
+                | Action::ScaleToZero { .. }
+                | Action::ScaleBack { .. } => prop_assert!(false, "{:?}", action),
             }
         }
         if matches!(decision.outcome, Outcome::Grow(_)) {
