@@ -14,7 +14,8 @@ use orlop_api::{
     names::{FIELD_MANAGER, Reason},
 };
 use orlop_planner::{
-    Action, Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, SetId, Uid,
+    Action, Claim, ClaimId, Decision, Governance, GrowthRecord, NamespaceName, Outcome, PolicyId, PolicyKind, SetId,
+    Uid,
 };
 use sha2::{Digest as _, Sha256};
 

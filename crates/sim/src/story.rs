@@ -125,8 +125,14 @@ impl Story {
             | Fact::Ended { .. }
             | Fact::Started { .. }
             | Fact::Applied {
-                action: Some(Action::Grow { .. } | Action::WriteOwner { .. } | Action::TakeBack { .. }
-                    | Action::ScaleToZero { .. } | Action::ScaleBack { .. }),
+                action:
+                    Some(
+                        Action::Grow { .. }
+                        | Action::WriteOwner { .. }
+                        | Action::TakeBack { .. }
+                        | Action::ScaleToZero { .. }
+                        | Action::ScaleBack { .. },
+                    ),
                 ..
             }
             | Fact::TroubleBegins(_)

@@ -1,7 +1,9 @@
 use jiff::Timestamp;
 use kube::core::{Status, params::Patch};
 use orlop_api::{Bytes, names::Reason};
-use orlop_planner::{Action, ClaimId, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid, maintenance::ScaledFrom};
+use orlop_planner::{
+    Action, ClaimId, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid, maintenance::ScaledFrom,
+};
 use serde_json::{Value, json};
 
 use super::{Target, request};
