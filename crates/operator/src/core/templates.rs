@@ -196,6 +196,7 @@ mod tests {
             resize: Resize::Idle,
             paused: None,
             growth: None,
+            attributes: None,
             spelling: Spelling::default(),
         };
         let volume =

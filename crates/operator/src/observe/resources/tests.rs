@@ -28,6 +28,7 @@ fn claim(role: &str) -> ClaimFacts {
         resize: Resize::Idle,
         paused: None,
         growth: None,
+        attributes: None,
         spelling: Spelling::default(),
     }
 }
