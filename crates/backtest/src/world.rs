@@ -138,10 +138,11 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
-                // No custom resources are in it.
-                Action::RecordGrowth { .. } | Action::WriteOwner { .. } => {}
-                // History has no I/O, and so no class is ever called for.
-                Action::SetClass { .. } | Action::SyncPod { .. } => {}
+                // History has neither custom resources nor I/O, by which a class would be called for.
+                Action::RecordGrowth { .. }
+                | Action::WriteOwner { .. }
+                | Action::SetClass { .. }
+                | Action::SyncPod { .. } => {}
             }
         }
         report.decisions.remove(id)
