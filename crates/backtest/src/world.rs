@@ -139,11 +139,10 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
-                // History has no I/O, and so no class is ever called for.
-                Action::SetClass { .. } => {}
-                // No custom resources are in it, and no StatefulSets.
+                // History has neither owners nor I/O, by which a class would be called for.
                 Action::RecordGrowth { .. }
                 | Action::WriteOwner { .. }
+                | Action::SetClass { .. }
                 | Action::SyncPod { .. }
                 | Action::ScaleToZero { .. }
                 | Action::ScaleBack { .. } => {}
