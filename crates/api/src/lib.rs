@@ -2,7 +2,9 @@
 //! part shares. There is no client here and no I/O: whoever has a manifest can check it with this crate alone.
 
 pub mod budget;
+mod days;
 pub mod driver;
+pub mod maintenance;
 mod manifest;
 pub mod names;
 pub mod owner;
@@ -12,6 +14,7 @@ mod quantity;
 pub mod units;
 
 pub use budget::{BudgetLimits, StorageBudget, StorageBudgetSpec, StorageBudgetStatus};
+pub use days::Days;
 pub use driver::{
     Abilities, AttributeParameter, Dimension, DriverProfile, DriverProfileSpec, Expansion, Limits, Modifications,
     ParameterMatch, ParameterUnit, Performance, Price, VolumeType, amount,

@@ -23,6 +23,10 @@ pub const CLASS_ANNOTATION: &str = "orlop.dev/attributes-class";
 /// On a claim: with any value but `false`, nothing is asked for. The value may say why, for whoever reads the report.
 pub const PAUSED_ANNOTATION: &str = "orlop.dev/paused";
 
+/// On a StatefulSet: what it was scaled from, as JSON (`planner::maintenance::ScaledFrom`), while it is scaled to zero so that a
+/// driver can expand its volumes. Written and taken off by the requests that scale it.
+pub const SCALED_ANNOTATION: &str = "orlop.dev/scaled-from";
+
 /// On a pod: which size of which claim its kubelet has been told of. Changing a pod's annotation makes its kubelet
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
 pub const SYNC_ANNOTATION: &str = "orlop.dev/volume-sync";
@@ -105,6 +109,8 @@ pub enum Reason {
     BelowMinFreeInodes,
     /// At the present rate the volume is full within `timeToFull`.
     FillsTooSoon,
+    /// As it rises from day to day the volume is full within `horizon`.
+    FullWithinHorizon,
     /// Another claim of its group, by the policy's `groupBy`, requests more.
     GroupGrowth,
     // A growth is under way.
@@ -129,6 +135,8 @@ pub enum Reason {
     DriverCannotExpand,
     /// The driver expands only volumes that are not in use.
     OfflineOnly,
+    /// The driver expands only volumes that are not in use, and the policy's next maintenance window is awaited.
+    AwaitingMaintenance,
     /// The driver allows no further modification of the volume yet.
     NoModificationSlot,
     /// A budget has too little left.
@@ -162,6 +170,7 @@ impl Reason {
             | Self::BelowMinFree
             | Self::BelowMinFreeInodes
             | Self::FillsTooSoon
+            | Self::FullWithinHorizon
             | Self::GroupGrowth
             | Self::Growing
             | Self::GrowthReduced
@@ -176,6 +185,7 @@ impl Reason {
             | Self::NotExpandable
             | Self::DriverCannotExpand
             | Self::OfflineOnly
+            | Self::AwaitingMaintenance
             | Self::NoModificationSlot
             | Self::OverBudget
             | Self::OwnedElsewhere

@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Days,
+    maintenance::Maintenance,
     names::{PerformanceReason, Reason},
     performance::PerformanceSpec,
     units::{Bytes, Count, Percent, Period, Threshold},
@@ -132,8 +134,12 @@ pub struct CapacitySpec {
     /// Grow when, at the rate at which the volume is filling now, it would be full sooner than this.
     #[serde(default = "default_time_to_full")]
     pub time_to_full: Period,
+    /// Grow when, as the volume has risen from day to day lately, it would be full sooner than this: a number of days, such as
+    /// 7d. Without it nothing is forecast. A forecast needs three days of measurements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon: Option<Days>,
     /// Grow by at least this much at a time: a size, or a percentage of the claim's present size. A growth is larger
-    /// where less would leave the volume below `minFree`, or full within `timeToFull`.
+    /// where less would leave the volume below `minFree`, or full within `timeToFull` or `horizon`.
     #[serde(default = "default_increase")]
     pub increase: Threshold<Bytes>,
     /// Make each growth so large that no more than this share of the filesystem's bytes is used afterwards, such as 60%.
@@ -145,6 +151,10 @@ pub struct CapacitySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "label_key")]
     pub group_by: Option<String>,
+    /// When pods may be stopped, where the claim's driver expands only volumes that no pod uses. Without it such a claim is left
+    /// to its user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// What is done when the claim template of a StatefulSet asks for less than its claims have, so that the claim of the next
     /// replica would be small: Report it in the status (the default), or Recreate the StatefulSet with a larger template, which
     /// leaves its pods and claims as they are. It is recreated in mode Auto only, where the chart's operator.templateSync allows
@@ -162,9 +172,11 @@ impl CapacitySpec {
             min_free: default_min_free(),
             min_free_inodes: default_min_free_inodes(),
             time_to_full: default_time_to_full(),
+            horizon: None,
             increase: default_increase(),
             target_utilization: None,
             group_by: None,
+            maintenance: None,
             template_sync: TemplateSync::default(),
             maximum,
         }

@@ -23,6 +23,9 @@ pub enum UnitError {
     /// Not a period such as `10m`.
     #[error("`{0}` is not a period: write hours, minutes and seconds, such as 90s, 10m or 1h30m")]
     Period(String),
+    /// Not a number of days.
+    #[error("`{0}` is not a number of days: write one from 1d to 99d, such as 7d")]
+    Days(String),
     /// Not a number such as `0.08`.
     #[error("`{0}` is not a decimal number: write digits, at most twelve before and six after the point, such as 0.08")]
     Decimal(String),

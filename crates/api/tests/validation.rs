@@ -17,6 +17,7 @@ const NO_PERCENT: &str = "is not a percentage: write a whole number from 1% to 9
 const NO_LABEL: &str =
     "is not the key of a label: write it as it stands on the claims, such as app.kubernetes.io/instance";
 const NO_PERIOD: &str = "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m";
+const NO_DAYS: &str = "is not a number of days: write one from 1d to 99d, such as 7d";
 
 const NO_DECIMAL: &str = "is not a decimal number: write it in quotes with at most twelve digits before and six after \
                           the point, such as '0.08' or '30'";
@@ -65,6 +66,7 @@ fn a_policy_with_valid_values_is_accepted() {
         ("targetUtilization", &["1%", "60%", "79%"]),
         ("groupBy", &["app", "app.kubernetes.io/instance", "A_b.c-d", "a/b"]),
         ("timeToFull", &["1s", "90s", "10m", "1h30m", "8760h"]),
+        ("horizon", &["1d", "7d", "99d"]),
     ] {
         for value in values {
             assert_eq!(rules.refusals(&with_capacity(field, value)), Vec::<String>::new(), "{field}: {value}");
@@ -83,11 +85,29 @@ fn an_invalid_value_is_refused_with_a_sentence_that_says_what_to_write() {
         ("targetUtilization", &["0%", "60", "05%", "5.%", "x%"], NO_PERCENT),
         ("groupBy", &["", "-app", "a/b/c", "/a", "a/", "app name", "App.io/x"], NO_LABEL),
         ("timeToFull", &["", "0s", "5", "1d", "m", "1h 30m", "8761h", "1.5h", "-1s"], NO_PERIOD),
+        ("horizon", &["", "0d", "7", "07d", "1.5d", "-1d"], NO_DAYS),
     ] {
         for value in values {
             let expected = vec![format!("spec.capacity.{field}: {sentence}")];
             assert_eq!(rules.refusals(&with_capacity(field, value)), expected, "{field}: {value:?}");
         }
+    }
+}
+
+#[test]
+fn a_maintenance_window_is_long_enough_for_what_is_done_in_it() {
+    let rules = Rules::of::<StoragePolicy>();
+    let refusals = |duration: &str| {
+        let mut spec = with_capacity("minFree", "20%");
+        spec["capacity"]["maintenance"] = json!({ "windows": [{ "schedule": "0 3 * * 0", "duration": duration }] });
+        rules.refusals(&spec)
+    };
+    for duration in ["20m", "2h", "24h"] {
+        assert_eq!(refusals(duration), Vec::<String>::new(), "{duration}");
+    }
+    for duration in ["19m", "25h"] {
+        let refusals = refusals(duration);
+        assert!(refusals[0].contains("the duration of a maintenance window is from 20m to 24h"), "{refusals:?}");
     }
 }
 

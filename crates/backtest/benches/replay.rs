@@ -69,6 +69,7 @@ fn world(driver: &str) -> World {
         claims: everything,
         capacity: Some(capacity),
         performance: None,
+        maintenance: None,
     };
     let class = Class { provisioner: driver.to_owned(), expandable: true, parameters: BTreeMap::new() };
     let view = View {

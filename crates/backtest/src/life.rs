@@ -4,7 +4,10 @@
 
 use jiff::Timestamp;
 use orlop_api::{Bytes, Count, names::Reason};
-use orlop_planner::{Capacity, ClaimId, Decision, Outcome, Source, Usage, Watch, forecast::Trend};
+use orlop_planner::{
+    Capacity, ClaimId, Decision, Outcome, Source, Usage, Watch,
+    forecast::{Forecast, Outlook, Trend},
+};
 
 use crate::{
     history::{Sample, time},
@@ -46,6 +49,8 @@ pub(crate) struct Life {
     increment: Bytes,
     limits: Limits,
     state: State,
+    /// Does its policy ask for a forecast?
+    has_horizon: bool,
 }
 
 /// How it stands with the simulated volume.
@@ -77,13 +82,22 @@ struct Limits {
     available_below: u64,
     seconds_to_full_below: u64,
     inodes_above: u64,
+    /// Is it called for anyhow, for the days ahead?
+    foreseen: bool,
 }
 
 impl Limits {
     /// As the operator would have an agent watch for. Where nothing is watched, nothing is ever beyond.
-    fn new(watch: Option<Watch>, room: &Room) -> Self {
-        let nothing = Self { usable: u64::MAX, available_below: 0, seconds_to_full_below: 0, inodes_above: u64::MAX };
+    fn new(watch: Option<Watch>, foreseen: bool, room: &Room) -> Self {
+        let nothing = Self {
+            usable: u64::MAX,
+            available_below: 0,
+            seconds_to_full_below: 0,
+            inodes_above: u64::MAX,
+            foreseen: false,
+        };
         watch.map_or(nothing, |watch| Self {
+            foreseen,
             usable: room.usable,
             available_below: watch.available_below.0,
             seconds_to_full_below: watch.seconds_to_full_below,
@@ -97,6 +111,9 @@ impl Limits {
 
     /// The used bytes beyond which growth is called for, while they rise at that rate.
     fn used_above(&self, rise_per_second: u64) -> u64 {
+        if self.foreseen {
+            return 0;
+        }
         let soon = rise_per_second.saturating_mul(self.seconds_to_full_below);
         self.usable.saturating_sub(self.available_below.max(soon))
     }
@@ -179,11 +196,13 @@ impl Life {
             outline: outline.then(Outline::default),
             known,
             increment,
-            limits: Limits { usable: 0, available_below: 0, seconds_to_full_below: 0, inodes_above: 0 },
+            limits: Limits::new(None, false, &shape.room(started)),
             state: State::Calm,
+            has_horizon: false,
         };
         life.resize(started, world);
-        life.see(sample);
+        life.has_horizon = world.has_horizon(&life.id);
+        life.see(sample, world);
         life
     }
 
@@ -202,7 +221,7 @@ impl Life {
             }
         }
         self.last = *next;
-        self.see(next);
+        self.see(next, world);
     }
 
     /// What is decided at the end, for the claim's state in the report.
@@ -211,12 +230,14 @@ impl Life {
         world.decide(&self.id, self.usage(used, inodes, 0, self.last.at_ms), moment(self.last.at_ms))
     }
 
-    fn see(&mut self, sample: &Sample) {
+    fn see(&mut self, sample: &Sample, world: &mut World) {
         self.tally.samples += 1;
         self.tally.most_used = self.tally.most_used.max(sample.used.0);
         self.tally.most_inodes_used = self.tally.most_inodes_used.max(sample.inodes_used());
         self.recorded = claim_size(sample.capacity, self.known, self.increment);
-        self.trend.push(moment(sample.at_ms), sample.used);
+        if self.trend.push(moment(sample.at_ms), sample.used) && self.has_horizon {
+            self.look_ahead(world);
+        }
         if let Some(outline) = &mut self.outline {
             outline.push(sample);
         }
@@ -350,8 +371,27 @@ impl Life {
     fn resize(&mut self, to: Bytes, world: &mut World) {
         self.room = self.shape.room(to);
         world.resize(&self.id, to);
-        let watch = world.watch(&self.id, self.usage(0, 0, 0, self.first_ms));
-        self.limits = Limits::new(watch, &self.room);
+        self.limit(world);
+    }
+
+    fn limit(&mut self, world: &World) {
+        let usage = self.usage(0, 0, 0, self.first_ms);
+        let watch = world.watch(&self.id, usage.clone());
+        let foreseen = self.has_horizon && world.is_foreseen(&self.id, usage);
+        self.limits = Limits::new(watch, foreseen, &self.room);
+    }
+
+    /// The operator counts as used all that is not available, and so do its forecasts.
+    fn look_ahead(&mut self, world: &mut World) {
+        let held_back = self.room.total.0.saturating_sub(self.room.usable);
+        let outlook = self.trend.outlook().map(|outlook| match outlook {
+            Outlook::Known(Forecast { per_day, peak }) => {
+                Outlook::Known(Forecast { per_day, peak: Bytes(peak.0.saturating_add(held_back)) })
+            }
+            from @ Outlook::From(_) => from,
+        });
+        world.set_outlook(&self.id, outlook);
+        self.limit(world);
     }
 
     /// Nothing is known of the time until then, but that the volumes were there, and that a growth lands.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, CapacitySpec, Count, Mode, Period, Threshold, names::Reason};
+use orlop_api::{Bytes, CapacitySpec, Count, Days, Mode, Period, Threshold, names::Reason};
 use orlop_planner::{Capacity, ClaimId, Class, Policy, PolicyId, PolicyKind, Selector, View};
 use proptest::prelude::*;
 
@@ -27,6 +27,7 @@ fn view(driver: &str, spec: CapacitySpec) -> View {
         claims: everything,
         capacity: Some(spec),
         performance: None,
+        maintenance: None,
     };
     let class = Class { provisioner: driver.to_owned(), expandable: true, parameters: BTreeMap::new() };
     View {
@@ -80,6 +81,30 @@ fn a_fill_that_growth_prevents_is_averted_and_its_history_is_known_to_be_cut() {
     let three_hours = 2 * 3600;
     assert!((three_hours..three_hours + 100).contains(&claim.recorded_full.seconds), "{:?}", claim.recorded_full);
     assert!(report.notes[0].contains("were full in the record"), "{:?}", report.notes);
+}
+
+/// A volume that is written to by day, two GiB more each day, and emptied by ten GiB each night.
+fn rising() -> Vec<Sample> {
+    (0..40 * 24)
+        .map(|hour: u64| of(hour.cast_signed() * HOUR_MS, 200, 20 + 2 * (hour / 24) + 10 * u64::from(hour % 24 > 8)))
+        .collect()
+}
+
+#[test]
+fn with_a_horizon_a_claim_grows_days_before_it_is_scarce_and_without_it_when_it_is() {
+    let first = |horizon: Option<Days>| {
+        let start = Terms { start_size: Some(Bytes(60 * GIB)), ..Terms::default() };
+        let scarce = CapacitySpec { min_free: Threshold::Percent(5), horizon, ..spec() };
+        let report = replayed(view("disk.example.com", scarce), start, &rising());
+        let growth = &report.claims[0].growths[0];
+        (growth.reason, growth.at.as_second() / 86_400)
+    };
+    // With 57 GiB used less than minFree is free. At the peak of the days from the first 30 + 2 × day are used.
+    assert_eq!(first(None), (Reason::BelowMinFree, 14));
+    // Sixteen GiB rise in eight days, and fourteen are left.
+    assert_eq!(first(Some(Days::new(8))), (Reason::FullWithinHorizon, 8));
+    // A forecast needs three days.
+    assert_eq!(first(Some(Days::new(30))), (Reason::FullWithinHorizon, 3));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Abilities, Bytes, Mode, Period};
 use orlop_planner::{
-    Action, Claim, ClaimId, Decision, Labels, NamespaceName, PodId, PodUse, Policy, PolicyId, PolicyKind, Resize, Uid,
-    Usage, View, Watch, invariants, plan_claims, watch,
+    Action, Claim, ClaimId, Decision, Governance, Labels, NamespaceName, PodId, PodUse, Policy, PolicyId, PolicyKind,
+    Resize, Uid, Usage, View, Watch, forecast::Outlook, invariants, is_foreseen, plan_claims, watch,
 };
 
 /// What is known of a claim beside its history.
@@ -106,6 +106,7 @@ impl World {
             outgrown: None,
             attributes: None,
             load: None,
+            outlook: None,
         };
         // Every namespace has this label, so that selectors by it work without the namespaces' manifests.
         let name = [("kubernetes.io/metadata.name", &*id.namespace.0)];
@@ -138,10 +139,14 @@ impl World {
                     claim.growth = Some(record);
                 }
                 Action::RecordUsable { record, .. } => claim.growth = Some(record),
-                // No custom resources are in it.
-                Action::RecordGrowth { .. } | Action::WriteOwner { .. } => {}
                 // History has no I/O, and so no class is ever called for.
-                Action::SetClass { .. } | Action::SyncPod { .. } => {}
+                Action::SetClass { .. } => {}
+                // No custom resources are in it, and no StatefulSets.
+                Action::RecordGrowth { .. }
+                | Action::WriteOwner { .. }
+                | Action::SyncPod { .. }
+                | Action::ScaleToZero { .. }
+                | Action::ScaleBack { .. } => {}
             }
         }
         report.decisions.remove(id)
@@ -151,6 +156,26 @@ impl World {
     pub(crate) fn watch(&self, id: &ClaimId, usage: Usage) -> Option<Watch> {
         let claim = Claim { usage: Some(usage), ..self.view.claims.get(id)?.clone() };
         watch(&self.view, id, &claim)
+    }
+
+    /// Does the policy that governs the claim ask for a forecast?
+    pub(crate) fn has_horizon(&self, id: &ClaimId) -> bool {
+        let Some(claim) = self.view.claims.get(id) else { return false };
+        let Governance::By(policy) = self.view.governance(id, claim) else { return false };
+        self.view.policies.get(&policy).and_then(|policy| policy.capacity.as_ref()?.horizon).is_some()
+    }
+
+    /// How the claim will fill over days, from now on.
+    pub(crate) fn set_outlook(&mut self, id: &ClaimId, outlook: Option<Outlook>) {
+        if let Some(claim) = self.view.claims.get_mut(id) {
+            claim.outlook = outlook.map(Box::new);
+        }
+    }
+
+    /// Is the claim to grow for the days ahead, however much is free?
+    pub(crate) fn is_foreseen(&self, id: &ClaimId, usage: Usage) -> bool {
+        let claim = self.view.claims.get(id).map(|claim| Claim { usage: Some(usage), ..claim.clone() });
+        claim.is_some_and(|claim| is_foreseen(&self.view, id, &claim))
     }
 
     /// The driver of the claim, and what it can do; none where the claim's class is not known.

@@ -30,7 +30,7 @@ use crate::{
     asked::Unanswered,
     errand::{Acted, Errand},
     failure::Failure,
-    measure::Measurement,
+    measure::{History, Measurement},
     metrics::{ClaimRow, Metrics},
     moment::{Moment, WallClock},
     notice::{self, Notice},
@@ -96,6 +96,8 @@ pub struct Effects {
     pub watches: Vec<(String, Option<Watch>)>,
     /// The claims that were decided about; what was decided is in the ledger.
     pub decided: Vec<ClaimId>,
+    /// The claims of which it is wanted how they have filled, each once; brought by [`Core::remember`] where somebody knows.
+    pub histories: Vec<ClaimId>,
 }
 
 /// A status to be written.
@@ -111,6 +113,11 @@ impl Core {
     /// An operator that knows nothing yet. It counts into `metrics`.
     pub fn new(metrics: Metrics) -> Self {
         Self { metrics, ..Self::default() }
+    }
+
+    /// StatefulSets may be scaled to zero, in the windows that policies name. To be said before anything is observed.
+    pub const fn allow_scaling(&mut self) {
+        self.observer.allow_scaling();
     }
 
     /// What is known of the cluster.
@@ -158,6 +165,11 @@ impl Core {
         if let Some(claim) = claim {
             self.show(&claim, now.time);
         }
+    }
+
+    /// Takes in how a claim has filled before it was measured here.
+    pub fn remember(&mut self, history: History) {
+        self.observer.remember(history);
     }
 
     /// Takes in what became of an errand. Done or not, the claim is decided again from what it is now.
@@ -252,6 +264,7 @@ impl Core {
         self.metrics.leads(leads);
         self.follow_the_clock(now);
         self.observer.date_growths(now.time);
+        self.observer.trends_go_on(now.time);
         if self.observer.is_synced() {
             if leads {
                 self.lead(now);
@@ -260,6 +273,7 @@ impl Core {
                 self.observer.forget_dirty();
             }
         }
+        self.effects.histories = self.observer.take_unasked();
         std::mem::take(&mut self.effects)
     }
 
@@ -364,10 +378,13 @@ impl Core {
         for claim in &gone {
             self.forget(claim, now);
         }
-        if claims.is_empty() {
+        let stopped_for: Vec<_> = gone.into_iter().filter(|it| self.observer.view().scaled_for(it).is_some()).collect();
+        if claims.is_empty() && stopped_for.is_empty() {
             return;
         }
-        let (plan, mut report) = plan_claims(self.observer.view(), &claims, now.time);
+        let all = claims.iter().chain(&stopped_for);
+        let (plan, mut report) = plan_claims(self.observer.view(), all.clone(), now.time);
+
         let (mut plan, violations) = invariants::retain_sound(self.observer.view(), plan);
         for violation in violations {
             self.metrics.invariant_violated();
@@ -382,6 +399,11 @@ impl Core {
             }
             if let Some(decision) = report.decisions.get(claim) {
                 self.note_decision(claim, decision, watch, now);
+            }
+        }
+        for claim in claims.iter().chain(&stopped_for) {
+            if let Some((.., scaled)) = self.observer.view().scaled_for(claim) {
+                self.agenda.schedule(claim, scaled.until);
             }
         }
         self.begin(plan);
@@ -544,6 +566,10 @@ impl Core {
             }
             Action::RecordUsable { record, .. } => self.metrics.growth_usable(record),
             Action::RecordGrowth { .. } | Action::SyncPod { .. } => {}
+            Action::ScaleToZero { claim, .. } | Action::ScaleBack { claim, .. } => {
+                let uid = self.observer.view().claims.get(claim).map(|it| it.uid.clone());
+                self.effects.notices.extend(uid.map(|uid| notice::scaled(claim, &uid, action)));
+            }
         }
     }
 
@@ -562,7 +588,7 @@ impl Core {
 }
 
 /// Does the action ask for something that counts in the budgets?
-const fn asks(action: &Action) -> bool {
+fn asks(action: &Action) -> bool {
     action.requests().is_some() || action.sets_class().is_some()
 }
 

@@ -46,7 +46,11 @@ impl Errand {
         let mut by_claim: BTreeMap<ClaimId, VecDeque<(Action, Request)>> = BTreeMap::new();
         for action in plan.actions {
             let claim = action.claim().clone();
-            if let Some(request) = request(&action, observer.spelling(&claim), &observer.view().resources) {
+            let set = match &action {
+                Action::ScaleToZero { set, .. } | Action::ScaleBack { set, .. } => observer.set_version(set),
+                _ => None,
+            };
+            if let Some(request) = request(&action, observer.spelling(&claim), &observer.view().resources, set) {
                 by_claim.entry(claim).or_default().push_back((action, request));
             }
         }

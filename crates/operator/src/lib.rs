@@ -36,7 +36,7 @@ pub use self::{
     core::{Core, Effects, StatusWrite, TemplateActed},
     errand::{Acted, Errand, Next},
     failure::Failure,
-    measure::Measurement,
+    measure::{History, Measurement},
     metrics::Metrics,
     moment::Moment,
     node_clock::NodeClock,

@@ -1,6 +1,7 @@
 //! What the sources of measurements (agents, kubelets) hand to the observer.
 
 use jiff::Timestamp;
+use orlop_api::Bytes;
 use orlop_planner::{ClaimId, Rates, Usage};
 
 /// News of volumes, in the order in which they came.
@@ -51,4 +52,14 @@ pub enum Measurement {
         /// The PersistentVolume's name.
         volume: String,
     },
+}
+
+/// How a claim has filled, as somebody else has measured it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The claim.
+    pub claim: ClaimId,
+    /// A time in each hour that was measured, and the most that was used in it, the earliest first. All counts as used that is
+    /// not available.
+    pub hours: Vec<(Timestamp, Bytes)>,
 }

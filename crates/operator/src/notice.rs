@@ -14,7 +14,7 @@ use orlop_api::{
     names::{FIELD_MANAGER, PerformanceReason, Reason},
 };
 use orlop_planner::{
-    Claim, ClaimId, ClassChange, ClassMove, Decision, Governance, GrowthRecord, NamespaceName, Outcome,
+    Action, Claim, ClaimId, ClassChange, ClassMove, Decision, Governance, GrowthRecord, NamespaceName, Outcome,
     PerformanceDecision, PolicyId, PolicyKind, SetId, Uid,
 };
 use sha2::{Digest as _, Sha256};
@@ -176,6 +176,19 @@ fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> N
             record.from, record.to
         ),
         occasion: format!("{} at {}", record.to, record.crossed),
+    }
+}
+
+/// The pods that use a claim were stopped for it, or come back.
+pub fn scaled(id: &ClaimId, uid: &Uid, action: &Action) -> Notice {
+    let stops = matches!(action, Action::ScaleToZero { .. });
+    Notice {
+        about: About::Claim(id.clone()),
+        uid: uid.clone(),
+        severity: Severity::Normal,
+        reason: if stops { "PodsStopped" } else { "PodsStarted" }.to_owned(),
+        note: action.to_string(),
+        occasion: action.to_string(),
     }
 }
 
@@ -375,6 +388,7 @@ mod tests {
             outgrown: None,
             attributes: None,
             load: None,
+            outlook: None,
         }
     }
 

@@ -138,6 +138,8 @@ const fn in_words(action: &Action) -> &'static str {
         Action::TakeBack { .. } => "request a smaller size in place of the one that was refused",
         Action::RecordUsable { .. } => "record that the growth is usable",
         Action::SetClass { .. } => "request another VolumeAttributesClass",
+        Action::ScaleToZero { .. } => "scale its StatefulSet to zero",
+        Action::ScaleBack { .. } => "scale its StatefulSet back",
         Action::SyncPod { .. } => "touch the pod, so that its kubelet notices the growth",
     }
 }

@@ -23,10 +23,13 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use libtest_mimic::{Arguments, Trial};
-use orlop::operator::prometheus::{self, Prometheus};
+use orlop::operator::prometheus::{
+    self, Prometheus,
+    history::{self, Wanted},
+};
 use orlop_api::{Bytes, Count};
-use orlop_operator::{Measurement, Metrics};
-use orlop_planner::{Capacity, Source, Usage};
+use orlop_operator::{History, Measurement, Metrics};
+use orlop_planner::{Capacity, ClaimId, NamespaceName, Source, Usage};
 use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, watch},
@@ -44,8 +47,9 @@ type Test = (&'static str, fn());
 
 fn main() {
     let arguments = Arguments::from_args();
-    let tests: [Test; 6] = [
+    let tests: [Test; 7] = [
         ("what_prometheus_has_read_is_measured_with_the_time_at_which_it_was_read", measured),
+        ("how_a_claim_has_filled_is_put_together_from_what_the_servers_have_read", remembered),
         ("a_claim_without_a_number_is_passed_over_and_the_others_are_not", partial),
         ("claims_of_another_cluster_or_without_their_namespace_are_not_taken_for_ours", others),
         ("a_server_that_refuses_the_password_is_asked_again_with_the_one_that_is_there_by_then", password),
@@ -131,6 +135,8 @@ impl Server {
         let interval = format!("{}ms", INTERVAL.as_millis());
         let config = json!({
             "global": { "scrape_interval": interval, "scrape_timeout": interval },
+            // What was measured an hour ago is taken in, too.
+            "storage": { "tsdb": { "out_of_order_time_window": "2h" } },
             "scrape_configs": [{ "job_name": "kubelet", "static_configs": targets }],
         });
         // What is JSON is YAML too.
@@ -392,5 +398,50 @@ fn killed() {
         kubelet.says("db", 300, ago(0));
         let (claim, usage) = operator.next().await;
         assert_eq!((&*claim, usage.available), ("db", Bytes(300)));
+    });
+}
+
+fn remembered() {
+    run(async {
+        let (one, other) = (Kubelet::default(), Kubelet::default());
+        // The hour that has just ended, and the one before: Prometheus takes in what is an hour or so old.
+        let hour = Timestamp::now().as_second() / 3600 * 3600;
+        let at = |second: i64| Timestamp::from_second(hour + second).unwrap();
+        one.says("db", 500, at(-30));
+        other.says("db", 400, at(-30));
+        other.says("cache", 900, at(-30));
+        let servers =
+            [Server::start(&[(one.serve().await, json!({}))]), Server::start(&[(other.serve().await, json!({}))])];
+        let gone =
+            format!("http://127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let urls = servers.iter().map(Server::url).chain([gone.clone()]);
+        let (histories, mut remembered) = mpsc::channel(1);
+        let (wanted, metrics) = (Wanted::default(), Metrics::default());
+        let asked = urls.map(|url| url.parse().unwrap()).collect();
+        let asking = tokio::spawn(history::run(asked, wanted.clone(), histories, metrics.clone()));
+        let claim = |name: &str| ClaimId { namespace: NamespaceName("shop".into()), name: name.into() };
+        // What was not read yet is not there to be told.
+        let known = tokio::time::timeout(PATIENCE, async {
+            loop {
+                wanted.add([claim("db"), claim("new")]);
+                let told = tokio::time::timeout(INTERVAL, remembered.recv()).await;
+                if let Ok(Some(told)) = told
+                    && told.iter().any(|it| it.hours.iter().any(|(_, used)| *used == Bytes(600)))
+                {
+                    return told;
+                }
+            }
+        });
+        let known = known.await.expect("a history");
+        assert_eq!(
+            known,
+            [History { claim: claim("db"), hours: vec![(at(-1), Bytes(600))] }],
+            "the most of what was said"
+        );
+        asking.abort();
+        let mut text = String::new();
+        metrics.encode_into(&mut text).unwrap();
+        let failed = format!(r#"orlop_prometheus_queries_total{{server="{gone}",outcome="failed"}} "#);
+        assert!(text.contains(&failed), "one that is gone is counted, and holds up no other");
     });
 }

@@ -114,7 +114,7 @@ fn world(now: Timestamp) -> View {
 fn policy(claims: &[Requirement]) -> Policy {
     let capacity = CapacitySpec::up_to(Bytes(1 << 40));
     let (namespaces, claims) = (Selector::default(), Selector(claims.to_vec()));
-    Policy { mode: Mode::Auto, namespaces, claims, capacity: Some(capacity), performance: None }
+    Policy { mode: Mode::Auto, namespaces, claims, capacity: Some(capacity), performance: None, maintenance: None }
 }
 
 fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
@@ -157,6 +157,7 @@ fn claim(number: usize, now: Timestamp) -> (ClaimId, Claim) {
         outgrown: None,
         attributes: None,
         load: None,
+        outlook: None,
     };
     (ClaimId { namespace, name: name.into() }, claim)
 }

@@ -88,7 +88,7 @@ impl Bookings {
     /// Books the growth of a claim to this size.
     pub(crate) fn book(&mut self, view: &View, id: &ClaimId, claim: &Claim, to: Bytes) {
         let Some(charge) = view.budgets.charge(id) else { return };
-        let whole = Amount::of(to.max(charge.size), view.price(claim));
+        let whole = Amount::of(view.as_made(claim, to).max(charge.size), view.price(claim));
         for name in &charge.budgets {
             *self.0.entry(name.clone()).or_default() += whole - charge.amount();
         }
@@ -222,11 +222,12 @@ impl Room<'_> {
         self.urgency.is_emergency()
     }
 
-    /// The size to grow to: `wanted`, or as much of it as the budgets allow where that is at least `least`. All three are
-    /// whole multiples of `increment`. With it the budget that allows no more, or why the growth has to wait.
+    /// The size to grow to: `wanted`, or as much of it as the budgets allow, in whole multiples of `increment`, where that
+    /// is at least `least`. With it the budget that allows no more, or why the growth has to wait.
     pub(crate) fn fit(&self, least: Bytes, wanted: Bytes, increment: Bytes) -> Result<Fit<'_>, Short> {
-        let most = self.budgets.iter().map(LeftBy::most).min().unwrap_or(wanted);
-        if most >= wanted {
+        let most = self.budgets.iter().map(LeftBy::most).min().unwrap_or(Bytes(u64::MAX));
+        // Who follows another claim asks for just what that has, and leaves it to the driver to round it up.
+        if most >= wanted.round_up(increment) {
             return Ok(Fit { to: wanted, ends_with: None });
         }
         let to = most.round_down(increment);
@@ -234,7 +235,7 @@ impl Room<'_> {
             let first = self.budgets.iter().find(|left| left.most() == most);
             return Ok(Fit { to, ends_with: first.map(|left| left.name) });
         }
-        Err(self.short_of(least))
+        Err(self.short_of(least.round_up(increment)))
     }
 
     fn short_of(&self, least: Bytes) -> Short {

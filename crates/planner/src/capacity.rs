@@ -1,17 +1,22 @@
 //! What to do about how full a claim is. This file has the order of the questions; each of its modules answers one:
 //! [`group`] is another claim of its group larger, [`growth`] is an earlier growth still under way, [`owner`] is its size
-//! written elsewhere, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is growth called for and to which size,
+//! written elsewhere, [`refusal`] has its driver refused it, [`measurement`] can the measurement be believed, [`target`] is
+//! growth called for and to which size, [`horizon`] is it for the days ahead, [`offline`] may the pods be stopped for it,
 //! [`slots`] may the driver be asked now. How much of that size the budgets allow is for [`budget`](crate::budget) to say.
 
 mod group;
 mod growth;
+mod horizon;
 mod measurement;
+mod offline;
 mod owner;
 mod refusal;
 pub(crate) mod slots;
 mod target;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use refusal::SMALLER_MAX;
 
 pub use measurement::{is_current, silent_at, stale_at};
 pub(crate) use owner::OwnerWrites;
@@ -86,11 +91,19 @@ pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<Watch> {
     let total = claim.usage.as_ref().map_or(claim.capacity, |usage| usage.total);
     let inodes = claim.usage.as_ref().and_then(Usage::counted_inodes);
     Some(Watch {
-        available_below: Bytes(spec.min_free.of(total.0)),
+        available_below: Bytes(spec.min_free.of(total.0).max(horizon::rise(spec, claim))),
         free_inodes_below: Count(inodes.map_or(0, |inodes| spec.min_free_inodes.of(inodes.total.0))),
         seconds_to_full_below: spec.time_to_full.as_secs(),
         load: None,
     })
+}
+
+/// Is the claim to grow for the days ahead, however much is free now, because less was at the fullest time of the last day?
+pub fn is_foreseen(view: &View, id: &ClaimId, claim: &Claim) -> bool {
+    let Governance::By(policy) = view.governance(id, claim) else { return false };
+    let spec = view.policies.get(&policy).and_then(|policy| policy.capacity.as_ref());
+    let empty = claim.usage.as_ref().map(|usage| Usage { available: usage.total, ..usage.clone() });
+    spec.zip(empty).is_some_and(|(spec, usage)| horizon::lacking(spec, claim, &usage) > 0)
 }
 
 /// Does a measurement lead to the decision that the one before it has led to, which was that there is enough room under this
@@ -250,13 +263,16 @@ impl<'a> Case<'a> {
     /// to be?
     fn size(&self, spec: &CapacitySpec, abilities: &Abilities<'_>, usage: &Usage) -> Verdict {
         let claim = self.claim;
-        let own = target::need(spec, usage);
         let following = group::following(self, spec, abilities);
+        let slots = abilities.modifications.map(|rule| Slots::of(rule, claim, self.now));
+        // Room for the days ahead is not worth the modification that a volume may need today.
+        let spare_at = slots.as_ref().and_then(Slots::spare_at);
+        let can_wait = |need: &Reason| *need == Reason::FullWithinHorizon && spare_at.is_some() && following.is_some();
+        let own = target::need(spec, claim, usage).filter(|need| !can_wait(need));
         let Some(need) = own.or(following.as_ref().map(|_| Reason::GroupGrowth)) else {
-            let message = format!("at least minFree {} is free", spec.min_free);
+            let message = format!("at least minFree {} is free{}", spec.min_free, horizon::note(spec, claim));
             return Verdict::new(Outcome::Keep, Reason::EnoughRoom, message);
         };
-        let slots = abilities.modifications.map(|rule| Slots::of(rule, claim, self.now));
         let record = |to: Bytes| GrowthRecord {
             from: claim.requested,
             to,
@@ -272,7 +288,7 @@ impl<'a> Case<'a> {
         };
         let why = || match (own, &following) {
             (None, Some(leader)) => leader.sentence(),
-            _ => target::sentence(need, spec, usage),
+            _ => target::sentence(need, spec, claim, usage),
         };
         let owner = self.view.write_back(self.id, claim);
         if let Some(verdict) = owner.as_ref().and_then(|owner| owner::join(self, owner, &why(), &record)) {
@@ -285,25 +301,24 @@ impl<'a> Case<'a> {
             Ok(to) => to.max(following.as_ref().map_or(Bytes(0), |leader| leader.size)),
             Err(limit) => return Verdict::wait(Reason::AtMaximum, limit.to_string()),
         };
-        if abilities.expansion == Expansion::Offline && !claim.pods.is_empty() {
-            let message = format!(
-                "the volume needs more room, and its driver expands only volumes that no pod uses: stop its pods, set \
-                 the claim's request to a size above {}, and start them again",
-                claim.requested
-            );
-            return Verdict::wait(Reason::OfflineOnly, message);
+        if abilities.expansion == Expansion::Offline
+            && !claim.pods.is_empty()
+            && let Err(verdict) = offline::may_stop(self)
+        {
+            return verdict;
         }
         if let Some((slots, at)) = slots.as_ref().and_then(|slots| Some((slots, slots.next()?))) {
             return Verdict::wait(Reason::NoModificationSlot, slots.sentence(at)).again_at(Some(at));
         }
+        if let Some((slots, at)) = slots.as_ref().zip(spare_at).filter(|_| need == Reason::FullWithinHorizon) {
+            return Verdict::wait(Reason::NoModificationSlot, slots.last_is_kept(at)).again_at(Some(at));
+        }
         let room = self.bookings.room(self.view, self.id, claim);
-        let least = if own.is_none() {
+        let least = match own {
             // Half of the way to the claim that it follows would leave the group as unequal as it is.
-            to
-        } else if room.is_emergency() {
-            target::smallest(abilities, claim, to)
-        } else {
-            target::least(spec, abilities, claim, usage, to)
+            None => to,
+            Some(_) if room.is_emergency() => target::smallest(abilities, claim, to),
+            Some(need) => target::least(need, spec, abilities, claim, usage, to),
         };
         let fit = match room.fit(least, to, abilities.size_increment) {
             Ok(fit) => fit,

@@ -46,6 +46,7 @@ pub fn policy() -> Policy {
         claims: Selector::default(),
         capacity: Some(spec()),
         performance: None,
+        maintenance: None,
     }
 }
 
@@ -87,6 +88,7 @@ pub fn claim() -> Claim {
         outgrown: None,
         attributes: None,
         load: None,
+        outlook: None,
     }
 }
 
@@ -119,6 +121,9 @@ pub fn view() -> View {
         budgets: Budgets::default(),
         resources: crate::Resources::default(),
         sets: BTreeMap::new(),
+        scaled: BTreeMap::new(),
+        autoscalers: BTreeMap::new(),
+        may_scale: false,
         stored: BTreeMap::new(),
         template_sync: false,
     }

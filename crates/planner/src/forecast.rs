@@ -1,10 +1,12 @@
 //! How fast a volume is filling, from its latest measurements. Windows are spans of time and not counts, so that the
 //! same code serves an agent that measures several times a second and a kubelet that does so once a minute. [`Trend`] is
-//! how it fills over days.
+//! how it fills over days, and an [`Outlook`] what is made of that.
 
+mod outlook;
 mod trend;
 
-pub use trend::{PerDay, TimeToFull, Trend};
+pub use outlook::{Forecast, Outlook, PerDay, TimeToFull};
+pub use trend::Trend;
 
 use std::collections::VecDeque;
 

@@ -3,6 +3,8 @@
 
 mod budgets;
 mod classes;
+mod forecast;
+mod maintenance;
 mod owners;
 mod templates;
 #[cfg(test)]
@@ -88,6 +90,19 @@ pub enum Rule {
     /// With the actions before it in the plan, more than the claims of the budget may have.
     #[error("with the plan's actions before it, it takes more than StorageBudget {0} allows")]
     OverBudget(BudgetName),
+    /// Pods are stopped only in a window of which enough is left, for a growth that is under way, and where nothing else scales
+    /// them.
+    #[error("no maintenance window is open for long enough in which its pods may be stopped")]
+    NoWindow,
+    /// A StatefulSet is scaled back to what it had.
+    #[error("it would not be scaled back to what it had")]
+    ScaledOtherwise,
+    /// Only a forecast, and a policy that asks for one, calls for a growth for the days ahead.
+    #[error("no forecast says that it would be full within its policy's horizon")]
+    NotForeseen,
+    /// A growth for the days ahead leaves a modification for when room runs short.
+    #[error("it would take the last modification slot of its driver for the days ahead")]
+    LastSlot,
     /// What is forgotten of the slots could be taken twice.
     #[error("the record does not say which modification slots are taken")]
     Slots,
@@ -171,7 +186,7 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, giv
                 return Err(Rule::OwnedElsewhere);
             }
             let abilities = growth(view, id, claim, previous.as_ref(), record)?;
-            sums.add(view, id, claim, abilities.price, record.to)
+            sums.add(view, id, claim, abilities.price, record.to.round_up(abilities.size_increment))
         }
         Action::RecordGrowth { uid, previous, record, .. } => {
             owners::recorded(view, id, claim(view, id, uid)?, previous.as_ref(), record, sums)
@@ -197,6 +212,10 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, giv
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
+        Action::ScaleToZero { set, uid, scaled, .. } => maintenance::scaled_to_zero(view, id, set, uid, scaled),
+        Action::ScaleBack { set, uid, scaled, replicas, .. } => {
+            maintenance::scaled_back(view, id, set, uid, scaled, *replicas)
+        }
     }
 }
 
@@ -214,10 +233,11 @@ fn growth<'a>(
     expected(previous, record, claim)?;
     larger(claim, record.to)?;
     let maximum = auto_maximum(view, id, claim).ok_or(Rule::NotGoverned)?;
-    let abilities = expandable(view, claim)?;
+    let abilities = expandable(view, id, claim, record.decided)?;
     within_limits(&abilities, maximum, record.to)?;
     follows(view, id, claim, record)?;
     within_slots(&abilities, claim, record)?;
+    forecast::foreseen(view, id, claim, &abilities, record)?;
     Ok(abilities)
 }
 
@@ -250,7 +270,11 @@ fn expected(previous: Option<&GrowthRecord>, record: &GrowthRecord, claim: &Clai
         && record.refused.is_empty()
         && matches!(
             record.reason,
-            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth
+            Reason::BelowMinFree
+                | Reason::BelowMinFreeInodes
+                | Reason::FillsTooSoon
+                | Reason::FullWithinHorizon
+                | Reason::GroupGrowth
         );
     if as_observed && as_measured && new { Ok(()) } else { Err(Rule::Precondition) }
 }
@@ -260,12 +284,12 @@ fn larger(claim: &Claim, to: Bytes) -> Result<(), Rule> {
     if to > present { Ok(()) } else { Err(Rule::NotLarger { present, to }) }
 }
 
-fn expandable<'a>(view: &'a View, claim: &Claim) -> Result<Abilities<'a>, Rule> {
+fn expandable<'a>(view: &'a View, id: &ClaimId, claim: &Claim, now: Timestamp) -> Result<Abilities<'a>, Rule> {
     let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
     let abilities = view.abilities(claim, class);
     let expands = match abilities.expansion {
         Expansion::Online => true,
-        Expansion::Offline => claim.pods.is_empty(),
+        Expansion::Offline => claim.pods.is_empty() || maintenance::may_stop(view, id, claim, now),
         Expansion::None => false,
     };
     if class.expandable && expands { Ok(abilities) } else { Err(Rule::NotExpandable) }

@@ -136,18 +136,21 @@ impl Urgency {
             | Reason::GrowthOverdue
             | Reason::AtMaximum
             | Reason::OfflineOnly
+            | Reason::AwaitingMaintenance
             | Reason::NoModificationSlot
             | Reason::OverBudget
             | Reason::OwnedElsewhere
             | Reason::OwnerNotFollowing => Self::Stuck,
             Reason::NoMeasurement | Reason::StaleMeasurement | Reason::ContradictoryMeasurement => Self::Unmeasured,
             Reason::NotExpandable | Reason::DriverCannotExpand => Self::CannotGrow,
-            Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
-                match decision.outcome {
-                    Outcome::Recommend(_) => Self::Recommended,
-                    _ => Self::Growing,
-                }
-            }
+            Reason::BelowMinFree
+            | Reason::BelowMinFreeInodes
+            | Reason::FillsTooSoon
+            | Reason::FullWithinHorizon
+            | Reason::GroupGrowth => match decision.outcome {
+                Outcome::Recommend(_) => Self::Recommended,
+                _ => Self::Growing,
+            },
             Reason::AwaitingMeasurement if matches!(decision.outcome, Outcome::Wait) => Self::Idle,
             Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => Self::Growing,
             Reason::EnoughRoom => Self::Kept,

@@ -15,6 +15,7 @@ pub mod invariants;
 mod labels;
 mod ledger;
 pub mod lifecycle;
+pub mod maintenance;
 mod owner;
 mod performance;
 mod plan;
@@ -27,7 +28,7 @@ mod template;
 mod view;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
-pub use capacity::{SlotUse, is_current, silent_at, slot_use, stale_at, still_enough};
+pub use capacity::{SlotUse, is_current, is_foreseen, silent_at, slot_use, stale_at, still_enough};
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
@@ -55,12 +56,21 @@ pub fn plan(view: &View, now: Timestamp) -> (Plan, Report) {
     plan_claims(view, view.claims.keys(), now)
 }
 
-/// Decides for the claims named; one that the view does not hold is passed over. Claims that are to grow within the same
+/// Decides for the claims named. For one that the view does not hold there is nothing to do but to scale back the StatefulSet
+/// that was stopped for it. Claims that are to grow within the same
 /// budget are decided in the order of their urgency, each after what was decided for those before it.
 pub fn plan_claims<'a>(view: &View, claims: impl IntoIterator<Item = &'a ClaimId>, now: Timestamp) -> (Plan, Report) {
     let mut bookings = budget::Bookings::default();
     let mut actions = BTreeMap::new();
     let mut report = Report::default();
+    let claims: Vec<_> = claims.into_iter().collect();
+    if !view.scaled.is_empty() {
+        for id in &claims {
+            if let Some(action) = maintenance::restore(view, id, now) {
+                actions.entry(*id).or_insert_with(Vec::new).push(action);
+            }
+        }
+    }
     let mut owners = capacity::OwnerWrites::default();
     for (id, claim) in budget::in_order(view, claims) {
         let (mut decided, mut decision) = capacity::decide(view, &bookings, id, claim, now);

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use orlop_api::Bytes;
 
+use crate::maintenance::ScaledFrom;
 use crate::view::{Claim, ClaimId, NamespaceName, PodUse, Uid, View};
 
 /// An object that others name in their `metadata.ownerReferences`. It is in the namespace of those that name it, or in none.
@@ -85,6 +86,8 @@ pub struct StatefulSet {
     pub belonging: Belonging,
     /// `spec.replicas`.
     pub replicas: u32,
+    /// What it was scaled from, where it is scaled to zero so that its volumes can be expanded.
+    pub scaled: Option<Box<ScaledFrom>>,
     /// `spec.volumeClaimTemplates`, in their order.
     pub templates: Box<[ClaimTemplate]>,
     /// Are all its pods ready, and is no rollout under way?

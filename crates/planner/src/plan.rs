@@ -6,6 +6,8 @@ use std::fmt;
 use orlop_api::{Bytes, owner::Field};
 
 use crate::{
+    maintenance::ScaledFrom,
+    owner::SetId,
     performance::ClassChange,
     resources::ResourceId,
     view::{ClaimId, GrowthRecord, PodId, Uid},
@@ -108,6 +110,31 @@ pub enum Action {
         /// The annotation's new value.
         value: String,
     },
+    /// Scale a StatefulSet to zero, and write on it what it had, in one request; only where it is still as it was observed.
+    ScaleToZero {
+        /// The claim that is to be expanded.
+        claim: ClaimId,
+        /// The StatefulSet whose pod uses it.
+        set: SetId,
+        /// The StatefulSet's UID.
+        uid: Uid,
+        /// What is written.
+        scaled: ScaledFrom,
+    },
+    /// Scale a StatefulSet back that was scaled to zero, and take off what was written then, in one request; only where it is
+    /// still as it was observed. One that somebody has scaled meanwhile keeps its replicas.
+    ScaleBack {
+        /// The claim for which it was scaled; it may be gone.
+        claim: ClaimId,
+        /// The StatefulSet.
+        set: SetId,
+        /// The StatefulSet's UID.
+        uid: Uid,
+        /// What is written on it.
+        scaled: ScaledFrom,
+        /// The replicas that it has now.
+        replicas: u32,
+    },
 }
 
 impl Action {
@@ -120,7 +147,9 @@ impl Action {
             | Self::TakeBack { claim, .. }
             | Self::RecordUsable { claim, .. }
             | Self::SetClass { claim, .. }
-            | Self::SyncPod { claim, .. } => claim,
+            | Self::SyncPod { claim, .. }
+            | Self::ScaleToZero { claim, .. }
+            | Self::ScaleBack { claim, .. } => claim,
         }
     }
 
@@ -132,7 +161,11 @@ impl Action {
             Self::RecordGrowth { record, .. } => {
                 record.owner.as_ref().filter(|by| by.written.is_none()).map(|_| record.to)
             }
-            Self::RecordUsable { .. } | Self::SetClass { .. } | Self::SyncPod { .. } => None,
+            Self::RecordUsable { .. }
+            | Self::SetClass { .. }
+            | Self::SyncPod { .. }
+            | Self::ScaleToZero { .. }
+            | Self::ScaleBack { .. } => None,
         }
     }
 
@@ -145,7 +178,9 @@ impl Action {
             | Self::WriteOwner { .. }
             | Self::TakeBack { .. }
             | Self::RecordUsable { .. }
-            | Self::SyncPod { .. } => None,
+            | Self::SyncPod { .. }
+            | Self::ScaleToZero { .. }
+            | Self::ScaleBack { .. } => None,
         }
     }
 }
@@ -178,6 +213,17 @@ impl fmt::Display for Action {
             }
             Self::SyncPod { claim, pod, .. } => {
                 write!(f, "touch pod {}/{}, which uses claim {claim}", pod.namespace.0, pod.name)
+            }
+            Self::ScaleToZero { claim, set, scaled, .. } => {
+                write!(
+                    f,
+                    "scale {set} from {} to 0, so that the volume of claim {claim} can be expanded",
+                    scaled.replicas
+                )
+            }
+            Self::ScaleBack { set, scaled, replicas: 0, .. } => write!(f, "scale {set} back to {}", scaled.replicas),
+            Self::ScaleBack { set, replicas, .. } => {
+                write!(f, "leave {set} at {replicas}, to which somebody has scaled it")
             }
         }
     }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use orlop_api::{
-    Abilities, BudgetLimits, Bytes, CapacitySpec, Count, Decimal, DriverProfileSpec, Expansion, Mode, Modifications,
-    ParameterMatch, Period, Price, TemplateSync, Threshold, VolumeType,
+    Abilities, BudgetLimits, Bytes, CapacitySpec, Count, Days, Decimal, DriverProfileSpec, Expansion, Mode,
+    Modifications, ParameterMatch, Period, Price, TemplateSync, Threshold, VolumeType,
     names::{LOCAL_DRIVER, Reason},
 };
 use proptest::{option, prelude::*};
@@ -14,6 +14,7 @@ use crate::{
     Account, Action, Budget, BudgetName, Capacity, Claim, GrowthRecord, Outcome, Policy, Resize, Selector, Source,
     Usage, View,
     fixture::{at, claim, cluster, id, namespaced, pod, policy, record, usage, view},
+    forecast::{Forecast, Outlook, PerDay},
     invariants, plan, plan_claims, still_enough, watch,
 };
 
@@ -29,14 +30,17 @@ fn bytes(bits: u32) -> impl Strategy<Value = Bytes> {
 fn spec(bits: u32) -> impl Strategy<Value = CapacitySpec> {
     let inodes = threshold(any::<u16>().prop_map(|count| Count(count.into())));
     let target = option::weighted(0.3, (1_u8..=99).prop_map(|percent| format!("{percent}%").parse().unwrap()));
-    (threshold(bytes(bits)), inodes, 1_u64..100_000, threshold(bytes(bits)), target, bytes(bits)).prop_map(
-        |(min_free, min_free_inodes, time_to_full, increase, target_utilization, maximum)| CapacitySpec {
+    let horizon = option::weighted(0.3, (1_u8..=99).prop_map(Days::new));
+    (threshold(bytes(bits)), inodes, (1_u64..100_000, horizon), threshold(bytes(bits)), target, bytes(bits)).prop_map(
+        |(min_free, min_free_inodes, (time_to_full, horizon), increase, target_utilization, maximum)| CapacitySpec {
             min_free,
             min_free_inodes,
             time_to_full: Period::from_secs(time_to_full),
+            horizon,
             increase,
             target_utilization,
             group_by: None,
+            maintenance: None,
             template_sync: TemplateSync::Report,
             maximum,
         },
@@ -107,6 +111,17 @@ fn abilities(view: &View) -> Abilities<'_> {
     view.abilities(&claim(), &view.classes["orlop-local"])
 }
 
+/// Mostly such that a volume rises by some of its size.
+fn outlook() -> impl Strategy<Value = Outlook> {
+    let rises = prop::array::uniform3(prop_oneof![0_i64..1 << 38, any::<i64>()]);
+    let known = (rises, bytes(45)).prop_map(|(mut rises, peak)| {
+        rises.sort_unstable();
+        let [low, median, high] = rises;
+        Outlook::Known(Forecast { per_day: PerDay { low, median, high }, peak })
+    });
+    prop_oneof![4 => known, 1 => Just(Outlook::From(at(100_000)))]
+}
+
 prop_compose! {
     /// A claim with a filesystem that is somewhat smaller than it, filled and filling in any way, and often much.
     fn sensible_claim()(
@@ -116,6 +131,7 @@ prop_compose! {
         inodes in option::of((1_u64..1 << 30, 0_u64..=1000)),
         rate in bytes(32),
         crossed in option::of(-100_i64..0),
+        outlook in option::weighted(0.5, outlook()),
     ) -> Claim {
         let total = size - size / 100 * overhead_percent;
         let usage = Usage {
@@ -127,7 +143,8 @@ prop_compose! {
             ..usage()
         };
         let size = Bytes(size);
-        Claim { requested: size, capacity: size, volume_capacity: size, usage: Some(usage), ..claim() }
+        let outlook = outlook.map(Box::new);
+        Claim { requested: size, capacity: size, volume_capacity: size, usage: Some(usage), outlook, ..claim() }
     }
 }
 
@@ -196,6 +213,7 @@ prop_compose! {
             requested, capacity, volume_capacity, growth, bound, raw_block,
             paused: paused.then(|| "true".into()),
             usage: usage.unwrap_or(sensible.usage),
+            outlook: sensible.outlook,
             class: class.map(str::to_owned),
             resize: if infeasible { Resize::Infeasible("no".to_owned()) } else { Resize::Idle },
             pods: ["a", "b"][..pods.min(2)].iter().map(|name| pod(name)).collect(),
@@ -287,6 +305,7 @@ fn apply(view: &mut View, actions: &[Action]) {
                 uses.requested.clone_from(&record.to);
                 uses.change = Some(record.clone());
             }
+            Action::ScaleToZero { .. } | Action::ScaleBack { .. } => {}
             Action::SyncPod { pod, value, .. } => {
                 let used = claim.pods.iter_mut().find(|used| used.id == *pod).unwrap();
                 used.synced = Some(value.clone());
@@ -512,6 +531,7 @@ proptest! {
             maximum: Bytes(1 << 62),
             increase: Threshold::Percent(1),
             target_utilization: None,
+            horizon: None,
             ..spec_of(&view).clone()
         };
         let growable = DriverProfileSpec {
@@ -604,6 +624,43 @@ proptest! {
     }
 
     #[test]
+    fn what_has_grown_for_the_days_ahead_lasts_for_the_horizon_or_is_as_large_as_it_may_be(
+        mut view in sensible(),
+        horizon in 1_u8..=99,
+        days_permille in 0_u64..2_000,
+        steadiness in 0_u64..=100,
+        slots in option::of(modifications()),
+    ) {
+        let spec = view.policies.get_mut(&namespaced("keep")).unwrap().capacity.as_mut().unwrap();
+        (spec.horizon, spec.min_free) = (Some(Days::new(horizon)), Threshold::Absolute(Bytes(1)));
+        view.drivers.get_mut(LOCAL_DRIVER).unwrap().modifications = slots;
+        let claim = view.claims.get_mut(&id("data-0")).unwrap();
+        let usage = claim.usage.as_mut().unwrap();
+        (usage.available, usage.fill_bytes_per_second, usage.inodes) = (Bytes(usage.total.0 / 2), 0, None);
+        let high = i64::try_from(usage.total.0 / 1000 * days_permille / u64::from(horizon)).unwrap();
+        let per_day = PerDay { low: 0, median: high / 100 * i64::try_from(steadiness).unwrap(), high };
+        let forecast = Forecast { per_day, peak: Bytes(usage.total.0 / 2) };
+        claim.outlook = Some(Box::new(Outlook::Known(forecast)));
+        let rise = u128::from(high.unsigned_abs())
+            + u128::from(per_day.median.unsigned_abs()) * u128::from(horizon - 1);
+        let lasts = |usage: &Usage| {
+            u128::from(usage.available.0.min(usage.total.0.saturating_sub(forecast.peak.0))) >= rise
+        };
+        let lasted = lasts(usage);
+        let (planned, report) = plan(&view, at(1));
+        let decision = &report.decisions[&id("data-0")];
+        prop_assert_eq!(lasted, decision.reason == Reason::EnoughRoom, "{}", decision.message);
+        if grows(&planned.actions).is_some() {
+            prop_assert_eq!(decision.reason, Reason::FullWithinHorizon);
+            apply(&mut view, &planned.actions);
+            carry_out(view.claims.get_mut(&id("data-0")).unwrap(), 2);
+            let claim = &view.claims[&id("data-0")];
+            let usage = claim.usage.as_ref().unwrap();
+            prop_assert!(lasts(usage) || claim.requested == limit(&view), "{:?} for {}", usage, rise);
+        }
+    }
+
+    #[test]
     fn what_is_not_known_now_changes_nothing(mut view in sensible(), age in 30_i64..100_000, missing: bool) {
         let claim = view.claims.get_mut(&id("data-0")).unwrap();
         if missing { claim.usage = None; }
@@ -636,6 +693,7 @@ proptest! {
     #[test]
     fn a_claim_with_enough_room_is_left_alone(mut view in sensible()) {
         let spec = view.policies[&namespaced("keep")].capacity.clone().unwrap();
+        view.claims.get_mut(&id("data-0")).unwrap().outlook = None;
         let usage = view.claims.get_mut(&id("data-0")).unwrap().usage.as_mut().unwrap();
         let filled = u128::from(usage.fill_bytes_per_second) * u128::from(spec.time_to_full.as_secs());
         prop_assume!(usage.available.0 >= spec.min_free.of(usage.total.0));

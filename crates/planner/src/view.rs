@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     budget::Budgets,
+    forecast::Outlook,
     groups::Groups,
     labels::Labels,
+    maintenance::Windows,
     owner::{Belonging, Owner, SetId, StatefulSet},
     performance::{AttributesClass, ClassUse, Load, LoadWatch},
     resources::Resources,
@@ -41,6 +43,12 @@ pub struct View {
     pub budgets: Budgets,
     /// Every StatefulSet.
     pub sets: BTreeMap<SetId, StatefulSet>,
+    /// Which of them are scaled to zero, by the claim for which they are.
+    pub scaled: BTreeMap<ClaimId, SetId>,
+    /// Which of them a HorizontalPodAutoscaler scales, with its name.
+    pub autoscalers: BTreeMap<SetId, Box<str>>,
+    /// May StatefulSets be scaled at all?
+    pub may_scale: bool,
     /// What is stored of StatefulSets that are being made anew.
     pub stored: BTreeMap<SetId, StoredSet>,
     /// May StatefulSets be made anew?
@@ -136,6 +144,8 @@ pub struct Policy {
     pub capacity: Option<CapacitySpec>,
     /// Between which VolumeAttributesClasses the claims move. Without it the policy says nothing about performance.
     pub performance: Option<PerformanceSpec>,
+    /// When pods may be stopped, as the capacity section has it.
+    pub maintenance: Option<Arc<Windows>>,
 }
 
 /// A label selector, every requirement of which must hold; without any it selects everything.
@@ -205,6 +215,8 @@ pub struct Claim {
     pub attributes: Option<Box<ClassUse>>,
     /// What I/O the volume does, where that is asked for.
     pub load: Option<Box<Load>>,
+    /// How its volume will fill over days; none where no policy with a horizon governs it, or it was never measured.
+    pub outlook: Option<Box<Outlook>>,
 }
 
 /// What a volume was measured to be just before it was seen to grow: a measurement that says the same need not be newer

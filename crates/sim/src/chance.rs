@@ -21,6 +21,9 @@ const REST_S: u64 = 3 * 3600;
 /// has a row of its own, which differs from the first by this.
 const LATER: u64 = 0x6f72_6c6f_7000_0001;
 
+/// What came later still has a row of its own, too.
+const LATEST: u64 = 0x6f72_6c6f_7000_0002;
+
 /// What is made of a seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Chance {
@@ -73,6 +76,10 @@ impl Chance {
             count_inodes(claim, later);
         }
         take_agents(&mut scenario, busy, later);
+        let latest = &mut Rng::with_seed(self.seed ^ LATEST);
+        group(&mut scenario, latest);
+        refuse(&mut scenario, busy, latest);
+        pause(&mut scenario, busy, latest);
         scenario
     }
 }
@@ -100,6 +107,51 @@ fn take_agents(scenario: &mut Scenario, busy: u64, rng: &mut Rng) {
         _ => return,
     }
     scenario.kubelet_interval = (rng.u8(0..4) > 0).then(|| Period::from_secs(*choose(&[15, 30, 60], rng)));
+}
+
+/// In one world of four some claims are to stay equal.
+fn group(scenario: &mut Scenario, rng: &mut Rng) {
+    const KEY: &str = "shard";
+    if rng.u8(0..4) > 0 {
+        return;
+    }
+    let specs = scenario.changes.iter_mut().filter_map(|change| match &mut change.what {
+        Deed::Policy { spec, .. } => Some(spec),
+        _ => None,
+    });
+    for policy in scenario.policies.values_mut().chain(specs) {
+        policy.capacity.group_by = Some(KEY.to_owned());
+    }
+    for claim in scenario.claims.values_mut() {
+        claim.labels.insert(KEY.to_owned(), (*choose(&["a", "b"], rng)).to_owned());
+    }
+}
+
+/// In one world of four the drivers refuse to expand volumes for a while, at all or beyond some size.
+fn refuse(scenario: &mut Scenario, busy: u64, rng: &mut Rng) {
+    if rng.u8(0..4) > 0 {
+        return;
+    }
+    let at = rng.u64(60..busy);
+    let lasting = rng.u64(60..=(busy - at).max(60));
+    let above = rng.bool().then(|| Bytes(rng.u64(5..80) << 30));
+    let what = Trouble::DriverRefuses { above };
+    scenario.faults.push(Fault { at: Period::from_secs(at), lasting: Period::from_secs(lasting), what });
+}
+
+/// In one world of four a claim is paused for a while.
+fn pause(scenario: &mut Scenario, busy: u64, rng: &mut Rng) {
+    if rng.u8(0..4) > 0 {
+        return;
+    }
+    let claims: Vec<String> = scenario.claims.keys().cloned().collect();
+    let claim = choose(&claims, rng).clone();
+    let at = rng.u64(60..busy - 60);
+    let until = rng.u64(at + 1..busy);
+    let why = "by chance".to_owned();
+    let pause = Change { at: Period::from_secs(at), what: Deed::Pause { claim: claim.clone(), why } };
+    let resume = Change { at: Period::from_secs(until), what: Deed::Resume { claim } };
+    scenario.changes.splice(0..0, [pause, resume]);
 }
 
 fn choose<'a, T>(of: &'a [T], rng: &mut Rng) -> &'a T {

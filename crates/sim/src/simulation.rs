@@ -414,7 +414,9 @@ impl Simulation {
                 object["metadata"]["annotations"][PAUSED_ANNOTATION] = json!(why);
             }),
             Deed::Resume { claim } => self.server.update(Kind::Claim, &claim, |object| {
-                let Some(annotations) = object["metadata"]["annotations"].as_object_mut() else { return };
+                // A claim that was made anew meanwhile has none.
+                let annotations = object.pointer_mut("/metadata/annotations").and_then(|it| it.as_object_mut());
+                let Some(annotations) = annotations else { return };
                 annotations.remove(PAUSED_ANNOTATION);
                 // The API server keeps no empty map.
                 if annotations.is_empty()

@@ -130,7 +130,9 @@ impl Story {
                         Action::Grow { .. }
                         | Action::WriteOwner { .. }
                         | Action::TakeBack { .. }
-                        | Action::SetClass { .. },
+                        | Action::SetClass { .. }
+                        | Action::ScaleToZero { .. }
+                        | Action::ScaleBack { .. },
                     ),
                 ..
             }

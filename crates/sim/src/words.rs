@@ -104,6 +104,9 @@ impl fmt::Display for Policy {
         if let Some(target) = capacity.target_utilization {
             write!(f, ", targetUtilization {target}")?;
         }
+        if let Some(horizon) = capacity.horizon {
+            write!(f, ", horizon {horizon}")?;
+        }
         if let Some(key) = &capacity.group_by {
             write!(f, ", groupBy {key}")?;
         }

@@ -182,11 +182,11 @@ fn waits(tally: &Tally) -> Vec<WaitReport> {
 }
 
 fn forecast(life: &Life) -> Option<Forecast> {
-    let per_day = life.trend.per_day()?;
-    let full = life.trend.time_to_full(Bytes(life.room.usable))?;
+    let forecast = life.trend.forecast()?;
+    let full = forecast.time_to_full(Bytes(life.room.usable));
     let seconds = |duration: Option<jiff::SignedDuration>| duration.map(|duration| duration.as_secs());
     Some(Forecast {
-        bytes_per_day: per_day.median,
+        bytes_per_day: forecast.per_day.median,
         earliest_seconds: seconds(full.earliest),
         median_seconds: seconds(full.median),
         latest_seconds: seconds(full.latest),

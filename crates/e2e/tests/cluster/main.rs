@@ -11,6 +11,7 @@ mod examples;
 mod growth;
 mod inspect;
 mod local;
+mod maintenance;
 mod outages;
 mod refusals;
 mod rescue;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         inspect::explain_status_and_top_tell_what_the_operator_has_decided,
         inspect::kubectl_runs_it_as_a_plugin,
         inspect::only_who_has_the_role_may_ask_and_others_are_told_which_it_is,
+        maintenance::in_a_window_a_statefulset_is_scaled_to_zero_for_its_volume_and_back,
         refusals::at_the_maximum_there_is_one_condition_one_event_and_no_hot_loop,
         refusals::a_class_that_does_not_allow_expansion_is_reported_and_left_alone,
         refusals::a_policy_that_selects_nothing_says_so,

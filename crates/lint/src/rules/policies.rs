@@ -29,7 +29,8 @@ pub(crate) static POLICY_GROWS_OFFLINE: Rule = Rule {
     severity: Severity::Warning,
     finds: "a policy with `capacity` for a claim whose driver expands only volumes that no pod uses",
     why: "While pods use the volume it cannot grow. The policy would report `OfflineOnly` when room is needed.",
-    remedy: "Use a driver or kind of volume that expands online, or ask for a size that lasts.",
+    remedy: "Name a maintenance window in which its pods may be stopped, use a driver or kind of volume that expands online, \
+             or ask for a size that lasts.",
     source: "[drivers that expand offline](growth.md#drivers-that-expand-offline)",
 };
 
@@ -121,7 +122,9 @@ pub(crate) fn check(world: &World<'_>, found: &mut Findings) {
     let mut stuck = BTreeSet::new();
     for claim in &world.claims {
         let Some((id, object, capacity)) = growing(world, claim) else { continue };
-        match hindrance(world, claim) {
+        // In a maintenance window its pods are stopped.
+        let in_a_window = |it: &Hindrance| it.rule.id == POLICY_GROWS_OFFLINE.id && capacity.maintenance.is_some();
+        match hindrance(world, claim).filter(|it| !in_a_window(it)) {
             // One finding for each policy and class, and not for each of many claims.
             Some(hindrance) => {
                 if stuck.insert((id.clone(), hindrance.place)) {

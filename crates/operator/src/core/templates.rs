@@ -145,6 +145,7 @@ mod tests {
             templates: Box::new([template]),
             settled: true,
             deleting: false,
+            scaled: None,
             keeps_claims: true,
             version: Some(version),
         }
@@ -188,6 +189,7 @@ mod tests {
             labels: Labels::default(),
             belonging: None,
             class: Some("fast".into()),
+            attributes: None,
             volume: Some("pv-db".into()),
             raw_block: false,
             requested: Bytes(2 << 30),

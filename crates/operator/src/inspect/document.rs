@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use orlop_api::{
-    Bytes, Count, Expansion, Mode, Percent, Period, Price, Threshold,
+    Bytes, Count, Days, Expansion, Mode, Percent, Period, Price, Threshold,
     names::{PerformanceReason, Reason},
 };
 use orlop_planner::{ClassChange, ClassMove, GrowthRecord, Outcome, Source};
@@ -97,6 +97,9 @@ pub struct ClaimAccount {
     /// What the governing policy promises, and what that comes to for this volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thresholds: Option<ThresholdAccount>,
+    /// How it will fill over days, where its policy has a horizon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastAccount>,
     /// Which policy governs it.
     pub governed: Governed,
     /// Its StorageClass.
@@ -353,6 +356,9 @@ pub struct ThresholdAccount {
     pub free_inodes_below: Count,
     /// It is to grow when it would be full within this.
     pub time_to_full: Period,
+    /// It is to grow when it would be full within this, as it rises from day to day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon: Option<Days>,
     /// By how much at least.
     pub increase: Threshold<Bytes>,
     /// How much of it is to be used after a growth at most.
@@ -363,6 +369,53 @@ pub struct ThresholdAccount {
     pub group_by: Option<String>,
     /// Up to which size.
     pub maximum: Bytes,
+}
+
+impl ThresholdAccount {
+    /// Which field of the policy it is that asks for [`available_below`](Self::available_below) in a filesystem of so many
+    /// bytes: `minFree 20%`, or `horizon 7d`.
+    pub fn which(&self, total: Bytes) -> String {
+        match self.horizon.filter(|_| self.available_below.0 > self.min_free.of(total.0)) {
+            Some(horizon) => format!("horizon {horizon}"),
+            None => format!("minFree {}", self.min_free),
+        }
+    }
+}
+
+/// How a volume will fill over days, by how it has done in the last two weeks. Of its numbers either the first or all others
+/// are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForecastAccount {
+    /// Too little was measured; from then on there is a forecast, if measuring goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_from: Option<Timestamp>,
+    /// The most that was used in the last day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Bytes>,
+    /// By how many bytes that rises from day to day; negative where it falls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_day: Option<PerDayAccount>,
+    /// In how many seconds it is full at the high rate; none where it never is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earliest_seconds: Option<u64>,
+    /// At the median rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_seconds: Option<u64>,
+    /// At the low rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_seconds: Option<u64>,
+}
+
+/// By how many bytes the peak of a day rises from one day to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerDayAccount {
+    /// One day in ten it is less than this.
+    pub low: i64,
+    /// As often more as less.
+    pub median: i64,
+    /// One day in ten it is more than this.
+    pub high: i64,
 }
 
 /// Which policy governs a claim, and why that one.
@@ -567,6 +620,9 @@ pub struct ClaimRow {
     /// The latest measurement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageAccount>,
+    /// How it will fill over days, where its policy has a horizon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<ForecastAccount>,
 }
 
 /// The claims of the cluster, or of one namespace, as a whole. They are counted while the operator works: one that changes

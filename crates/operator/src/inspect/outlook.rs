@@ -22,9 +22,11 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
     let decision = facts.decision;
     match decision.reason {
         Reason::EnoughRoom => room(facts),
-        Reason::BelowMinFree | Reason::BelowMinFreeInodes | Reason::FillsTooSoon | Reason::GroupGrowth => {
-            called_for(facts)
-        }
+        Reason::BelowMinFree
+        | Reason::BelowMinFreeInodes
+        | Reason::FillsTooSoon
+        | Reason::FullWithinHorizon
+        | Reason::GroupGrowth => called_for(facts),
         Reason::Paused => vec![format!("the annotation {PAUSED_ANNOTATION} is taken off the claim")],
         Reason::GrowthReduced => vec!["the driver makes the smaller size, or refuses it too".to_owned()],
         Reason::Off => vec![off(&decision.governance)],
@@ -41,10 +43,11 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
         Reason::NotExpandable => vec!["its StorageClass has allowVolumeExpansion: true".to_owned()],
         Reason::DriverCannotExpand => vec!["a DriverProfile says that the driver can expand such volumes".to_owned()],
         Reason::OfflineOnly => vec!["no pod uses the claim while its size is changed".to_owned()],
-        Reason::NoModificationSlot => vec![slot(facts)],
-        Reason::OverBudget => {
-            vec!["its budgets have more left, by larger limits or because others need less".to_owned()]
+        Reason::AwaitingMaintenance => {
+            vec!["a maintenance window of its policy opens".to_owned(), "no pod uses the claim".to_owned()]
         }
+        Reason::NoModificationSlot => vec![slot(facts)],
+        Reason::OverBudget => over_budget(facts),
         Reason::OwnedElsewhere => vec!["the owner's field has the size, whoever writes it".to_owned()],
         Reason::OwnerNotFollowing => vec!["the owner's operator passes the size on to the claim".to_owned()],
         Reason::PolicyConflict => vec!["only one policy of the kind selects the claim".to_owned()],
@@ -65,9 +68,9 @@ fn room(facts: &Facts<'_>) -> Vec<String> {
         .checked_div(usage.fill_bytes_per_second)
         .map_or_else(String::new, |seconds| format!(", at the present rate in {}", lasting(seconds)));
     points.push(format!(
-        "fewer than {} are free (minFree {}): after {} more are written{soon}",
+        "fewer than {} are free ({}): after {} more are written{soon}",
         thresholds.available_below.human(),
-        thresholds.min_free,
+        thresholds.which(usage.total),
         left.human()
     ));
     if let Some(inodes) = usage.counted_inodes() {
@@ -124,6 +127,15 @@ fn slot(facts: &Facts<'_>) -> String {
         || "a modification slot is free".to_owned(),
         |at| format!("a modification slot is free, at {}", seconds(at)),
     )
+}
+
+fn over_budget(facts: &Facts<'_>) -> Vec<String> {
+    let budgets = facts.decision.over_budget.as_ref().map_or(&[][..], |over| &over.budgets);
+    let has_room = budgets.iter().map(|name| {
+        format!("StorageBudget {name} has more room: its limits are raised, or claims that it covers are deleted")
+    });
+    let about_to_be_full = "the claim is about to be full, and there is an emergency reserve".to_owned();
+    has_room.chain([about_to_be_full, "data is deleted".to_owned()]).collect()
 }
 
 fn seconds(at: Timestamp) -> Timestamp {

@@ -1,9 +1,9 @@
 //! What the documents say of a decision and a measurement, whichever document it is.
 
 use jiff::Timestamp;
-use orlop_planner::{Claim, ClaimId, Decision, Governance, Usage, stale_at};
+use orlop_planner::{Claim, ClaimId, Decision, Governance, Usage, forecast::Outlook, stale_at};
 
-use super::document::{ClaimRow, DecisionAccount, InodeAccount, UsageAccount};
+use super::document::{ClaimRow, DecisionAccount, ForecastAccount, InodeAccount, PerDayAccount, UsageAccount};
 use crate::Core;
 
 /// A claim in one line. Its measurement is the latest, also where that only confirms the one that was decided by.
@@ -17,6 +17,7 @@ pub(super) fn row(core: &Core, id: &ClaimId, claim: &Claim) -> ClaimRow {
         driver: driver(core, claim).map(str::to_owned),
         decision: decision.map(|it| self::decision(core, id, it, core.ledger().since(id))),
         usage: core.observer().latest(id).map(|it| usage(&it, None)),
+        forecast: forecast(claim),
     }
 }
 
@@ -60,4 +61,24 @@ pub(super) fn usage(usage: &Usage, node: Option<&str>) -> UsageAccount {
         fill_bytes_per_second: usage.fill_bytes_per_second,
         seconds_to_full: usage.available.0.checked_div(usage.fill_bytes_per_second),
     }
+}
+
+/// How the claim's volume will fill over days; none where nothing is forecast for it.
+pub(super) fn forecast(claim: &Claim) -> Option<ForecastAccount> {
+    let forecast = match **claim.outlook.as_ref()? {
+        Outlook::From(at) => return Some(ForecastAccount { known_from: Some(at), ..ForecastAccount::default() }),
+        Outlook::Known(forecast) => forecast,
+    };
+    let total = claim.usage.as_ref().map_or(claim.capacity, |usage| usage.total);
+    let full = forecast.time_to_full(total);
+    let seconds = |span: Option<jiff::SignedDuration>| u64::try_from(span?.as_secs()).ok();
+    let per_day = forecast.per_day;
+    Some(ForecastAccount {
+        known_from: None,
+        peak: Some(forecast.peak),
+        per_day: Some(PerDayAccount { low: per_day.low, median: per_day.median, high: per_day.high }),
+        earliest_seconds: seconds(full.earliest),
+        median_seconds: seconds(full.median),
+        latest_seconds: seconds(full.latest),
+    })
 }

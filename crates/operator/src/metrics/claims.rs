@@ -50,6 +50,8 @@ pub(crate) struct Row {
     cost: Option<Cost>,
     /// None where no policy says anything about the claim's class.
     performance: Option<Box<Performance>>,
+    /// In how many seconds it is full as it rises from day to day: at the earliest, most likely, at the latest.
+    full: Option<Box<[Option<u64>; 3]>>,
 }
 
 /// What a volume does, and what is wrong with its class.
@@ -100,6 +102,7 @@ impl Row {
             problem: decision.is_problem().then_some(decision.reason),
             cost: Cost::of(view, claim),
             performance: of_class.map(|decision| Box::new(Performance::new(claim, decision))),
+            full: full(claim),
         }
     }
 }
@@ -112,6 +115,14 @@ impl Performance {
         let problem = decision.is_problem().then_some(decision.reason);
         Self { rates, class: decision.class.clone(), problem }
     }
+}
+
+/// By the claim's forecast, where there is one.
+fn full(claim: &Claim) -> Option<Box<[Option<u64>; 3]>> {
+    let forecast = claim.outlook.as_ref()?.forecast()?;
+    let full = forecast.time_to_full(claim.usage.as_ref()?.total);
+    let seconds = |span: Option<jiff::SignedDuration>| u64::try_from(span?.as_secs()).ok();
+    Some(Box::new([full.earliest, full.median, full.latest].map(seconds)))
 }
 
 impl Cost {
@@ -193,7 +204,7 @@ fn lock(part: &Mutex<Arc<Part>>) -> MutexGuard<'_, Arc<Part>> {
 /// A metric of each claim: its name, what it is, its unit, and its value where there is one.
 type PerClaim = (&'static str, &'static str, Option<Unit>, fn(&Row) -> Option<u64>);
 
-const PER_CLAIM: [PerClaim; 11] = [
+const PER_CLAIM: [PerClaim; 14] = [
     ("claim_requested", "The size that is requested for the claim", Some(Unit::Bytes), |row| Some(row.requested.0)),
     ("claim_capacity", "The size that the claim has", Some(Unit::Bytes), |row| Some(row.capacity.0)),
     ("claim_target", "The larger size that is called for or under way", Some(Unit::Bytes), |row| Some(row.target?.0)),
@@ -225,6 +236,27 @@ const PER_CLAIM: [PerClaim; 11] = [
         "Bytes a second that are read from and written to the claim's volume, where its policy has a performance section",
         None,
         |row| Some(row.performance.as_ref()?.rates?.1),
+    ),
+    (
+        "claim_forecast_full_earliest",
+        "When the claim's filesystem is full if it rises each day as on the one day in ten on which it rises most; absent \
+         without a forecast, and where it never is",
+        Some(Unit::Seconds),
+        |row| row.full.as_ref()?[0],
+    ),
+    (
+        "claim_forecast_full",
+        "When the claim's filesystem is full if it rises each day as it usually does; absent without a forecast, and where it \
+         never is",
+        Some(Unit::Seconds),
+        |row| row.full.as_ref()?[1],
+    ),
+    (
+        "claim_forecast_full_latest",
+        "When the claim's filesystem is full if it rises each day as on the one day in ten on which it rises least; absent \
+         without a forecast, and where it never is",
+        Some(Unit::Seconds),
+        |row| row.full.as_ref()?[2],
     ),
 ];
 

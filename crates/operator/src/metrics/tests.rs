@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use orlop_api::{BudgetLimits, Bytes, Count, Mode, driver::built_in};
 use orlop_planner::{
     Capacity, Claim, Class, Decision, Governance, Labels, NamespaceName, Outcome, Resize, Selector, Uid, Usage, View,
+    forecast::{Forecast, Outlook, PerDay},
 };
 
 use super::*;
@@ -57,6 +58,7 @@ fn claim() -> Claim {
         outgrown: None,
         attributes: None,
         load: None,
+        outlook: None,
     }
 }
 
@@ -129,6 +131,33 @@ fn what_is_not_known_is_not_told() {
     at_rest.usage.as_mut().unwrap().fill_bytes_per_second = 0;
     metrics.claim_is(&id(1), row(&at_rest, Outcome::Keep, Reason::EnoughRoom, 0));
     assert!(!of_claims(&metrics).iter().any(|line| line.contains("time_to_full")), "it never is");
+}
+
+#[test]
+fn when_a_claim_is_full_by_its_forecast_is_told_with_how_sure_that_is() {
+    let told = |low: i64, median: i64, high: i64| {
+        let metrics = Metrics::new(10);
+        let per_day = PerDay { low, median, high };
+        let forecast = Forecast { per_day, peak: Bytes(900 * MIB) };
+        let foreseen = Claim { outlook: Some(Box::new(Outlook::Known(forecast))), ..claim() };
+        metrics.claim_is(&id(7), row(&foreseen, Outcome::Keep, Reason::EnoughRoom, 0));
+        let told = of_claims(&metrics).into_iter();
+        let forecasts = told.filter_map(|line| Some(line.strip_prefix("orlop_claim_forecast_full")?.to_owned()));
+        forecasts
+            .map(|line| line.replace(r#"{namespace="shop",persistentvolumeclaim="data-7"}"#, ""))
+            .collect::<Vec<_>>()
+    };
+    let mib = i64::try_from(MIB).unwrap();
+    let days = |days: u64| days * 86_400;
+    assert_eq!(
+        told(5 * mib, 10 * mib, 20 * mib),
+        [
+            format!("_earliest_seconds {}", days(5)),
+            format!("_seconds {}", days(10)),
+            format!("_latest_seconds {}", days(20)),
+        ]
+    );
+    assert_eq!(told(-mib, 0, 20 * mib), [format!("_earliest_seconds {}", days(5))], "mostly it never is");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! From the API server's objects to what the observer keeps of them. An object that cannot be read is an error that
 //! names the field; it concerns that object alone.
 
+mod autoscaler;
 mod belonging;
 mod pod;
 mod resource;
@@ -27,11 +28,12 @@ use orlop_api::{
 };
 use orlop_planner::{
     AttributesClass, Belonging, Budget, BudgetName, ClaimId, Class, ClassUse, Modification, NamespaceName, PodId,
-    Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid,
+    Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid, maintenance::Windows,
 };
 
 use self::belonging::{belonging, controller};
 pub use self::{
+    autoscaler::{autoscaler, autoscaler_id},
     pod::PodObject,
     resource::{resource, resource_id},
     set::{SetObject, set, set_id},
@@ -312,7 +314,10 @@ fn assemble(
     claims: Result<Selector, Unreadable>,
     (capacity, performance): (Option<CapacitySpec>, Option<PerformanceSpec>),
 ) -> Result<Policy, Unreadable> {
-    Ok(Policy { mode, namespaces: namespaces?, claims: claims?, capacity, performance })
+    let maintenance = capacity.as_ref().and_then(|capacity| capacity.maintenance.as_ref());
+    let maintenance = maintenance.map(Windows::parse).transpose();
+    let maintenance = maintenance.map_err(|why| Unreadable(format!("spec.capacity.maintenance.{why}")))?.map(Arc::new);
+    Ok(Policy { mode, namespaces: namespaces?, claims: claims?, capacity, performance, maintenance })
 }
 
 fn policy_facts(meta: &ObjectMeta, policy: Result<Policy, Unreadable>, status: Option<PolicyStatus>) -> PolicyFacts {

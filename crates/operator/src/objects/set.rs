@@ -8,7 +8,9 @@ use kube::Resource;
 use orlop_planner::{ClaimTemplate, SetId, StatefulSet};
 use serde::Deserialize;
 
-use super::{belonging::belonging, name, namespace, storage, uid, version};
+use orlop_api::names::SCALED_ANNOTATION;
+
+use super::{annotation, belonging::belonging, name, namespace, storage, uid, version};
 
 /// A StatefulSet as far as its volumes go.
 #[derive(Debug, Clone, Deserialize, Resource)]
@@ -80,6 +82,7 @@ pub fn set(object: SetObject) -> StatefulSet {
         uid: uid(&metadata),
         belonging: belonging(&metadata, "StatefulSet"),
         replicas: u32::try_from(replicas).unwrap_or(0),
+        scaled: annotation(&metadata, SCALED_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
         templates: spec.volume_claim_templates.into_iter().map(template).collect(),
         settled: is_rolled_out && status.replicas == replicas && status.ready_replicas == replicas,
         deleting: metadata.deletion_timestamp.is_some(),

@@ -3,7 +3,7 @@ use orlop_api::{Bytes, StoragePolicy};
 use orlop_planner::{Class, Requirement, Resize, Selector};
 use serde_json::{Value, json};
 
-use super::{PodObject, SetObject, Unreadable, claim, class, pod, policy, set, volume};
+use super::{PodObject, SetObject, Unreadable, autoscaler, claim, class, pod, policy, set, volume};
 use crate::observe::{ClaimFacts, PolicyFacts, Spelling};
 
 fn claim_with(patch: Value) -> Result<ClaimFacts, Unreadable> {
@@ -235,6 +235,46 @@ fn a_policy_that_cannot_be_read_says_why_and_is_known() {
     let broken = policy_with(&json!({ "selector": {}, "capacity": { "maximum": "a lot" } }));
     assert!(broken.policy.unwrap_err().contains("`a lot` is not a size"));
     assert_eq!((&*broken.uid.0, broken.generation), ("u", Some(7)));
+}
+
+#[test]
+fn a_maintenance_window_that_cannot_be_understood_is_said_with_its_field() {
+    let why = |schedule: &str, zone: &str| {
+        let windows = json!([{ "schedule": schedule, "timeZone": zone, "duration": "1h" }]);
+        let capacity = json!({ "maximum": "1Gi", "maintenance": { "windows": windows } });
+        policy_with(&json!({ "selector": {}, "capacity": capacity })).policy.map(|policy| policy.maintenance.is_some())
+    };
+    assert_eq!(why("0 3 * * 0", "Europe/Berlin"), Ok(true));
+    let schedule = why("at night", "UTC").unwrap_err();
+    assert!(schedule.starts_with("spec.capacity.maintenance.windows[0].schedule: `at night` is not"), "{schedule}");
+    let zone = why("0 3 * * 0", "Middle/Earth").unwrap_err();
+    assert!(zone.starts_with("spec.capacity.maintenance.windows[0].timeZone: `Middle/Earth` is not"), "{zone}");
+}
+
+#[test]
+fn an_autoscaler_of_a_statefulset_is_kept_by_what_it_scales_and_others_are_not() {
+    let scales = |kind: &str| {
+        let target = json!({ "apiVersion": "apps/v1", "kind": kind, "name": "db" });
+        let object = json!({ "metadata": { "name": "busy", "namespace": "app" },
+            "spec": { "maxReplicas": 3, "scaleTargetRef": target } });
+        autoscaler(serde_json::from_value(object).unwrap()).map(|set| set.to_string())
+    };
+    assert_eq!(scales("StatefulSet").as_deref(), Some("StatefulSet app/db"));
+    assert_eq!(scales("Deployment"), None);
+}
+
+#[test]
+fn what_a_statefulset_was_scaled_from_is_read_and_what_is_no_such_note_is_not() {
+    let read = |note: &str| {
+        let object = json!({
+            "metadata": { "name": "db", "annotations": { "orlop.dev/scaled-from": note } },
+            "spec": { "replicas": 0, "volumeClaimTemplates": [{ "metadata": { "name": "data" } }] },
+        });
+        set(serde_json::from_value::<SetObject>(object).unwrap()).scaled.map(|scaled| scaled.replicas)
+    };
+    let note = r#"{"replicas":3,"claim":"data-db-0","at":"2026-01-01T03:00:00Z","until":"2026-01-01T03:55:00Z"}"#;
+    assert_eq!(read(note), Some(3));
+    assert_eq!(read("three"), None);
 }
 
 #[test]

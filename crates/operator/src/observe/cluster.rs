@@ -77,16 +77,26 @@ impl Observer {
             outgrown,
             attributes,
             load: same.and_then(|before| before.load.clone()),
+            outlook: same.and_then(|before| before.outlook.clone()),
         };
         let is_news = before != Some(&claim);
+        let is_same = same.is_some();
         // What was decided holds as long as what it was decided from.
         let known = self.claims.get(&id);
         let rest = known.filter(|_| !is_news).and_then(|known| known.rest.clone());
         // A load that was asked for goes with the question.
         let load = known.filter(|_| claim.load.is_some());
         let (load_watch, load_node) = load.map_or((None, None), |it| (it.load_watch.clone(), it.load_node.clone()));
-        let known = KnownClaim { version, volume, spelling, rest, load_watch, load_node };
-        let known = self.claims.insert(id.clone(), known);
+        let known = KnownClaim { version, volume, spelling, rest, load_watch, load_node, trend: None };
+        let mut known = self.claims.insert(id.clone(), known);
+        // How a claim has filled that had the same name says nothing about this one.
+        let trend = known.as_mut().and_then(|known| known.trend.take()).filter(|_| is_same);
+        if trend.is_none() {
+            self.forget_trend(&id);
+        }
+        if let Some(known) = self.claims.get_mut(&id) {
+            known.trend = trend;
+        }
         self.release(&id, known);
         if is_news {
             self.view.claims.insert(id.clone(), claim);
@@ -106,6 +116,7 @@ impl Observer {
     fn remove_claim(&mut self, id: ClaimId) {
         let known = self.claims.remove(&id);
         self.release(&id, known);
+        self.forget_trend(&id);
         if let Some(claim) = self.view.claims.remove(&id) {
             if !claim.pods.is_empty() {
                 self.waiting.insert(id.clone(), claim.pods.into_iter().map(|pod| pod.id).collect());

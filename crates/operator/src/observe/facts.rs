@@ -49,6 +49,8 @@ pub enum Observation {
     Driver(Change<String, DriverProfileSpec>),
     /// A StatefulSet.
     Set(Change<SetId, StatefulSet>),
+    /// A HorizontalPodAutoscaler, by its namespace and name, with the StatefulSet that it scales.
+    Autoscaler(Change<SetId, SetId>),
     /// What is stored of a StatefulSet that is being made anew.
     Stored(Change<SetId, StoredSet>),
     /// A kind of custom resource of which there is an OwnerProfile, by the name of its definition.

@@ -14,9 +14,10 @@ mod rest;
 mod sets;
 #[cfg(test)]
 mod tests;
+mod trends;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -24,13 +25,14 @@ use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
     BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
+    forecast::Trend,
 };
 
 pub use facts::{
     BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, ResourceFacts, Spelling, Version, VolumeFacts,
 };
 
-use self::{census::Census, measured::Measured, rest::Rest};
+use self::{census::Census, measured::Measured, rest::Rest, trends::Trends};
 use super::measure::Measurement;
 
 /// What is known of the cluster.
@@ -44,12 +46,15 @@ pub struct Observer {
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
+    /// What each HorizontalPodAutoscaler scales.
+    autoscalers: BTreeMap<SetId, SetId>,
     /// Which state of each custom resource is known.
     resources: HashMap<ResourceId, Version>,
     /// Have the kinds of custom resource been listed once?
     knows_owners: bool,
     nodes: BTreeSet<String>,
     measured: Measured,
+    trends: Trends,
     /// The claims that were seen to grow, and it is not known yet when.
     grown: BTreeSet<ClaimId>,
     lists: Lists,
@@ -85,6 +90,8 @@ struct KnownClaim {
     load_watch: Option<Arc<LoadWatch>>,
     /// The node whose agent has measured that.
     load_node: Option<Arc<str>>,
+    /// How it fills over days, where a policy with a horizon governs it.
+    trend: Option<Box<Trend>>,
 }
 
 /// A policy beside what the planner needs of it.
@@ -126,6 +133,7 @@ struct Lists {
     budgets: Census<BudgetName>,
     drivers: Census<String>,
     sets: Census<SetId>,
+    autoscalers: Census<SetId>,
     stored: Census<SetId>,
     owner_profiles: Census<String>,
     owner_kinds: Census<String>,
@@ -148,6 +156,7 @@ impl Observer {
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
+            Observation::Autoscaler(change) => self.autoscaler(change),
             Observation::Stored(change) => self.stored(change),
             Observation::OwnerKind(change) => self.owner_kind(change),
             Observation::OwnerProfile(change) => self.owner_profile(change),
@@ -158,6 +167,7 @@ impl Observer {
 
     /// Takes in news of a volume's fill.
     pub fn measure(&mut self, measurement: Measurement) {
+        let followed = self.followed_by(&measurement);
         match measurement {
             Measurement::Sampled { node, volume, usage } => {
                 self.measured.sampled(&node, &volume, usage);
@@ -177,6 +187,9 @@ impl Observer {
             }
             // Nothing is to be decided for it; see `refresh`.
             Measurement::Confirmed { node, at } => self.measured.confirmed(&node, at),
+        }
+        if let Some(id) = followed {
+            self.trend_goes_on(&id);
         }
     }
 
@@ -223,6 +236,7 @@ impl Observer {
             budgets,
             drivers,
             sets,
+            autoscalers,
             stored,
             owner_profiles: _,
             owner_kinds: _,
@@ -240,6 +254,7 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
+            && (!self.view.may_scale || autoscalers.is_complete())
             && stored.is_complete()
             && self.knows_owners
             && nodes.is_complete()
@@ -262,6 +277,7 @@ impl Observer {
         for claim in &claims {
             self.refresh(claim);
         }
+        let claims = self.with_those_stopped_for(claims);
         Dirty { claims, ..std::mem::replace(&mut self.dirty, Dirty { claims: rest, ..Dirty::default() }) }
     }
 
@@ -294,10 +310,20 @@ impl Observer {
 
     /// Has everything decided anew.
     pub fn mark_all(&mut self) {
-        self.dirty.claims = self.view.claims.keys().cloned().collect();
+        self.dirty.claims = self.view.claims.keys().chain(self.view.scaled.keys()).cloned().collect();
         self.dirty.policies = self.policies.keys().cloned().collect();
         self.dirty.budgets = self.budgets.keys().cloned().collect();
         self.dirty.sets = self.view.sets.keys().chain(self.view.stored.keys()).cloned().collect();
+    }
+
+    /// StatefulSets may be scaled to zero, in the windows that policies name. To be said before anything is observed.
+    pub const fn allow_scaling(&mut self) {
+        self.view.may_scale = true;
+    }
+
+    /// Which state of a StatefulSet is known.
+    pub fn set_version(&self, set: &SetId) -> Version {
+        self.view.sets.get(set)?.version
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.

@@ -31,6 +31,7 @@ impl Rest {
 impl Observer {
     /// Takes note of what was decided about a claim from what is known now, under this watch. Returns whether it is at rest.
     pub fn note_decision(&mut self, id: &ClaimId, decision: &Decision, watch: Option<Watch>) -> bool {
+        self.follow(id, &decision.governance);
         let usage = self.view.claims.get(id).and_then(|claim| claim.usage.as_ref());
         let rests = usage.is_some_and(|usage| decision.again_at == Some(stale_at(usage)));
         let enough = watch.filter(|_| decision.reason == Reason::EnoughRoom);

@@ -9,15 +9,20 @@ use std::{fmt, sync::Arc, time::Duration};
 use kube::core::params::Patch;
 use orlop_api::{
     OwnerProfileSpec,
-    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, PerformanceReason, SYNC_ANNOTATION},
+    names::{
+        CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, PerformanceReason, SCALED_ANNOTATION, SYNC_ANNOTATION,
+    },
 };
 use orlop_planner::{
-    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, PodId, PolicyId, ResourceId, Resources, Uid,
+    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, PodId, PolicyId, ResourceId, Resources, SetId, Uid,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{observe::Spelling, record};
+use crate::{
+    observe::{Spelling, Version},
+    record,
+};
 
 /// A request that has not been answered by then is given up; whether it was carried out, the watch will tell.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -44,6 +49,8 @@ pub enum Target {
     Claim(ClaimId),
     /// A pod by its status: it has the same annotations, and whoever may patch it may not change what a pod runs.
     Pod(PodId),
+    /// A StatefulSet.
+    Set(SetId),
     /// The owner of claims.
     Owner(OwnerTarget),
     /// A status.
@@ -80,9 +87,14 @@ impl fmt::Display for StatusId {
 }
 
 /// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
-/// the claim that the plan was made from, and so are the custom resources. None where that is no longer known: then the plan is
-/// out of date.
-pub(crate) fn request(action: &Action, spelling: Option<&Spelling>, resources: &Resources) -> Option<Request> {
+/// the claim that the plan was made from, and so are the custom resources; `set` is which state of the StatefulSet that was. None
+/// where that is no longer known: then the plan is out of date.
+pub(crate) fn request(
+    action: &Action,
+    spelling: Option<&Spelling>,
+    resources: &Resources,
+    set: Version,
+) -> Option<Request> {
     match action {
         Action::Grow { claim, uid, record, .. } => {
             let operations = grow(uid, spelling?, record)?;
@@ -114,12 +126,31 @@ pub(crate) fn request(action: &Action, spelling: Option<&Spelling>, resources: &
             let operations = set_class(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
         }
+        Action::ScaleToZero { set: id, uid, scaled, .. } => {
+            Some(scale(id, uid, set?, Some(serde_json::to_string(scaled).ok()?), Some(0)))
+        }
+        Action::ScaleBack { set: id, uid, scaled, replicas, .. } => {
+            Some(scale(id, uid, set?, None, (*replicas == 0).then_some(scaled.replicas)))
+        }
         Action::SyncPod { pod, uid, value, .. } => {
             // A UID cannot be changed, so a patch that names another than the pod's own is refused.
             let patch = json!({ "metadata": { "uid": &*uid.0, "annotations": { SYNC_ANNOTATION: value } } });
             Some(Request { target: Target::Pod(pod.clone()), patch: Patch::Merge(patch) })
         }
     }
+}
+
+/// A StatefulSet that has changed since it was observed refuses this, and so does another of the same name.
+fn scale(id: &SetId, uid: &Uid, version: u64, note: Option<String>, replicas: Option<u32>) -> Request {
+    let mut patch = json!({ "metadata": {
+        "uid": &*uid.0,
+        "resourceVersion": version.to_string(),
+        "annotations": { SCALED_ANNOTATION: note },
+    } });
+    if let Some(replicas) = replicas {
+        patch["spec"] = json!({ "replicas": replicas });
+    }
+    Request { target: Target::Set(id.clone()), patch: Patch::Merge(patch) }
 }
 
 /// The request that writes a status.

@@ -4,7 +4,9 @@ use orlop_api::{
     Bytes,
     names::{PerformanceReason, Reason},
 };
-use orlop_planner::{Action, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Resources, Uid};
+use orlop_planner::{
+    Action, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid, maintenance::ScaledFrom,
+};
 use serde_json::{Value, json};
 
 use super::{Target, request};
@@ -42,7 +44,7 @@ fn grow() -> Action {
 
 /// The body of the request for an action.
 fn body(action: &Action, spelling: &Spelling) -> Value {
-    match request(action, Some(spelling), &Resources::default()).unwrap().patch {
+    match request(action, Some(spelling), &Resources::default(), None).unwrap().patch {
         Patch::Json(patch) => json!(patch),
         Patch::Merge(patch) => patch,
         other => panic!("{other:?}"),
@@ -173,12 +175,12 @@ fn a_pod_is_touched_by_its_uid() {
     let action = Action::SyncPod { claim: claim(), pod: pod.clone(), uid: Uid("p".into()), value: "data=2Gi".into() };
     let expected = json!({ "metadata": { "uid": "p", "annotations": { "orlop.dev/volume-sync": "data=2Gi" } } });
     assert_eq!(body(&action, &Spelling::default()), expected);
-    assert_eq!(request(&action, None, &Resources::default()).unwrap().target, Target::Pod(pod));
+    assert_eq!(request(&action, None, &Resources::default(), None).unwrap().target, Target::Pod(pod));
 }
 
 #[test]
 fn a_claim_that_is_no_longer_known_is_not_written() {
-    assert!(request(&grow(), None, &Resources::default()).is_none());
+    assert!(request(&grow(), None, &Resources::default(), None).is_none());
 }
 
 fn failure(status: Value) -> Failure {
@@ -214,4 +216,26 @@ fn an_answer_is_understood_by_what_is_to_be_done_about_it() {
     assert_eq!(failure(busy), Failure::Unanswered("try later".into()));
     let down = json!({ "status": "Failure", "code": 503, "reason": "ServiceUnavailable", "message": "etcd" });
     assert_eq!(failure(down), Failure::Unanswered("etcd".into()));
+}
+
+#[test]
+fn a_statefulset_is_scaled_with_its_note_in_one_request_and_only_as_it_was_observed() {
+    let set = SetId { namespace: NamespaceName("app".into()), name: "db".into() };
+    let scaled = ScaledFrom { replicas: 3, claim: "data".into(), at: at(10), until: at(900) };
+    let text = serde_json::to_string(&scaled).unwrap();
+    let uid = || Uid("s".into());
+    let stop = Action::ScaleToZero { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone() };
+    let back =
+        |replicas| Action::ScaleBack { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone(), replicas };
+    let body = |action: &Action| {
+        let request = request(action, None, &Resources::default(), Some(7)).unwrap();
+        assert_eq!(request.target, Target::Set(set.clone()));
+        let Patch::Merge(patch) = request.patch else { panic!("a merge patch") };
+        assert_eq!((&patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"]), (&json!("s"), &json!("7")));
+        (patch["spec"].clone(), patch["metadata"]["annotations"]["orlop.dev/scaled-from"].clone())
+    };
+    assert_eq!(body(&stop), (json!({ "replicas": 0 }), json!(text)));
+    assert_eq!(body(&back(0)), (json!({ "replicas": 3 }), Value::Null));
+    assert_eq!(body(&back(5)), (Value::Null, Value::Null), "somebody has scaled it meanwhile");
+    assert!(request(&stop, None, &Resources::default(), None).is_none(), "which state it is in is not known");
 }

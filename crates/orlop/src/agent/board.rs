@@ -492,14 +492,14 @@ mod tests {
                         board.unmounted("v")
                     }
                     Step::Watch(new) => {
-                        watch = new.filter(|_| board.volumes.contains_key("v"));
+                        watch = new.clone().filter(|_| board.volumes.contains_key("v"));
                         board.watch("v", new)
                     }
                 };
-                let below = |watch: Watch, reading: Reading| {
+                let below = |watch: &Watch, reading: Reading| {
                     reading.available < watch.available_below || reading.inodes.unwrap().free < watch.free_inodes_below
                 };
-                let is_below = watch.zip(truth).is_some_and(|(watch, truth)| below(watch, truth));
+                let is_below = watch.as_ref().zip(truth).is_some_and(|(watch, truth)| below(watch, truth));
                 if is_below && known.as_ref().is_some_and(|known| known.crossed_at_ms == 0) {
                     prop_assert_eq!(due, Due::Now);
                 }

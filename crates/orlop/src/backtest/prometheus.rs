@@ -1,18 +1,8 @@
 //! History from servers that speak the query API of Prometheus. It is asked for in pieces, because servers limit how many
 //! points an answer has; several servers are asked for each piece, and where two tell of one claim the first one counts.
-//! The HTTP client is the one that the API server is asked by: it knows authorities and credentials, and nothing in it
-//! is peculiar to Kubernetes.
-
-use std::{io, path::PathBuf, time::Duration};
 
 use futures::future::join_all;
-use http::{Request, StatusCode, Uri};
 use jiff::Timestamp;
-use kube::{
-    Client, Config,
-    client::{Body, ClientBuilder},
-    config::AuthInfo,
-};
 use orlop_api::Period;
 
 use super::{
@@ -20,22 +10,20 @@ use super::{
     feed::{Feed, InputError},
     query::{self, Claims},
 };
-use crate::causes::in_one_line;
+use crate::{
+    causes::in_one_line,
+    prometheus::{Client, QueryError, Server},
+};
 
 /// So many points of each series are asked for at a time: few enough for the 11,000 that Prometheus gives at most, and for
 /// what ten thousand claims have of them to be held in memory.
 const POINTS: u32 = 144;
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-
 /// How long an answer may take: a long history is read from an object store by some servers.
-const ANSWER_WITHIN: Duration = Duration::from_mins(2);
+pub const ANSWER_WITHIN: Period = Period::from_secs(120);
 
 /// How large an answer may be.
 const BYTES_MAX: usize = 1 << 30;
-
-/// How much of a server's error text is repeated.
-const TEXT_CHARS_MAX: usize = 300;
 
 /// How many reasons of missing answers are told.
 const FAILURES_TOLD: usize = 5;
@@ -51,35 +39,18 @@ pub struct Question {
     pub step: Period,
     /// Matchers that series must fulfil, in `PromQL` and without braces, such as `cluster="a"`; empty for none.
     pub matchers: String,
-    /// A file with a bearer token.
-    pub bearer_token_file: Option<PathBuf>,
-    /// A file with `user:password`.
-    pub basic_auth_file: Option<PathBuf>,
-    /// A file with the certificates (PEM) of the authorities to believe in place of the machine's.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// Why servers cannot be asked, or give no history.
 #[derive(Debug, thiserror::Error)]
 pub enum PrometheusError {
-    /// A file of credentials cannot be read.
-    #[error("cannot read {}", .path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file of credentials is not what it should be.
-    #[error("{} is not of the form user:password", .0.display())]
-    NoPassword(PathBuf),
     /// A server cannot be spoken to as configured.
-    #[error("cannot speak to {url} as configured")]
-    Client {
+    #[error("cannot speak to {server} as configured")]
+    Connect {
         /// The server.
-        url: Uri,
+        server: String,
         /// Why.
-        source: Box<kube::Error>,
+        source: QueryError,
     },
     /// No server has answered any question.
     #[error("no server has given any answer: {}", .0.join("; "))]
@@ -100,22 +71,19 @@ pub enum PrometheusError {
     Input(#[from] InputError),
 }
 
-struct Server {
-    url: Uri,
-    client: Client,
-}
-
 /// Feeds the history that these servers have. Returns what is missing of it: the failures of servers that have answered
 /// other questions, and what they warn of.
-pub async fn fetch(urls: &[Uri], question: &Question, feed: &mut Feed) -> Result<Vec<String>, PrometheusError> {
-    let mut servers = Vec::new();
-    for url in urls {
-        servers.push(Server { url: url.clone(), client: connect(url, question).await? });
+pub async fn fetch(servers: Vec<Server>, question: &Question, feed: &mut Feed) -> Result<Vec<String>, PrometheusError> {
+    let mut clients = Vec::new();
+    for server in servers {
+        let name = server.url.to_string();
+        let client = Client::connect(server).await;
+        clients.push(client.map_err(|source| PrometheusError::Connect { server: name, source })?);
     }
     let mut missing = Missing::default();
     let mut has_claims = false;
     for (from_s, until_s) in pieces(question) {
-        let claims = piece(&servers, question, (from_s, until_s), &mut missing).await;
+        let claims = piece(&clients, question, (from_s, until_s), &mut missing).await;
         has_claims |= !claims.is_empty();
         for ((namespace, claim), columns) in claims {
             let taken = feed.take_columns(&namespace, &claim, columns)?;
@@ -174,24 +142,25 @@ fn pieces(question: &Question) -> impl Iterator<Item = (i64, i64)> {
 }
 
 /// Asks all servers for all metrics of a piece of time.
-async fn piece(servers: &[Server], question: &Question, times_s: (i64, i64), missing: &mut Missing) -> Claims {
+async fn piece(clients: &[Client], question: &Question, times_s: (i64, i64), missing: &mut Missing) -> Claims {
     let questions = METRICS.iter().flat_map(move |(metric, measure)| {
-        servers
+        clients
             .iter()
-            .map(move |server| async move { (server, *measure, ask(server, &path(metric, question, times_s)).await) })
+            .map(move |client| async move { (client, *measure, ask(client, &path(metric, question, times_s)).await) })
     });
     let mut claims = Claims::new();
-    for (server, measure, answer) in join_all(questions).await {
+    for (client, measure, answer) in join_all(questions).await {
+        let url = &client.server().url;
         match answer.and_then(|json| query::parse(&json, measure, &mut claims)) {
             Ok(warnings) => {
                 missing.answered += 1;
                 for warning in warnings {
-                    Missing::tell(&mut missing.warnings, format!("{}: {warning}", server.url));
+                    Missing::tell(&mut missing.warnings, format!("{url}: {warning}"));
                 }
             }
             Err(what) => {
                 missing.failed += 1;
-                Missing::tell(&mut missing.failures, format!("{} {what}", server.url));
+                Missing::tell(&mut missing.failures, format!("{url} {what}"));
             }
         }
     }
@@ -211,50 +180,8 @@ fn path(metric: &str, question: &Question, (from_s, until_s): (i64, i64)) -> Str
 }
 
 /// The answer, or why there is none, as the end of a sentence that begins with the server.
-async fn ask(server: &Server, path: &str) -> Result<Vec<u8>, String> {
-    let cannot = |error: &(dyn std::error::Error + 'static)| format!("cannot be asked: {}", in_one_line(error));
-    let request = Request::get(path).body(Body::empty()).map_err(|error| cannot(&error))?;
-    let asking = async {
-        let response = server.client.send(request).await.map_err(|error| cannot(&error))?;
-        let code = response.status();
-        let body = axum::body::Body::new(response.into_body());
-        let json = axum::body::to_bytes(body, BYTES_MAX).await.map_err(|error| cannot(&error))?;
-        Ok((code, json))
-    };
-    let silent = |_| Err(format!("does not answer within {}s", ANSWER_WITHIN.as_secs()));
-    let (code, json) = tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(silent)?;
-    if code.is_success() { Ok(json.into()) } else { Err(refusal(code, &json)) }
-}
-
-fn refusal(code: StatusCode, body: &[u8]) -> String {
-    let told =
-        serde_json::from_slice(body).ok().and_then(|json: serde_json::Value| Some(json["error"].as_str()?.to_owned()));
-    let told: String = told.unwrap_or_else(|| "see its log".to_owned()).chars().take(TEXT_CHARS_MAX).collect();
-    format!("refuses the question with {code}: {told}")
-}
-
-async fn connect(url: &Uri, question: &Question) -> Result<Client, PrometheusError> {
-    let mut auth_info = AuthInfo::default();
-    if let Some(path) = &question.bearer_token_file {
-        auth_info.token = Some(secret(path).await?.into());
-    }
-    if let Some(path) = &question.basic_auth_file {
-        let text = secret(path).await?;
-        let (user, password) = text.split_once(':').ok_or_else(|| PrometheusError::NoPassword(path.clone()))?;
-        (auth_info.username, auth_info.password) = (Some(user.to_owned()), Some(password.to_owned().into()));
-    }
-    let mut config = Config::new(url.clone());
-    config.connect_timeout = Some(CONNECT_WITHIN);
-    config.root_cert_file.clone_from(&question.ca_file);
-    config.auth_info = auth_info;
-    let client = ClientBuilder::try_from(config);
-    Ok(client.map_err(|source| PrometheusError::Client { url: url.clone(), source: source.into() })?.build())
-}
-
-async fn secret(path: &PathBuf) -> Result<String, PrometheusError> {
-    let text = tokio::fs::read_to_string(path).await;
-    let text = text.map_err(|source| PrometheusError::File { path: path.clone(), source })?;
-    Ok(text.trim().to_owned())
+async fn ask(client: &Client, path: &str) -> Result<axum::body::Bytes, String> {
+    client.ask(path, BYTES_MAX).await.map_err(|error| format!("gives no answer: {}", in_one_line(&error)))
 }
 
 #[cfg(test)]
@@ -267,9 +194,6 @@ mod tests {
             until: Timestamp::from_second(until).unwrap(),
             step: Period::from_secs(step_s),
             matchers: r#"cluster="a""#.to_owned(),
-            bearer_token_file: None,
-            basic_auth_file: None,
-            ca_file: None,
         }
     }
 

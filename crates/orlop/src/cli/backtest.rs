@@ -12,10 +12,13 @@ use orlop_backtest::{
 };
 
 use super::{Failure, Outcome};
-use crate::backtest::{
-    Feed, InputError, ManifestError, Manifests,
-    prometheus::{self, PrometheusError, Question},
-    read,
+use crate::{
+    backtest::{
+        Feed, InputError, ManifestError, Manifests,
+        prometheus::{self, ANSWER_WITHIN, PrometheusError, Question},
+        read,
+    },
+    prometheus::QueryError,
 };
 
 /// When a made-up history begins: on 1 June 2026 in UTC.
@@ -91,6 +94,19 @@ struct Server {
     /// With --prometheus: a file with the certificates (PEM) of the authorities to believe
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     ca_file: Option<PathBuf>,
+}
+
+impl Server {
+    fn at(&self, url: &Uri) -> crate::prometheus::Server {
+        crate::prometheus::Server {
+            url: url.clone(),
+            bearer_token_file: self.bearer_token_file.clone(),
+            basic_auth_file: self.basic_auth_file.clone(),
+            ca_file: self.ca_file.clone(),
+            timeout: ANSWER_WITHIN,
+            match_labels: BTreeMap::new(),
+        }
+    }
 }
 
 /// What governs the claims.
@@ -225,17 +241,9 @@ async fn history(args: &Args, feed: &mut Feed) -> Outcome<Vec<String>> {
         History { prometheus, .. } if !prometheus.is_empty() => {
             let until = args.until.unwrap_or_else(Timestamp::now);
             let from = until.checked_sub(SignedDuration::from(args.since)).unwrap_or(Timestamp::MIN);
-            let Server { matchers, bearer_token_file, basic_auth_file, ca_file } = &args.server;
-            let question = Question {
-                from,
-                until,
-                step: args.step,
-                matchers: matchers.clone(),
-                bearer_token_file: bearer_token_file.clone(),
-                basic_auth_file: basic_auth_file.clone(),
-                ca_file: ca_file.clone(),
-            };
-            prometheus::fetch(prometheus, &question, feed).await.map_err(unanswered)
+            let question = Question { from, until, step: args.step, matchers: args.server.matchers.clone() };
+            let servers = prometheus.iter().map(|url| args.server.at(url)).collect();
+            prometheus::fetch(servers, &question, feed).await.map_err(unanswered)
         }
         History { from, .. } => {
             from.iter().try_for_each(|path| read(path, feed)).map_err(unreadable)?;
@@ -271,8 +279,10 @@ fn unreadable(error: InputError) -> Failure {
 
 fn unanswered(error: PrometheusError) -> Failure {
     let remedy = match &error {
-        PrometheusError::File { .. } | PrometheusError::NoPassword(_) => "correct the file of credentials",
-        PrometheusError::Client { .. } | PrometheusError::Silent(_) => {
+        PrometheusError::Connect { source: QueryError::File { .. } | QueryError::NoPassword(_), .. } => {
+            "correct the file of credentials"
+        }
+        PrometheusError::Connect { .. } | PrometheusError::Silent(_) => {
             "check the URL, the credentials and --ca-file, and that the server can be reached from here"
         }
         PrometheusError::Empty { .. } => {

@@ -9,7 +9,10 @@ use jiff::SignedDuration;
 use orlop_api::Period;
 
 use super::{Failure, Outcome};
-use crate::operator::{self, Config, LocalConfig, OperatorError, SourcesConfig, prometheus::Server};
+use crate::{
+    operator::{self, Config, LocalConfig, OperatorError, SourcesConfig},
+    prometheus::Server,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -47,6 +50,10 @@ pub(super) struct Args {
     /// Of how many claims at most to serve metrics; 0: of none
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     claim_metrics: usize,
+    /// In the maintenance windows that policies name, scale StatefulSets to zero whose volumes can only be expanded while no pod
+    /// uses them, and back
+    #[arg(long)]
+    maintenance: bool,
     /// Make StatefulSets anew whose claim templates ask for less than their claims have, where a policy says `templateSync:
     /// Recreate`
     #[arg(long)]
@@ -85,6 +92,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         lease_name: args.lease_name,
         lease_duration: args.lease_duration.into(),
         claim_metrics: args.claim_metrics,
+        maintenance: args.maintenance,
         template_sync: args.template_sync,
         sources: SourcesConfig {
             agents_address: args.agents_address,

@@ -14,7 +14,7 @@ use kube::{
 use orlop_api::{ClusterStoragePolicy, StorageBudget, StoragePolicy, names::FIELD_MANAGER};
 use orlop_operator::{
     Acted, Errand, Failure, Next, StatusWrite, TemplateActed,
-    objects::{self, PodObject},
+    objects::{self, PodObject, SetObject},
     observe::{Change, Observation},
     request::{DEADLINE, OwnerTarget, Request, StatusId, Target},
 };
@@ -133,6 +133,11 @@ async fn send(client: &Client, Request { target, patch }: &Request) -> Result<Op
             let api = Api::<PodObject>::namespaced(client, &id.namespace.0);
             let pod = api.patch_status(&id.name, &parameters, patch).await?;
             objects::pod(&pod).map(|facts| Observation::Pod(Change::Is(id, facts)))
+        }
+        Target::Set(id) => {
+            let api = Api::<SetObject>::namespaced(client, &id.namespace.0);
+            let set = api.patch(&id.name, &parameters, patch).await?;
+            Some(Observation::Set(Change::Is(id, objects::set(set))))
         }
         Target::Owner(OwnerTarget { id, version, profile }) => {
             let resource = watch::resource(&id.definition, &version, &profile.kind);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orlop_operator::{Core, Effects, Measurement, Metrics, Moment, observe::Observation};
+use orlop_operator::{Core, Effects, History, Measurement, Metrics, Moment, observe::Observation};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep_until,
@@ -19,6 +19,7 @@ use super::{
     http::Health,
     lease::Leadership,
     measure::Watches,
+    prometheus::history::Wanted,
 };
 
 /// The loop turns at least this often, so that it is seen to be alive.
@@ -31,6 +32,8 @@ const BATCH_MAX: usize = 512;
 pub(super) struct Inputs {
     pub(super) observations: mpsc::Receiver<Observation>,
     pub(super) measurements: mpsc::Receiver<Vec<Measurement>>,
+    /// How claims have filled before they were measured here.
+    pub(super) histories: mpsc::Receiver<Vec<History>>,
     /// What people want to know.
     pub(super) questions: mpsc::Receiver<Question>,
 }
@@ -42,6 +45,10 @@ pub(super) struct Outputs {
     pub(super) watches: Watches,
     pub(super) nodes: watch::Sender<BTreeSet<String>>,
     pub(super) health: Health,
+    /// The claims whose history is wanted; none where nobody knows any.
+    pub(super) wanted: Option<Wanted>,
+    /// May StatefulSets be scaled to zero?
+    pub(super) may_scale: bool,
     pub(super) metrics: Metrics,
 }
 
@@ -57,6 +64,9 @@ impl Engine {
     pub(super) fn new(leadership: Leadership, to: Outputs, template_sync: bool) -> Self {
         let mut core = Core::new(to.metrics.clone());
         core.allow_template_sync(template_sync);
+        if to.may_scale {
+            core.allow_scaling();
+        }
         Self { core, leadership, to }
     }
 
@@ -82,6 +92,11 @@ impl Engine {
                     let now = Moment::now();
                     measured.drain(..).flatten().for_each(|measurement| self.core.measure(measurement, now));
                 }
+                Some(histories) = from.histories.recv() => {
+                    for history in histories {
+                        self.core.remember(history);
+                    }
+                }
                 outcome = self.to.executor.ended() => match outcome {
                     Outcome::Acted(acted) => self.core.acted(acted, Instant::now()),
                     Outcome::Written(of, answer) => self.core.written(&of, answer, Instant::now()),
@@ -103,7 +118,7 @@ impl Engine {
         self.to.health.turned(self.core.observer().is_synced());
         self.to.nodes.send_if_modified(|nodes| replace(nodes, self.core.observer().nodes()));
         let began = Instant::now();
-        let Effects { errands, statuses, templates, notices, watches, decided } =
+        let Effects { errands, statuses, templates, notices, watches, decided, histories } =
             self.core.turn(self.leadership.is_held(), Moment::now());
         if !decided.is_empty() {
             self.to.metrics.planned(decided.len(), began.elapsed());
@@ -119,6 +134,9 @@ impl Engine {
         }
         for notice in notices {
             self.to.notices.send(notice);
+        }
+        if let Some(wanted) = self.to.wanted.as_ref().filter(|_| !histories.is_empty()) {
+            wanted.add(histories);
         }
         self.to.watches.send_if_modified(|wanted| {
             // Each is looked at, also where one before it was news.

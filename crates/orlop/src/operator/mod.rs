@@ -44,6 +44,7 @@ use self::{
     engine::{Engine, Inputs, Outputs},
     http::{Counter, Health},
     measure::{ConnectedNodes, Watches},
+    prometheus::history::Wanted,
     scrape::Scrapes,
     sources::Connections,
 };
@@ -51,6 +52,9 @@ pub use self::{local::LocalConfig, sources::SourcesConfig};
 
 /// How many observations wait for the engine at most.
 const OBSERVATIONS_MAX: usize = 1024;
+
+/// How many batches of histories wait for the engine at most.
+const HISTORIES_MAX: usize = 4;
 
 /// How many batches of measurements wait for the engine at most.
 const MEASUREMENTS_MAX: usize = 256;
@@ -70,6 +74,8 @@ pub struct Config {
     pub lease_duration: Duration,
     /// Of how many claims at most there are metrics.
     pub claim_metrics: usize,
+    /// May StatefulSets be scaled to zero, in the windows that policies name?
+    pub maintenance: bool,
     /// Where measurements come from.
     pub sources: SourcesConfig,
     /// May StatefulSets be made anew with larger templates?
@@ -122,11 +128,13 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
 
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
     let stored_in = config.template_sync.then_some(&*config.namespace);
-    let mut watching = watch::start(&client, &observations, &metrics, stored_in);
+    let mut watching = watch::start(&client, &observations, &metrics, stored_in, config.maintenance);
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
     let (watches, nodes) = (Watches::default(), latest::Sender::default());
     let connected = ConnectedNodes::default();
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+    let (histories, remembered) = mpsc::channel(HISTORIES_MAX);
+    let wanted = (!config.sources.prometheus.is_empty()).then(Wanted::default);
     let counter = Counter { questions, nodes: nodes.subscribe(), connected: connected.subscribe() };
     let sources = sources::run(
         config.sources,
@@ -135,6 +143,8 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             namespace: config.namespace.clone(),
             leadership: leadership.clone(),
             measurements,
+            histories,
+            wanted: wanted.clone().unwrap_or_default(),
             watches: watches.clone(),
             nodes: nodes.subscribe(),
             metrics: metrics.clone(),
@@ -156,6 +166,8 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             watches,
             nodes,
             health: health.clone(),
+            wanted,
+            may_scale: config.maintenance,
             metrics: metrics.clone(),
         },
         config.template_sync,
@@ -163,7 +175,9 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
 
     let mut parts = JoinSet::new();
     parts.spawn(async move {
-        engine.run(Inputs { observations: observed, measurements: measured, questions: asked }).await;
+        engine
+            .run(Inputs { observations: observed, measurements: measured, histories: remembered, questions: asked })
+            .await;
         Err(OperatorError::Ended("event loop"))
     });
     parts.spawn(async move {

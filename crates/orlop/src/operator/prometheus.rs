@@ -3,8 +3,8 @@
 //! none, and the newest of what several say counts.
 
 mod answer;
-mod api;
-mod server;
+pub mod history;
+mod question;
 
 use std::{
     collections::HashMap,
@@ -22,18 +22,18 @@ use orlop_planner::{
 use tokio::{sync::watch, time::sleep};
 use tracing::{info, warn};
 
-pub use self::server::Server;
-use self::{
-    answer::{Answer, Measured},
-    api::{Api, QueryError},
-};
+use self::answer::{Answer, Measured};
 use super::measure::Measurements;
+use crate::prometheus::{Client, QueryError, Server};
 
 /// After the start agents connect within five seconds, and then nobody need be asked.
 const AGENTS_FIRST: Duration = Duration::from_secs(10);
 
 /// The longest pause between two questions to a server that fails: what it says is of use for three minutes.
 const PAUSE_MAX: Duration = Duration::from_mins(2);
+
+/// How large an answer may be. Of 100,000 claims it has about 60 MiB, and it must not fill the operator's memory.
+const BYTES_MAX: usize = 128 << 20;
 
 /// How much is handed to the event loop at once.
 const BATCH: usize = 1_000;
@@ -68,8 +68,9 @@ pub async fn run(prometheus: Prometheus) {
     let merged = Mutex::default();
     let asking = servers.into_iter().map(|server| {
         let asker = Asker {
-            name: server.url.to_string().trim_end_matches('/').to_owned(),
-            api: Api::new(server),
+            name: name_of(&server),
+            question: question::question(&server),
+            client: Client::new(server),
             failures: 0,
             outcome: Outcome::Complete,
             merged: &merged,
@@ -86,10 +87,17 @@ pub async fn run(prometheus: Prometheus) {
     }
 }
 
+/// The server's name in logs and metrics.
+fn name_of(server: &Server) -> String {
+    server.url.to_string().trim_end_matches('/').to_owned()
+}
+
 /// Asks one server.
 struct Asker<'a> {
     name: String,
-    api: Api,
+    /// The path and query of the question.
+    question: String,
+    client: Client,
     /// How often in a row it has failed.
     failures: u32,
     outcome: Outcome,
@@ -115,7 +123,7 @@ impl Asker<'_> {
             if unconnected.wait_for(|count| *count > 0).await.is_err() {
                 return;
             }
-            let answer = self.api.ask().await;
+            let answer = self.ask().await;
             let measured = self.take_in(answer);
             let news = self.merged.lock().unwrap_or_else(PoisonError::into_inner).take_in(measured, Timestamp::now());
             let mut news = news.into_iter().peekable();
@@ -127,6 +135,14 @@ impl Asker<'_> {
             }
             pause = pauses.after(self.failures);
         }
+    }
+
+    /// Asks. All is asked for at once, so that the numbers of a claim are of the same moment.
+    async fn ask(&self) -> Result<Answer, QueryError> {
+        let json = self.client.ask(&self.question, BYTES_MAX).await?;
+        // It takes a moment to read what a large cluster has.
+        let parsed = tokio::task::spawn_blocking(move || answer::parse(&json)).await;
+        parsed.map_err(|panic| QueryError::Parse(serde::de::Error::custom(panic)))?.map_err(QueryError::Parse)
     }
 
     /// Counts the answer, and says what is new about the server. A part of an answer is better than none.

@@ -9,8 +9,11 @@ use std::{
 
 use jiff::Timestamp;
 use kube::Client;
-use orlop_operator::Metrics;
-use tokio::{net::TcpListener, sync::watch};
+use orlop_operator::{History, Metrics};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tracing::info;
 
 use super::{
@@ -20,8 +23,9 @@ use super::{
     kubelets::{self, Kubelets},
     lease::Leadership,
     measure::{ConnectedNodes, Measurements, Watches},
-    prometheus::{self, Prometheus, Server},
+    prometheus::{self, Prometheus, history},
 };
+use crate::prometheus::Server;
 
 /// How the agents reach the operator, and which nodes it asks itself.
 #[derive(Debug, Clone)]
@@ -49,6 +53,10 @@ pub(super) struct Connections {
     pub(super) namespace: String,
     pub(super) leadership: Leadership,
     pub(super) measurements: Measurements,
+    /// Where it goes how volumes have filled.
+    pub(super) histories: mpsc::Sender<Vec<History>>,
+    /// Of which claims that is wanted.
+    pub(super) wanted: history::Wanted,
     pub(super) watches: Watches,
     pub(super) nodes: watch::Receiver<BTreeSet<String>>,
     pub(super) metrics: Metrics,
@@ -58,8 +66,18 @@ pub(super) struct Connections {
 
 /// Waits until this operator leads, and then runs the sources until one fails.
 pub(super) async fn run(config: SourcesConfig, connections: Connections) -> OperatorError {
-    let Connections { client, namespace, mut leadership, measurements, watches, nodes, connected, metrics } =
-        connections;
+    let Connections {
+        client,
+        namespace,
+        mut leadership,
+        measurements,
+        histories,
+        wanted,
+        watches,
+        nodes,
+        connected,
+        metrics,
+    } = connections;
     leadership.begins().await;
 
     let address = config.agents_address;
@@ -82,6 +100,7 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
 
     let (unconnected, of_unconnected) = watch::channel(0);
     let counting = count_unconnected(nodes.clone(), connected.subscribe(), unconnected, metrics.clone());
+    let remembering = history::run(config.prometheus.clone(), wanted, histories, metrics.clone());
     let querying = prometheus::run(Prometheus {
         servers: config.prometheus,
         unconnected: of_unconnected,
@@ -112,6 +131,7 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
         () = publication.keep() => OperatorError::Ended("publication for the agents"),
         () = asking => OperatorError::Ended("source that asks the kubelets"),
         () = querying => OperatorError::Ended("source that asks Prometheus"),
+        () = remembering => OperatorError::Ended("source of histories"),
         () = counting => OperatorError::Ended("count of the nodes without an agent"),
     }
 }

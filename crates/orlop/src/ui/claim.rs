@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
-    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, Governed, ModificationAccount, PerformanceAccount,
-    ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
+    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ForecastAccount, Governed, ModificationAccount,
+    PerformanceAccount, ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -18,6 +18,27 @@ use super::{
 /// How wide the bar is.
 const BAR: usize = 40;
 
+/// Such as `full in 9d2h to 21d3h, most likely in 12d1h`.
+fn forecast(account: &ForecastAccount) -> String {
+    if let Some(at) = account.known_from {
+        return format!("too little was measured; there is one from {} on", second(at));
+    }
+    let within = |seconds: Option<u64>| seconds.map_or_else(|| "never".to_owned(), lasting);
+    let per_day = account.per_day.map_or_else(String::new, |per_day| {
+        let rise = Bytes(per_day.median.unsigned_abs()).human();
+        format!(", by {}{rise} a day", if per_day.median < 0 { "-" } else { "" })
+    });
+    if account.earliest_seconds.is_none() {
+        return format!("it does not fill over days{per_day}");
+    }
+    format!(
+        "full in {} at the earliest, most likely {}, at the latest {}{per_day}",
+        within(account.earliest_seconds),
+        within(account.median_seconds),
+        within(account.latest_seconds)
+    )
+}
+
 /// A claim's account for a terminal; `now` is by the clock of the operator that gave it.
 pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
     let mut page = Page(String::new());
@@ -27,6 +48,11 @@ pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
     } else if let Some(thresholds) = &account.thresholds {
         page.line("room", "not measured");
         page.more(&format!("it is to grow with less than {} free", thresholds.min_free));
+    }
+    if let Some(it) = &account.forecast {
+        let horizon = account.thresholds.as_ref().and_then(|thresholds| thresholds.horizon);
+        let horizon = horizon.map_or_else(String::new, |it| format!("; it is to grow when full within {it} (horizon)"));
+        page.line("forecast", &format!("{}{horizon}", forecast(it)));
     }
     size(&mut page, &account.size, account.volume.as_deref());
     if let Some(thresholds) = &account.thresholds {
@@ -123,7 +149,7 @@ fn room(page: &mut Page, usage: &UsageAccount, thresholds: Option<&ThresholdAcco
         ),
     );
     let limit = |limit: Option<String>| limit.map_or_else(String::new, |limit| format!("; it is to grow {limit}"));
-    let bytes = thresholds.map(|it| format!("below {} (minFree {})", it.available_below.human(), it.min_free));
+    let bytes = thresholds.map(|it| format!("below {} ({})", it.available_below.human(), it.which(usage.total)));
     page.line(
         "bytes",
         &format!("{} ({}%) free{}", usage.available.human(), fill::percent(usage.available, usage.total), limit(bytes)),
@@ -307,6 +333,26 @@ mod tests {
     #[test]
     fn a_claim_with_enough_room_says_when_that_ends() {
         insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/room.json")));
+    }
+
+    #[test]
+    fn a_forecast_says_how_sure_it_is_or_from_when_on_there_is_one() {
+        let told = |json: &str| forecast(&serde_json::from_str(json).unwrap());
+        assert_eq!(
+            told(
+                r#"{"peak": "10Gi", "perDay": {"low": 0, "median": 1073741824, "high": 2147483648}, "earliestSeconds": 432000,
+                "medianSeconds": 864000}"#
+            ),
+            "full in 5d0h at the earliest, most likely 10d0h, at the latest never, by 1.00 GiB a day"
+        );
+        assert_eq!(
+            told(r#"{"peak": "10Gi", "perDay": {"low": -3072, "median": -1024, "high": 0}}"#),
+            "it does not fill over days, by -1.00 KiB a day"
+        );
+        assert_eq!(
+            told(r#"{"knownFrom": "2026-01-04T06:00:00Z"}"#),
+            "too little was measured; there is one from 2026-01-04T06:00:00Z on"
+        );
     }
 
     #[test]

@@ -250,6 +250,12 @@ impl View {
         self.abilities(claim, class).price.filter(|price| price.currency == CURRENCY)
     }
 
+    /// What the driver makes of a size that is asked for a claim.
+    pub(super) fn as_made(&self, claim: &Claim, size: Bytes) -> Bytes {
+        let class = claim.class.as_ref().and_then(|name| self.classes.get(name));
+        class.map_or(size, |class| size.round_up(self.abilities(claim, class).size_increment))
+    }
+
     /// Brings the accounts up to date with a claim that has come, changed or gone, or whose namespace, class or driver
     /// profile has. The result is the budgets whose account that changes.
     pub fn charge(&mut self, id: &ClaimId) -> BTreeSet<BudgetName> {
@@ -265,8 +271,10 @@ impl View {
         }
         let asked = self.budgets.asked(id).unwrap_or_default();
         let asked = asked.max(self.asked_by_owner(id, claim));
-        let size = claim.requested.max(claim.capacity).max(claim.volume_capacity).max(asked);
         let iops = self.provisioned_iops(claim).max(self.budgets.asked_iops(id));
+        let is_growing = claim.bound && claim.requested > claim.capacity;
+        let requested = if is_growing { self.as_made(claim, claim.requested) } else { claim.requested };
+        let size = requested.max(claim.capacity).max(claim.volume_capacity).max(asked);
         let cost = self.price(claim).map(|price| price.monthly_millionths(size));
         Some(Charge { size, iops, cost, budgets })
     }
@@ -307,6 +315,7 @@ impl View {
     /// Counts a claim as if it had this size already, until it is said otherwise: a growth that was asked for counts
     /// before the view shows it. The result is the budgets whose account that changes.
     pub fn ask(&mut self, id: &ClaimId, size: Option<Bytes>) -> BTreeSet<BudgetName> {
+        let size = size.zip(self.claims.get(id)).map(|(size, claim)| self.as_made(claim, size));
         match size {
             Some(size) => self.budgets.asked.insert(id.clone(), size),
             None => self.budgets.asked.remove(id),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Action, Capacity, Labels, Ledger, NamespaceName, Outcome, Requirement, Selector, Uid, View,
-    fixture::{at, claim, id, mib, the_policy, view, with_slots},
+    fixture::{at, claim, id, led, mib, the_policy, view, with_slots},
     plan, plan_claims,
 };
 
@@ -269,6 +269,55 @@ fn what_is_used_beyond_a_budget_is_kept_and_does_not_grow() {
         plan(&world([("a", 200, 0)], of_bytes(mib(100))), at(1)).1.decisions[&id("a")].reason,
         Reason::EnoughRoom
     );
+}
+
+#[test]
+fn a_size_counts_as_the_driver_makes_it() {
+    let mut view = world([LOW], of_bytes(mib(2000)));
+    let profile = DriverProfileSpec { size_increment: mib(100), ..DriverProfileSpec::default() };
+    view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
+    let used = |view: &View| view.budgets.get(&shop()).unwrap().1.used.bytes >> 20;
+    view.ask(&id("a"), Some(mib(620)));
+    assert_eq!(used(&view), 700, "what was asked for");
+    view.ask(&id("a"), None);
+    view.claims.get_mut(&id("a")).unwrap().requested = mib(620);
+    view.charge(&id("a"));
+    assert_eq!(used(&view), 700, "what is being made");
+    view.claims.get_mut(&id("a")).unwrap().bound = false;
+    view.charge(&id("a"));
+    assert_eq!(used(&view), 620, "of what has no volume yet that is not known");
+}
+
+#[test]
+fn a_claim_that_follows_another_does_so_wholly_or_waits_and_counts_with_what_its_driver_rounds_up() {
+    let coarse = |view: &mut View| {
+        let profile = DriverProfileSpec { size_increment: mib(100), ..DriverProfileSpec::default() };
+        view.drivers.insert(LOCAL_DRIVER.to_owned(), profile);
+    };
+    let follower = |limit: u64, change: &dyn Fn(&mut View)| {
+        let mut view = led(620, |_| ());
+        change(&mut view);
+        view.set_budget(&shop(), Some(of_bytes(mib(limit))));
+        let (plan, report) = plan(&view, at(5));
+        assert_eq!(crate::invariants::retain_sound(&view, plan).1, []);
+        let decision = &report.decisions[&id("data-0")];
+        (decision.reason, decision.target())
+    };
+    assert_eq!(follower(2 * 620, &|_| ()), (Reason::GroupGrowth, Some(mib(620))));
+    assert_eq!(follower(2 * 620 - 1, &|_| ()), (Reason::OverBudget, None));
+    assert_eq!(follower(700 + 700, &coarse), (Reason::GroupGrowth, Some(mib(620))));
+    assert_eq!(follower(700 + 699, &coarse), (Reason::OverBudget, None));
+}
+
+#[test]
+fn how_much_is_to_be_used_is_a_wish_and_no_need() {
+    let with = |limit: u64| {
+        let mut view = world([LOW], of_bytes(mib(limit)));
+        the_policy(&mut view).capacity.as_mut().unwrap().target_utilization = Some("50%".parse().unwrap());
+        decided(&view)
+    };
+    assert_eq!(with(4000), [to("a", Some(854))]);
+    assert_eq!(with(600), [to("a", Some(600))]);
 }
 
 #[test]

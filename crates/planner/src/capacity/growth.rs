@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Mode, names::Reason};
 
-use super::{Case, Verdict, later, measurement, owner, refusal};
+use super::{Case, Verdict, later, measurement, offline, owner, refusal};
 use crate::{
     plan::Action,
     report::Outcome,
@@ -22,7 +22,7 @@ const TOUCH_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(15);
 /// Passes when no growth is under way.
 pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
     if case.claim.requested > case.claim.capacity {
-        return Err(in_flight(case));
+        return Err(offline::stop(case, in_flight(case)));
     }
     owner::settled(case)?;
     match unseen(case.claim) {

@@ -14,7 +14,7 @@ use crate::{
 
 /// How many smaller sizes are asked for. The last is a sixteenth of the step that was called for, and less than that is not
 /// worth a modification.
-const SMALLER_MAX: usize = 4;
+pub(crate) const SMALLER_MAX: usize = 4;
 
 /// How much of a driver's error text is repeated.
 const DRIVER_TEXT_CHARS_MAX: usize = 300;

@@ -79,6 +79,26 @@ impl<'a> Slots<'a> {
         next_after(self.rule, 0, &with_this).filter(|at| *at > self.now)
     }
 
+    /// When, at the earliest, a modification would leave another one for the time after it; none if one does now, or where
+    /// there is one in a window and no more.
+    pub(super) fn spare_at(&self) -> Option<Timestamp> {
+        let slots = usize::try_from(self.rule.count).unwrap_or(usize::MAX);
+        let still_taken = slots.checked_sub(2)?;
+        let index = self.taken.len().checked_sub(still_taken + 1)?;
+        Some(later(self.taken[index], self.rule.window.into()))
+    }
+
+    /// Why the last modification is not asked for before `spare`.
+    pub(super) fn last_is_kept(&self, spare: Timestamp) -> String {
+        format!(
+            "the volume needs more room for horizon, and of the {} modifications that its driver allows in {} the last one is \
+             kept for when room runs short, until {}",
+            self.rule.count,
+            self.rule.window,
+            to_the_second(spare)
+        )
+    }
+
     /// Why nothing is asked for before `next`.
     pub(super) fn sentence(&self, next: Timestamp) -> String {
         format!(

@@ -5,14 +5,14 @@ use std::fmt::Display;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Abilities, Bytes, CapacitySpec, Price, Threshold, names::Reason, units::Unit};
 
-use super::slots::to_the_second;
+use super::{horizon, slots::to_the_second};
 use crate::{
     budget::Fit,
     view::{Claim, Usage},
 };
 
 /// Why growth is called for, if it is.
-pub(super) fn need(spec: &CapacitySpec, usage: &Usage) -> Option<Reason> {
+pub(super) fn need(spec: &CapacitySpec, claim: &Claim, usage: &Usage) -> Option<Reason> {
     if usage.available.0 < spec.min_free.of(usage.total.0) {
         return Some(Reason::BelowMinFree);
     }
@@ -20,11 +20,17 @@ pub(super) fn need(spec: &CapacitySpec, usage: &Usage) -> Option<Reason> {
         return Some(Reason::BelowMinFreeInodes);
     }
     let filled = filled_within(spec, usage, SignedDuration::ZERO);
-    (u128::from(usage.available.0) < filled).then_some(Reason::FillsTooSoon)
+    if u128::from(usage.available.0) < filled {
+        return Some(Reason::FillsTooSoon);
+    }
+    (horizon::lacking(spec, claim, usage) > 0).then_some(Reason::FullWithinHorizon)
 }
 
 /// Why growth is called for, in a sentence with the numbers.
-pub(super) fn sentence(need: Reason, spec: &CapacitySpec, usage: &Usage) -> String {
+pub(super) fn sentence(need: Reason, spec: &CapacitySpec, claim: &Claim, usage: &Usage) -> String {
+    if let Some(sentence) = horizon::sentence(spec, claim, usage).filter(|_| need == Reason::FullWithinHorizon) {
+        return sentence;
+    }
     let Usage { total, available, .. } = usage;
     match (need, usage.counted_inodes()) {
         (Reason::BelowMinFreeInodes, Some(inodes)) => format!(
@@ -73,7 +79,7 @@ pub(super) fn present(claim: &Claim) -> Bytes {
 }
 
 /// The size at which the claim will again have `minFree`, `minFreeInodes` and `timeToFull`, the last for as long as
-/// `lasting` at the present rate, and use no more than `targetUtilization`; and at least `increase` more than now; in the
+/// `lasting` at the present rate, use no more than `targetUtilization`, and last for `horizon`; and at least `increase` more than now; in the
 /// driver's increments and within what policy and driver allow. Or the limit that allows nothing larger than now.
 pub(super) fn size(
     spec: &CapacitySpec,
@@ -107,15 +113,20 @@ pub(super) fn limits(spec: &CapacitySpec, abilities: &Abilities<'_>) -> (Bytes, 
     (least, most)
 }
 
-/// The size without the step of `increase`, and without what is to last until the driver allows the next growth: the least
-/// with which the claim will again have all three for now; no more than `size`, in the driver's increments.
+/// The size without the step of `increase`, without what `targetUtilization` adds, without what is to last until the driver
+/// allows the next growth, and without what `horizon` adds to another need: the least with which the claim will again have
+/// all that is needed now; no more than `size`, in the driver's increments.
 pub(super) fn least(
+    need: Reason,
     spec: &CapacitySpec,
     abilities: &Abilities<'_>,
     claim: &Claim,
     usage: &Usage,
     size: Bytes,
 ) -> Bytes {
+    // How much of it is to be used is a wish like `increase`.
+    let horizon = spec.horizon.filter(|_| need == Reason::FullWithinHorizon);
+    let spec = &CapacitySpec { target_utilization: None, horizon, ..spec.clone() };
     larger_by(missing(spec, claim, usage, SignedDuration::ZERO), abilities, claim).min(size)
 }
 
@@ -164,6 +175,7 @@ fn missing(spec: &CapacitySpec, claim: &Claim, usage: &Usage, lasting: SignedDur
     });
     let bytes = missing_for(spec.min_free, usage.total.0, usage.available.0)
         .max(spare)
+        .max(horizon::lacking(spec, claim, usage).into())
         .max(filled_within(spec, usage, lasting).saturating_sub(available));
     // A filesystem is smaller than its volume by its own metadata, about in proportion: a byte of the filesystem
     // takes a little more than a byte of the claim.

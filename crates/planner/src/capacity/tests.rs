@@ -76,6 +76,8 @@ fn every_decision_says_why() {
                 Action::RecordUsable { .. } => "RecordUsable",
                 Action::SetClass { .. } => "SetClass",
                 Action::SyncPod { .. } => "SyncPod",
+                Action::ScaleToZero { .. } => "stop",
+                Action::ScaleBack { .. } => "start",
             };
             writeln!(text, "  -> {name}").unwrap();
         }

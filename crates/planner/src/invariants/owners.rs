@@ -36,7 +36,7 @@ pub(super) fn recorded(
         let abilities = growth(view, id, claim, previous, record)?;
         for (sibling, claim) in view.siblings(&owner) {
             let price = if sibling == id { abilities.price } else { view.price(claim) };
-            sums.add(view, sibling, claim, price, record.to)?;
+            sums.add(view, sibling, claim, price, record.to.round_up(abilities.size_increment))?;
         }
         return Ok(());
     }

@@ -13,6 +13,7 @@ fn set(templates: &[&str]) -> StatefulSet {
         uid: Uid("set".into()),
         belonging: Belonging::default(),
         replicas: 1,
+        scaled: None,
         templates: templates.iter().map(template).collect(),
         settled: true,
         deleting: false,

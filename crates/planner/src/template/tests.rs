@@ -30,6 +30,7 @@ fn drifted() -> View {
         templates: Box::new([template]),
         settled: true,
         deleting: false,
+        scaled: None,
         keeps_claims: true,
         version: Some(7),
     };

@@ -103,18 +103,21 @@ fn used(world: &Simulation, budget: &Budget) -> Amount {
     used
 }
 
-/// Is there room in every budget of the claim for as much again as it has, beside the reserve? No growth of the scenarios
-/// needs more at a time.
+/// Is there room in every budget of the claim for as much again as it has, beside the reserve, and for becoming as large as any
+/// claim that it may follow? No growth of the scenarios needs more at a time.
 pub(super) fn leave_room(world: &Simulation, volume: &Volume) -> bool {
+    let requested = |claim: &String| world.server.get(Kind::Claim, claim).map_or(0, server::requested);
+    let largest = world.volumes().keys().map(requested).max().unwrap_or_default();
+    let size = volume.size();
+    let more = Bytes(size.0.max(largest.saturating_sub(size.0)));
     covering(world, volume).all(|(_, budget)| {
         let used = used(world, budget);
         let beside_reserve = |limit: u64| {
             let reserve = budget.emergency_reserve.map_or(0, |reserve| reserve.of(limit));
             u128::from(limit.saturating_sub(reserve))
         };
-        let size = volume.size();
-        let cost = price(world, volume).map_or(0, |price| price.monthly_millionths(size));
-        budget.limits.bytes.is_none_or(|limit| used.bytes + u128::from(size.0) <= beside_reserve(limit.0))
+        let cost = price(world, volume).map_or(0, |price| price.monthly_millionths(more));
+        budget.limits.bytes.is_none_or(|limit| used.bytes + u128::from(more.0) <= beside_reserve(limit.0))
             && budget.limits.monthly_cost.is_none_or(|limit| used.cost + cost <= beside_reserve(limit.millionths()))
     })
 }

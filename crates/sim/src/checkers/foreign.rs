@@ -28,6 +28,7 @@ impl Checker for Foreign {
         restore(&mut rest, "/metadata/resourceVersion");
         match action {
             None => restore(&mut rest, "/status"),
+            Some(Action::ScaleToZero { .. } | Action::ScaleBack { .. }) => {}
             Some(Action::SyncPod { .. }) => restore_annotation(&mut rest, before, SYNC_ANNOTATION),
             // No claim of the world has an owner.
             Some(action @ (Action::RecordGrowth { .. } | Action::WriteOwner { .. })) => {

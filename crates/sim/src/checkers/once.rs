@@ -114,6 +114,8 @@ fn needs(world: &Simulation, volume: &Volume) -> bool {
         available.0 < spec.min_free.of(total.0)
             || inodes.is_some_and(|it| it.free.0 < spec.min_free_inodes.of(it.total.0))
             || u128::from(available.0) < u128::from(peak.0) * u128::from(spec.time_to_full.as_secs())
+            // What is forecast is not known here; nothing that is half empty is to grow for it.
+            || spec.horizon.is_some() && available.0 < total.0 / 2
     })
 }
 

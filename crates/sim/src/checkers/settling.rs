@@ -33,7 +33,9 @@ impl Checker for Settling {
                 // Time alone may change what a status says, such as when a slot becomes free that was waited for. A refusal is
                 // asked about again every five minutes, which is as it should be.
                 let statuses = world.scenario.policies.len() + world.scenario.budgets.len();
-                let allowed = if matches!(entry.fact, Fact::Refused { .. }) { 30 } else { 3 * statuses.max(1) };
+                // Then each claim that had waited for it, or follows one that had, is grown.
+                let told = 3 * statuses.max(1) + world.volumes().len();
+                let allowed = if matches!(entry.fact, Fact::Refused { .. }) { 30 } else { told };
                 (self.requests > allowed)
                     .then(|| format!("{} requests in a world at rest: {}", self.requests, entry.fact))
             }

@@ -209,8 +209,9 @@ impl Simulation {
         if process.state != State::Running {
             return;
         }
-        // There is no StatefulSet to be made anew.
-        let Effects { errands, statuses, templates: _, notices: _, watches, decided } = process.core.turn(leads, now);
+        // There is no StatefulSet to be made anew, and nobody who remembers.
+        let Effects { errands, statuses, templates: _, notices: _, watches, decided, histories: _ } =
+            process.core.turn(leads, now);
         for (volume, watch) in watches {
             match watch {
                 Some(watch) => process.wanted.insert(volume, watch),

@@ -35,7 +35,7 @@ pub(super) struct Answer {
     pub(super) lacks: Vec<String>,
 }
 
-/// Reads an answer; an error that the server tells of has no result, and is for [`error`] to read.
+/// Reads an answer; an error that the server tells of has no result, which the client has read.
 pub(super) fn parse(json: &[u8]) -> Result<Answer, serde_json::Error> {
     let Success { data, warnings, .. } = serde_json::from_slice(json)?;
     let claims = data.result.0.len();
@@ -45,11 +45,6 @@ pub(super) fn parse(json: &[u8]) -> Result<Answer, serde_json::Error> {
         lacks.push(format!("numbers are missing of {} of {claims} claims", claims - measured.len()));
     }
     Ok(Answer { measured, lacks })
-}
-
-/// What is wrong, in the server's own words.
-pub(super) fn error(json: &[u8]) -> Option<String> {
-    serde_json::from_slice(json).ok().map(|Failure { error }| error)
 }
 
 #[derive(Deserialize)]
@@ -65,11 +60,6 @@ struct Success {
 enum Succeeded {
     #[serde(rename = "success")]
     Success,
-}
-
-#[derive(Deserialize)]
-struct Failure {
-    error: String,
 }
 
 #[derive(Deserialize)]
@@ -254,8 +244,6 @@ mod tests {
     fn what_is_no_answer_is_none() {
         let error_of_server = br#"{"status": "error", "errorType": "bad_data", "error": "unknown function"}"#;
         assert!(parse(error_of_server).is_err());
-        assert_eq!(error(error_of_server).unwrap(), "unknown function");
         assert!(parse(b"<html>").is_err());
-        assert_eq!(error(b"<html>"), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::{
     api::{
+        autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{ConfigMap, Namespace, Node, PersistentVolume, PersistentVolumeClaim},
         storage::v1::{StorageClass, VolumeAttributesClass},
     },
@@ -165,6 +166,16 @@ pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, StatefulSet> {
         facts: |object| Ok(Some(objects::set(object.0?))),
         observation: Observation::Set,
         optional: false,
+    }
+}
+
+pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, SetId, SetId> {
+    Kind {
+        name: "horizontalpodautoscalers",
+        fields: None,
+        key: objects::autoscaler_id,
+        facts: |object| Ok(objects::autoscaler(object.0?)),
+        observation: Observation::Autoscaler,
     }
 }
 

@@ -44,12 +44,14 @@ const LOOK_FOR_KIND_EVERY: Duration = Duration::from_mins(5);
 pub(super) type Observations = mpsc::Sender<Observation>;
 
 /// Starts a watch for every kind. They end when the receiver of the observations is gone. `stored_in` is the namespace in which
-/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read.
+/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read. What scales others
+/// is watched only where StatefulSets may be scaled here.
 pub(super) fn start(
     client: &Client,
     observations: &Observations,
     metrics: &Metrics,
     stored_in: Option<&str>,
+    may_scale: bool,
 ) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let all = || (client.clone(), observations.clone(), metrics.clone());
@@ -66,6 +68,9 @@ pub(super) fn start(
     watches.spawn(watch(all(), kinds::drivers()));
     watches.spawn(owners::watch(client.clone(), observations.clone(), metrics.clone()));
     watches.spawn(watch(all(), kinds::sets()));
+    if may_scale {
+        watches.spawn(watch(all(), kinds::autoscalers()));
+    }
     match stored_in {
         Some(namespace) => {
             let api = Api::namespaced(client.clone(), namespace);

@@ -308,7 +308,11 @@ proptest! {
                 }
                 Action::RecordGrowth { record, .. } => prop_assert!(may && record.owner.is_some(), "{:?}", action),
                 Action::RecordUsable { .. } | Action::SyncPod { .. } => {}
-                Action::Grow { .. } | Action::TakeBack { .. } | Action::SetClass { .. } => prop_assert!(false, "{:?}", action),
+                Action::Grow { .. }
+                | Action::TakeBack { .. }
+                | Action::SetClass { .. }
+                | Action::ScaleToZero { .. }
+                | Action::ScaleBack { .. } => prop_assert!(false, "{:?}", action),
             }
         }
         if matches!(decision.outcome, Outcome::Grow(_)) {

@@ -23,6 +23,15 @@ pub struct Server {
     pub match_labels: BTreeMap<String, String>,
 }
 
+impl Server {
+    /// The labels that series must have, as matchers of PromQL: `cluster="a",zone="b"`, or nothing.
+    pub fn matchers(&self) -> String {
+        // JSON and PromQL write a text alike.
+        let matcher = |(name, value): (&String, &String)| format!("{name}={}", serde_json::Value::from(&**value));
+        self.match_labels.iter().map(matcher).collect::<Vec<_>>().join(",")
+    }
+}
+
 const TIMEOUT: Period = Period::from_secs(10);
 
 /// As it is written.
