@@ -189,6 +189,7 @@ mod tests {
             labels: Labels::default(),
             belonging: None,
             class: Some("fast".into()),
+            attributes: None,
             volume: Some("pv-db".into()),
             raw_block: false,
             requested: Bytes(2 << 30),

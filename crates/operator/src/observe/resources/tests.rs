@@ -21,6 +21,7 @@ fn claim(role: &str) -> ClaimFacts {
         labels: Labels::from([("cnpg.io/cluster", "db"), ("cnpg.io/pvcRole", role)]),
         belonging: None,
         class: None,
+        attributes: None,
         volume: None,
         raw_block: false,
         requested: Bytes::GIB,

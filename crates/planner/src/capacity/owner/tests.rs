@@ -181,7 +181,7 @@ fn the_budgets_must_have_room_for_all_claims_of_the_field() {
     let with = |limit: u64| {
         let mut view = two();
         view.claims.get_mut(&id("data-1")).unwrap().usage = Some(crate::fixture::usage());
-        let limits = BudgetLimits { bytes: Some(mib(limit)), monthly_cost: None };
+        let limits = BudgetLimits { bytes: Some(mib(limit)), monthly_cost: None, iops: None };
         let budget = Budget { namespaces: Selector::default(), claims: Selector::default(), limits, reserve: None };
         view.set_budget(&BudgetName("all".into()), Some(budget));
         alone(&view, 1)
@@ -310,6 +310,7 @@ proptest! {
                 Action::RecordUsable { .. } | Action::SyncPod { .. } => {}
                 Action::Grow { .. }
                 | Action::TakeBack { .. }
+                | Action::SetClass { .. }
                 | Action::ScaleToZero { .. }
                 | Action::ScaleBack { .. } => prop_assert!(false, "{:?}", action),
             }
