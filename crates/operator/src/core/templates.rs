@@ -197,7 +197,6 @@ mod tests {
             resize: Resize::Idle,
             paused: None,
             growth: None,
-            attributes: None,
             spelling: Spelling::default(),
         };
         let volume =

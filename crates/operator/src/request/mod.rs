@@ -127,7 +127,7 @@ pub(crate) fn request(
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
         }
         Action::ScaleToZero { set: id, uid, scaled, .. } => {
-            Some(scale(id, uid, set?, Some(serde_json::to_string(scaled).ok()?), Some(0)))
+            Some(scale(id, uid, set?, Some(&serde_json::to_string(scaled).ok()?), Some(0)))
         }
         Action::ScaleBack { set: id, uid, scaled, replicas, .. } => {
             Some(scale(id, uid, set?, None, (*replicas == 0).then_some(scaled.replicas)))
@@ -141,7 +141,7 @@ pub(crate) fn request(
 }
 
 /// A StatefulSet that has changed since it was observed refuses this, and so does another of the same name.
-fn scale(id: &SetId, uid: &Uid, version: u64, note: Option<String>, replicas: Option<u32>) -> Request {
+fn scale(id: &SetId, uid: &Uid, version: u64, note: Option<&str>, replicas: Option<u32>) -> Request {
     let mut patch = json!({ "metadata": {
         "uid": &*uid.0,
         "resourceVersion": version.to_string(),

@@ -333,7 +333,10 @@ fn play(
                 (claim.requested, claim.growth) = (record.to, Some(record));
             }
             Action::RecordUsable { record, .. } => view.claims.get_mut(&id).unwrap().growth = Some(record),
-            Action::SyncPod { .. } | Action::RecordGrowth { .. } | Action::WriteOwner { .. } => {}
+            Action::SyncPod { .. }
+            | Action::RecordGrowth { .. }
+            | Action::WriteOwner { .. }
+            | Action::SetClass { .. } => {}
             Action::ScaleToZero { scaled, .. } => {
                 let left = OPENS + 3600 - (second - OPENS).rem_euclid(86_400) - OPENS;
                 prop_assert!((second - OPENS).rem_euclid(86_400) <= 3600 - 900, "{} s are left", left);

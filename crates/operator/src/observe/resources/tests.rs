@@ -29,7 +29,6 @@ fn claim(role: &str) -> ClaimFacts {
         resize: Resize::Idle,
         paused: None,
         growth: None,
-        attributes: None,
         spelling: Spelling::default(),
     }
 }

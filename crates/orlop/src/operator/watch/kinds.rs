@@ -176,6 +176,7 @@ pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, S
         key: objects::autoscaler_id,
         facts: |object| Ok(objects::autoscaler(object.0?)),
         observation: Observation::Autoscaler,
+        optional: false,
     }
 }
 
