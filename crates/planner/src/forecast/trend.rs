@@ -315,7 +315,13 @@ mod tests {
             for (at, used) in &measured { whole.push(*at, *used); }
             for (at, used) in own { late.push(*at, *used); }
             late.precede(earlier.iter().copied());
-            prop_assert_eq!(late, whole);
+            // What was rounded once may fit into smaller steps than what was measured.
+            let scale = late.scale.max(whole.scale);
+            let peaks = |trend: &Trend| -> Vec<_> {
+                let known = |peak: &u16| (*peak < UNMEASURED).then(|| trend.in_bytes(*peak) >> scale);
+                trend.peaks.iter().map(known).collect()
+            };
+            prop_assert_eq!((late.hour, peaks(&late)), (whole.hour, peaks(&whole)));
         }
 
         /// What is said of when something will be known comes true.
