@@ -175,7 +175,7 @@ pub(crate) async fn an_invalid_policy_is_rejected_with_what_to_do(site: &Site) -
 
 pub(crate) async fn an_invalid_budget_or_profile_is_rejected_with_what_to_do(site: &Site) -> anyhow::Result<()> {
     for (kind, spec, sentence) in [
-        ("StorageBudget", json!({"limits": {}}), "there is no limit: write bytes, monthlyCost or both"),
+        ("StorageBudget", json!({"limits": {}}), "there is no limit: write bytes, iops or monthlyCost"),
         ("StorageBudget", json!({"limits": {"bytes": "a lot"}}), "write a Kubernetes quantity above zero"),
         ("StorageBudget", json!({"limits": {"monthlyCost": "0"}}), "write an amount above zero, or leave it out"),
         (
