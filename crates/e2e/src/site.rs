@@ -28,7 +28,8 @@ pub const SYSTEM: &str = install::NAMESPACE;
 const RELEASE: &str = "orlop";
 
 /// What has helm wait until what it has changed is ready.
-const WAIT: [&str; 3] = ["--wait", "--timeout", "120s"];
+/// A test may have changed for a while what the chart had installed, and then owns those fields.
+const CHANGE: [&str; 4] = ["--wait", "--timeout", "120s", "--force-conflicts"];
 
 /// The image that the chart installs, which has `sleep` and the `orlop` binary in it.
 pub const IMAGE: &str = concat!("orlop.dev/orlop:", env!("CARGO_PKG_VERSION"));
@@ -120,12 +121,12 @@ impl Site {
     pub async fn upgrade(&self, values: &Value) -> anyhow::Result<()> {
         let chart = repository().join("charts/orlop").display().to_string();
         let to = ["upgrade", RELEASE, &chart, "--namespace", SYSTEM, "--reuse-values", "--values", "-"];
-        self.run("helm", &[&to[..], &WAIT].concat(), &values.to_string()).await.map(drop)
+        self.run("helm", &[&to[..], &CHANGE].concat(), &values.to_string()).await.map(drop)
     }
 
     /// Takes the last change back, and waits until it shows.
     pub async fn roll_back(&self) -> anyhow::Result<()> {
-        self.run("helm", &[&["rollback", RELEASE, "--namespace", SYSTEM][..], &WAIT].concat(), "").await.map(drop)
+        self.run("helm", &[&["rollback", RELEASE, "--namespace", SYSTEM][..], &CHANGE].concat(), "").await.map(drop)
     }
 
     /// Runs a program of the bed's bundle as its administrator.

@@ -261,7 +261,7 @@ fn leaves(path: &str, value: &Value, found: &mut BTreeSet<String>) {
                 leaves(&path, value, found);
             }
         }
-        Value::Array(items) if !items.is_empty() => {
+        Value::Array(items) if items.iter().any(Value::is_object) => {
             for item in items {
                 leaves(&format!("{path}[]"), item, found);
             }
@@ -292,9 +292,9 @@ mod tests {
     #[test]
     fn values_are_named_by_their_path() {
         let mut found = BTreeSet::new();
-        let values = json!({ "a": { "b": 1, "resources": { "c": 2 } }, "d": [{ "e": {} }], "f": [] });
+        let values = json!({ "a": { "b": 1, "resources": { "c": 2 } }, "d": [{ "e": {} }], "f": [], "g": ["h"] });
         leaves("", &values, &mut found);
-        assert_eq!(found, ["a.b", "a.resources", "d[].e", "f"].map(str::to_owned).into());
+        assert_eq!(found, ["a.b", "a.resources", "d[].e", "f", "g"].map(str::to_owned).into());
     }
 
     #[test]

@@ -231,8 +231,9 @@ fn what_is_told_is_told_by_these_names() {
     metrics.requested(&http::Method::PATCH, Some(http::StatusCode::OK));
     metrics.prometheus_asked("http://prometheus", "complete");
     let mut account = Account { claims: 3, unpriced: 1, ..Account::default() };
-    (account.used.bytes, account.used.cost) = (1 << 30, 12_500_000);
-    let limits = BudgetLimits { bytes: Some(Bytes(2 << 30)), iops: None, monthly_cost: Some("10".parse().unwrap()) };
+    (account.used.bytes, account.used.iops, account.used.cost) = (1 << 30, 9000, 12_500_000);
+    let limits =
+        BudgetLimits { bytes: Some(Bytes(2 << 30)), iops: Some(8000), monthly_cost: Some("10".parse().unwrap()) };
     let budget = Budget { namespaces: Selector::default(), claims: Selector::default(), limits, reserve: None };
     metrics.budget(&BudgetName("team".into()), &budget, &account, 2);
     insta::assert_snapshot!(metrics.encode());
