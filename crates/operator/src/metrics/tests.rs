@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use orlop_api::{BudgetLimits, Bytes, Count, Mode, driver::built_in};
+use orlop_api::{BudgetLimits, Bytes, Count, Mode, driver::built_in, names::PerformanceReason};
 use orlop_planner::{
-    Capacity, Claim, Class, Decision, Governance, Labels, NamespaceName, Outcome, Resize, Selector, Uid, Usage, View,
+    Capacity, Claim, Class, ClassMove, Decision, Governance, Labels, Load, LoadSample, NamespaceName, Outcome,
+    PerformanceDecision, Rates, Resize, Selector, Uid, Usage, View,
     forecast::{Forecast, Outlook, PerDay},
 };
 
@@ -79,6 +80,32 @@ fn decision(outcome: Outcome, reason: Reason) -> Decision {
 
 fn row(claim: &Claim, outcome: Outcome, reason: Reason, second: i64) -> ClaimRow {
     ClaimRow::new(&view(), claim, (&decision(outcome, reason), None), at(second))
+}
+
+/// A claim of which all is known that there is to know.
+fn known() -> Claim {
+    let sample = LoadSample { at: at(0), rates: Rates::new(1000, 2000, 4 * MIB, 8 * MIB), busy: None, quiet: None };
+    let forecast =
+        Forecast { per_day: PerDay { low: 1 << 20, median: 2 << 20, high: 4 << 20 }, peak: Bytes(900 * MIB) };
+    Claim {
+        load: Some(Box::new(Load { asked: at(0), sample: Some(sample) })),
+        outlook: Some(Box::new(Outlook::Known(forecast))),
+        ..claim()
+    }
+}
+
+/// The claim's class is the fastest there is, and not fast enough.
+fn too_slow() -> PerformanceDecision {
+    PerformanceDecision {
+        uid: Uid("u".into()),
+        mode: Mode::Auto,
+        class: Some("gp3-fast".to_owned()),
+        outcome: ClassMove::Wait,
+        reason: PerformanceReason::FastestClass,
+        message: String::new(),
+        again_at: None,
+        over_budget: None,
+    }
 }
 
 /// What is told of single claims.
@@ -221,7 +248,9 @@ fn what_is_told_is_told_by_these_names() {
     let metrics = Metrics::new(10);
     metrics.leads(true);
     metrics.claim_moved(None, Some(Reason::AtMaximum));
-    metrics.claim_is(&id(7), row(&claim(), Outcome::Grow(Bytes(2 << 30)), Reason::AtMaximum, 5));
+    let of_class = too_slow();
+    let decision = decision(Outcome::Grow(Bytes(2 << 30)), Reason::AtMaximum);
+    metrics.claim_is(&id(7), ClaimRow::new(&view(), &known(), (&decision, Some(&of_class)), at(5)));
     metrics.planned(1, Duration::from_millis(1));
     metrics.growth_requested(&policy());
     metrics.action_failed("refused");
