@@ -1,12 +1,11 @@
 //! Spans of days, for what is planned ahead. A period of hours is a [`Period`](crate::Period).
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use jiff::SignedDuration;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::units::UnitError;
+use crate::{units::UnitError, written::written_as_text};
 
 /// A number of days, from 1 to 99, written as `7d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -52,37 +51,12 @@ impl FromStr for Days {
     }
 }
 
-impl TryFrom<String> for Days {
-    type Error = UnitError;
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        text.parse()
-    }
-}
-
-impl From<Days> for String {
-    fn from(days: Days) -> Self {
-        days.to_string()
-    }
-}
-
-impl JsonSchema for Days {
-    fn schema_name() -> Cow<'static, str> {
-        "Days".into()
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 3,
-            "x-kubernetes-validations": [{
-                "rule": "self.matches('^[1-9][0-9]?d$')",
-                "message": "is not a number of days: write one from 1d to 99d, such as 7d",
-            }],
-        })
-    }
-}
+written_as_text!(
+    Days,
+    max_length: 3,
+    rule: "self.matches('^[1-9][0-9]?d$')",
+    message: "is not a number of days: write one from 1d to 99d, such as 7d",
+);
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ mod performance;
 pub mod policy;
 mod quantity;
 pub mod units;
+mod written;
 
 pub use budget::{BudgetLimits, StorageBudget, StorageBudgetSpec, StorageBudgetStatus};
 pub use days::Days;

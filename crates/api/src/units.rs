@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::quantity;
+use crate::{quantity, written::written_as_text};
 
 /// Why a text is not the unit it should be. The message says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,37 +95,12 @@ impl FromStr for Bytes {
     }
 }
 
-impl TryFrom<String> for Bytes {
-    type Error = UnitError;
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        text.parse()
-    }
-}
-
-impl From<Bytes> for String {
-    fn from(bytes: Bytes) -> Self {
-        bytes.to_string()
-    }
-}
-
-impl JsonSchema for Bytes {
-    fn schema_name() -> Cow<'static, str> {
-        "Bytes".into()
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 32,
-            "x-kubernetes-validations": [{
-                "rule": "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
-                "message": "is not a size: write a Kubernetes quantity above zero, such as 512Mi or 100Gi",
-            }],
-        })
-    }
-}
+written_as_text!(
+    Bytes,
+    max_length: 32,
+    rule: "isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))",
+    message: "is not a size: write a Kubernetes quantity above zero, such as 512Mi or 100Gi",
+);
 
 /// A whole number of things, such as inodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -214,37 +189,12 @@ impl FromStr for Percent {
     }
 }
 
-impl TryFrom<String> for Percent {
-    type Error = UnitError;
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        text.parse()
-    }
-}
-
-impl From<Percent> for String {
-    fn from(percent: Percent) -> Self {
-        percent.to_string()
-    }
-}
-
-impl JsonSchema for Percent {
-    fn schema_name() -> Cow<'static, str> {
-        "Percent".into()
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 3,
-            "x-kubernetes-validations": [{
-                "rule": "self.matches('^[1-9][0-9]?%$')",
-                "message": "is not a percentage: write a whole number from 1% to 99%, such as 60%",
-            }],
-        })
-    }
-}
+written_as_text!(
+    Percent,
+    max_length: 3,
+    rule: "self.matches('^[1-9][0-9]?%$')",
+    message: "is not a percentage: write a whole number from 1% to 99%, such as 60%",
+);
 
 /// An absolute value, or a percentage (1 to 99) of a whole that the field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -385,38 +335,13 @@ impl FromStr for Period {
     }
 }
 
-impl TryFrom<String> for Period {
-    type Error = UnitError;
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        text.parse()
-    }
-}
-
-impl From<Period> for String {
-    fn from(period: Period) -> Self {
-        period.to_string()
-    }
-}
-
-impl JsonSchema for Period {
-    fn schema_name() -> Cow<'static, str> {
-        "Period".into()
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 16,
-            "x-kubernetes-validations": [{
-                "rule": "self.matches('^([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && self != '' \
-                         && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",
-                "message": "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m",
-            }],
-        })
-    }
-}
+written_as_text!(
+    Period,
+    max_length: 16,
+    rule: "self.matches('^([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?$') && self != '' \
+           && duration(self) >= duration('1s') && duration(self) <= duration('8760h')",
+    message: "is not a period: write hours, minutes and seconds from 1s to 8760h, such as 90s, 10m or 1h30m",
+);
 
 /// A number from 0 with at most twelve digits before the point and six after it, kept exactly: a price, an amount of money,
 /// or a share for each GiB.
@@ -461,38 +386,13 @@ impl FromStr for Decimal {
     }
 }
 
-impl TryFrom<String> for Decimal {
-    type Error = UnitError;
-    fn try_from(text: String) -> Result<Self, UnitError> {
-        text.parse()
-    }
-}
-
-impl From<Decimal> for String {
-    fn from(decimal: Decimal) -> Self {
-        decimal.to_string()
-    }
-}
-
-impl JsonSchema for Decimal {
-    fn schema_name() -> Cow<'static, str> {
-        "Decimal".into()
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 19,
-            "x-kubernetes-validations": [{
-                "rule": "self.matches('^[0-9]{1,12}([.][0-9]{1,6})?$')",
-                "message": "is not a decimal number: write it in quotes with at most twelve digits before and six after \
-                            the point, such as '0.08' or '30'",
-            }],
-        })
-    }
-}
+written_as_text!(
+    Decimal,
+    max_length: 19,
+    rule: "self.matches('^[0-9]{1,12}([.][0-9]{1,6})?$')",
+    message: "is not a decimal number: write it in quotes with at most twelve digits before and six after \
+              the point, such as '0.08' or '30'",
+);
 
 #[cfg(test)]
 mod tests {

@@ -3,11 +3,11 @@
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, str::FromStr};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Bindings, Pattern};
+use crate::written::written_as_text;
 
 /// How deep a path goes at most.
 const STEPS_MAX: usize = 16;
@@ -82,20 +82,6 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '_' | '-'))
 }
 
-impl TryFrom<String> for FieldPath {
-    type Error = NoPath;
-
-    fn try_from(text: String) -> Result<Self, NoPath> {
-        text.parse()
-    }
-}
-
-impl From<FieldPath> for String {
-    fn from(path: FieldPath) -> Self {
-        path.to_string()
-    }
-}
-
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, Step { name, element }) in self.0.iter().enumerate() {
@@ -108,27 +94,13 @@ impl fmt::Display for FieldPath {
     }
 }
 
-impl JsonSchema for FieldPath {
-    fn schema_name() -> Cow<'static, str> {
-        "FieldPath".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 253,
-            "x-kubernetes-validations": [{
-                "rule": r"self.matches('^spec(\\.[A-Za-z][-A-Za-z0-9_]*(\\[[A-Za-z][-A-Za-z0-9_]*(\\.[A-Za-z][-A-Za-z0-9_]*)*=([^\\[\\]{}]|\\{[A-Za-z][A-Za-z0-9]*\\})+\\])?)+$')",
-                "message": "is not the path of a field: begin with spec, write points between fields, and the element of a \
-                            list by a field of it, such as spec.nodeSets[name={set}].count",
-            }],
-        })
-    }
-}
+written_as_text!(
+    FieldPath,
+    max_length: 253,
+    rule: r"self.matches('^spec(\\.[A-Za-z][-A-Za-z0-9_]*(\\[[A-Za-z][-A-Za-z0-9_]*(\\.[A-Za-z][-A-Za-z0-9_]*)*=([^\\[\\]{}]|\\{[A-Za-z][A-Za-z0-9]*\\})+\\])?)+$')",
+    message: "is not the path of a field: begin with spec, write points between fields, and the element of a \
+              list by a field of it, such as spec.nodeSets[name={set}].count",
+);
 
 /// Where a path leads in an object.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,11 @@
 //! Patterns of names and of labels' values: text in which `{owner}` stands for the name of the custom resource, `{ordinal}`
 //! for a number, and any other word in braces for what is to be found out.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use crate::written::written_as_text;
 
 /// What the variables stand for.
 pub type Bindings = BTreeMap<String, String>;
@@ -65,20 +66,6 @@ impl FromStr for Pattern {
     }
 }
 
-impl TryFrom<String> for Pattern {
-    type Error = NoPattern;
-
-    fn try_from(text: String) -> Result<Self, NoPattern> {
-        text.parse()
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> Self {
-        pattern.to_string()
-    }
-}
-
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|part| match part {
@@ -88,26 +75,12 @@ impl fmt::Display for Pattern {
     }
 }
 
-impl JsonSchema for Pattern {
-    fn schema_name() -> Cow<'static, str> {
-        "Pattern".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "maxLength": 253,
-            "x-kubernetes-validations": [{
-                "rule": "self.matches('^([^{}]|[{][A-Za-z][A-Za-z0-9]*[}])*$')",
-                "message": "is not a pattern: write text with variables in braces, such as data-{owner}-{ordinal}",
-            }],
-        })
-    }
-}
+written_as_text!(
+    Pattern,
+    max_length: 253,
+    rule: "self.matches('^([^{}]|[{][A-Za-z][A-Za-z0-9]*[}])*$')",
+    message: "is not a pattern: write text with variables in braces, such as data-{owner}-{ordinal}",
+);
 
 impl Pattern {
     /// What the variables stand for so that the pattern is this text, beside what is known of them already. None where the
