@@ -22,6 +22,8 @@ pub use measurement::{is_current, silent_at, stale_at};
 pub(crate) use owner::OwnerWrites;
 pub use slots::{SlotUse, slot_use};
 
+use std::fmt;
+
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{
     Abilities, Bytes, CapacitySpec, Count, Expansion, Mode,
@@ -159,11 +161,7 @@ impl Verdict {
     fn paused(self, why: &str) -> Self {
         let Self { outcome, reason, message, again_at, .. } = self;
         let outcome = if let Outcome::Grow(to) = outcome { Outcome::Recommend(to) } else { outcome };
-        let why: String = why.lines().next().unwrap_or_default().trim().chars().take(PAUSED_CHARS_MAX).collect();
-        let why = if matches!(&*why, "" | "true") { String::new() } else { format!(" ({why})") };
-        let message = format!(
-            "the claim's annotation {PAUSED_ANNOTATION}{why} keeps Orlop from changing it; without it, {reason}: {message}"
-        );
+        let message = paused(why, format_args!("{reason}: {message}"));
         Self::new(outcome, Reason::Paused, message).again_at(again_at)
     }
 }
@@ -349,7 +347,14 @@ impl<'a> Case<'a> {
     }
 }
 
+/// Why nothing is done about a claim that is paused, and what would be without that: `why` is what its annotation says.
+pub(crate) fn paused(why: &str, otherwise: impl fmt::Display) -> String {
+    let why: String = why.lines().next().unwrap_or_default().trim().chars().take(PAUSED_CHARS_MAX).collect();
+    let why = if matches!(&*why, "" | "true") { String::new() } else { format!(" ({why})") };
+    format!("the claim's annotation {PAUSED_ANNOTATION}{why} keeps Orlop from changing it; without it, {otherwise}")
+}
+
 /// A time that much later, or the last there is.
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+pub(crate) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }

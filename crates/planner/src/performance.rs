@@ -10,10 +10,7 @@ mod step;
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{
-    Limits, Mode, PerformanceSpec,
-    names::{PAUSED_ANNOTATION, PerformanceReason as Reason},
-};
+use orlop_api::{Limits, Mode, PerformanceSpec, names::PerformanceReason as Reason};
 
 pub(crate) use self::classes::named;
 use self::step::{Ladder, Step};
@@ -23,7 +20,10 @@ pub use self::{
 };
 use crate::{
     budget::{Bookings, OverBudget},
-    capacity::slots::{Slots, to_the_second},
+    capacity::{
+        self, later,
+        slots::{Slots, to_the_second},
+    },
     plan::Action,
     report,
     view::{Claim, ClaimId, Governance, Policy, Resize, Uid, View},
@@ -376,11 +376,7 @@ impl<'a> Case<'a> {
         let step = format!("take {}, which gives {limits}{cost}", named(Some(to)));
         let to = Some(to.to_owned());
         if let Some(paused) = &self.claim.paused {
-            let paused =
-                if matches!(&**paused, "" | "true") { String::new() } else { format!(" ({})", first_words(paused)) };
-            let message = format!(
-                "the claim's annotation {PAUSED_ANNOTATION}{paused} keeps Orlop from changing it; without it, {reason}: {why}; {step}"
-            );
+            let message = capacity::paused(paused, format_args!("{reason}: {why}; {step}"));
             return Verdict::new(ClassMove::Recommend(to), Reason::ClassPaused, message);
         }
         if self.policy.mode != Mode::Auto {
@@ -420,14 +416,4 @@ impl<'a> Case<'a> {
         );
         Err(Verdict::wait(Reason::NoSlotForClass, message).again_at(next))
     }
-}
-
-/// How much of the text is repeated that says why a claim is paused.
-fn first_words(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().chars().take(100).collect()
-}
-
-/// A time that much later, or the last there is.
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
