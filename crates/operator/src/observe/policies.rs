@@ -65,11 +65,7 @@ impl Observer {
 
     pub(super) fn namespace(&mut self, change: Change<NamespaceName, Labels>) {
         for (name, labels) in self.lists.namespaces.resolve(change, self.view.namespaces.keys()) {
-            let before = match labels.clone() {
-                Some(labels) => self.view.namespaces.insert(name.clone(), labels),
-                None => self.view.namespaces.remove(&name),
-            };
-            if before != labels {
+            if put(&mut self.view.namespaces, &name, labels) {
                 let inside = PolicyKind::Namespaced(name);
                 let inside: Vec<_> = in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()).collect();
                 self.regroup(&inside);
@@ -80,11 +76,7 @@ impl Observer {
 
     pub(super) fn class(&mut self, change: Change<String, Class>) {
         for (name, class) in self.lists.classes.resolve(change, self.view.classes.keys()) {
-            let before = match class.clone() {
-                Some(class) => self.view.classes.insert(name.clone(), class),
-                None => self.view.classes.remove(&name),
-            };
-            if before != class {
+            if put(&mut self.view.classes, &name, class) {
                 let of_class = self.view.claims.iter().filter(|(_, claim)| claim.class.as_ref() == Some(&name));
                 let claims = of_class.map(|(id, _)| id.clone()).collect();
                 self.concerns(claims);
@@ -94,11 +86,7 @@ impl Observer {
 
     pub(super) fn attributes_class(&mut self, change: Change<String, AttributesClass>) {
         for (name, class) in self.lists.attributes_classes.resolve(change, self.view.attributes_classes.keys()) {
-            let before = match class.clone() {
-                Some(class) => self.view.attributes_classes.insert(name.clone(), class),
-                None => self.view.attributes_classes.remove(&name),
-            };
-            if before == class {
+            if !put(&mut self.view.attributes_classes, &name, class) {
                 continue;
             }
             // What a class gives is counted of those that have it, and matters to all that could have it.
@@ -120,11 +108,7 @@ impl Observer {
 
     pub(super) fn driver(&mut self, change: Change<String, DriverProfileSpec>) {
         for (name, profile) in self.lists.drivers.resolve(change, self.view.drivers.keys()) {
-            let before = match profile.clone() {
-                Some(profile) => self.view.drivers.insert(name.clone(), profile),
-                None => self.view.drivers.remove(&name),
-            };
-            if before == profile {
+            if !put(&mut self.view.drivers, &name, profile) {
                 continue;
             }
             let classes = &self.view.classes;
@@ -146,6 +130,17 @@ impl Observer {
         }
         self.dirty.claims.extend(claims);
     }
+}
+
+/// Puts a value in the place of another, or removes it. Is it another than before?
+fn put<K: Ord + Clone, V: PartialEq>(known: &mut BTreeMap<K, V>, key: &K, value: Option<V>) -> bool {
+    let is_other = known.get(key) != value.as_ref();
+    match value {
+        Some(value) if is_other => drop(known.insert(key.clone(), value)),
+        None => drop(known.remove(key)),
+        Some(_) => {}
+    }
+    is_other
 }
 
 /// The claims that a policy of this kind can select at all.
