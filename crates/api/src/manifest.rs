@@ -1,6 +1,9 @@
 //! Manifests as text.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use kube::{Resource, ResourceExt as _};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// The words that YAML 1.1 reads as booleans and YAML 1.2 does not. `kubectl` and Helm read YAML 1.1, and would see
 /// `false` in place of the mode `Off`.
@@ -10,6 +13,13 @@ const BOOLEANS_OF_YAML_1_1: [&str; 6] = ["y", "n", "yes", "no", "on", "off"];
 pub fn to_yaml(definition: &impl Serialize) -> Result<String, serde_yaml_ng::Error> {
     let text = serde_yaml_ng::to_string(definition)?;
     Ok(text.lines().map(|line| quoted(line) + "\n").collect())
+}
+
+/// The objects in files that are built in, by name. The tests read each file, so that no program ever meets one that it cannot
+/// read.
+pub(crate) fn built_in<K: Resource + DeserializeOwned>(files: &[&str]) -> BTreeMap<String, K> {
+    let read = |text: &&str| serde_yaml_ng::from_str::<K>(text).expect("a built-in object can be read");
+    files.iter().map(read).map(|object| (object.name_any(), object)).collect()
 }
 
 /// The line with quotes around an item of a list, such as an enum's value, that would be read as a boolean.

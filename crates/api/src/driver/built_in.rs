@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use super::{DriverProfile, DriverProfileSpec, profile_name};
+use crate::manifest;
 
 const FILES: [&str; 16] = [
     include_str!("../../profiles/cephfs.csi.ceph.com.yaml"),
@@ -23,11 +24,8 @@ const FILES: [&str; 16] = [
     include_str!("../../profiles/zfs.csi.openebs.io.yaml"),
 ];
 
-/// By name. The tests read each file, so that no program ever meets one that it cannot read.
-static PROFILES: LazyLock<BTreeMap<String, DriverProfile>> = LazyLock::new(|| {
-    let read = |text| serde_yaml_ng::from_str::<DriverProfile>(text).expect("a built-in profile can be read");
-    FILES.into_iter().map(read).map(|profile| (profile.metadata.name.clone().unwrap_or_default(), profile)).collect()
-});
+/// By name.
+static PROFILES: LazyLock<BTreeMap<String, DriverProfile>> = LazyLock::new(|| manifest::built_in(&FILES));
 
 static UNKNOWN: LazyLock<DriverProfileSpec> = LazyLock::new(DriverProfileSpec::default);
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use super::OwnerProfile;
+use crate::manifest;
 
 const FILES: [&str; 8] = [
     include_str!("../../owners/clusters.postgresql.cnpg.io.yaml"),
@@ -15,11 +16,8 @@ const FILES: [&str; 8] = [
     include_str!("../../owners/postgresqls.acid.zalan.do.yaml"),
 ];
 
-/// By name. The tests read each file, so that no program ever meets one that it cannot read.
-static PROFILES: LazyLock<BTreeMap<String, OwnerProfile>> = LazyLock::new(|| {
-    let read = |text| serde_yaml_ng::from_str::<OwnerProfile>(text).expect("a built-in profile can be read");
-    FILES.into_iter().map(read).map(|profile| (profile.metadata.name.clone().unwrap_or_default(), profile)).collect()
-});
+/// By name.
+static PROFILES: LazyLock<BTreeMap<String, OwnerProfile>> = LazyLock::new(|| manifest::built_in(&FILES));
 
 /// Every built-in profile, in the order of their names.
 pub fn all() -> impl Iterator<Item = &'static OwnerProfile> {
