@@ -102,14 +102,7 @@ pub fn of_decision(id: &ClaimId, claim: &Claim, decision: &Decision, now: Timest
         if let Governance::Conflict(policies) = &decision.governance {
             occasion = policies.iter().fold(occasion, |occasion, policy| format!("{occasion}, {policy}"));
         }
-        notices.push(Notice {
-            about: About::Claim(id.clone()),
-            uid: claim.uid.clone(),
-            severity: Severity::Warning,
-            reason: decision.reason.to_string(),
-            note: decision.message.clone(),
-            occasion,
-        });
+        notices.push(problem(id, &claim.uid, &decision.reason, &decision.message, occasion));
     }
     notices
 }
@@ -152,16 +145,22 @@ pub fn of_class_decision(id: &ClaimId, claim: &Claim, decision: &PerformanceDeci
     }
     if decision.is_problem() {
         let class = decision.class.as_deref().unwrap_or_default();
-        notices.push(Notice {
-            about: About::Claim(id.clone()),
-            uid: claim.uid.clone(),
-            severity: Severity::Warning,
-            reason: decision.reason.to_string(),
-            note: decision.message.clone(),
-            occasion: format!("{} with {class}", decision.reason),
-        });
+        let occasion = format!("{} with {class}", decision.reason);
+        notices.push(problem(id, &claim.uid, &decision.reason, &decision.message, occasion));
     }
     notices
+}
+
+/// Somebody must look at a claim.
+fn problem(id: &ClaimId, uid: &Uid, reason: &impl ToString, message: &str, occasion: String) -> Notice {
+    Notice {
+        about: About::Claim(id.clone()),
+        uid: uid.clone(),
+        severity: Severity::Warning,
+        reason: reason.to_string(),
+        note: message.to_owned(),
+        occasion,
+    }
 }
 
 fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> Notice {
