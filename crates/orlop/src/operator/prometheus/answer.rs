@@ -10,6 +10,8 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
+use crate::prometheus::{self, Success};
+
 /// The label that the query gives to the times of samples.
 pub(super) const OF_TIME: (&str, &str) = ("stat", "timestamp");
 
@@ -37,34 +39,14 @@ pub(super) struct Answer {
 
 /// Reads an answer; an error that the server tells of has no result, which the client has read.
 pub(super) fn parse(json: &[u8]) -> Result<Answer, serde_json::Error> {
-    let Success { data, warnings, .. } = serde_json::from_slice(json)?;
-    let claims = data.result.0.len();
-    let measured: Vec<_> = data.result.0.into_iter().filter_map(|(claim, numbers)| numbers.of(claim)).collect();
+    let Success { result: Claims(numbers), warnings } = prometheus::success(json)?;
+    let claims = numbers.len();
+    let measured: Vec<_> = numbers.into_iter().filter_map(|(claim, numbers)| numbers.of(claim)).collect();
     let mut lacks = warnings;
     if measured.len() < claims {
         lacks.push(format!("numbers are missing of {} of {claims} claims", claims - measured.len()));
     }
     Ok(Answer { measured, lacks })
-}
-
-#[derive(Deserialize)]
-struct Success {
-    #[expect(dead_code, reason = "there is one word that it may be")]
-    status: Succeeded,
-    data: Data,
-    #[serde(default)]
-    warnings: Vec<String>,
-}
-
-#[derive(Deserialize)]
-enum Succeeded {
-    #[serde(rename = "success")]
-    Success,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    result: Claims,
 }
 
 /// The numbers of each claim. They are put together while the answer is read: of a large cluster there are half a million.

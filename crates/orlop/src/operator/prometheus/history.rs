@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use super::{name_of, question};
 use crate::{
     causes::in_one_line,
-    prometheus::{Client, QueryError, Server},
+    prometheus::{self, Client, QueryError, Server, Success},
 };
 
 /// So far back is asked: what a trend keeps.
@@ -177,26 +177,6 @@ struct Answer {
 }
 
 #[derive(Deserialize)]
-struct Success {
-    #[expect(dead_code, reason = "there is one word that it may be")]
-    status: Succeeded,
-    data: Data,
-    #[serde(default)]
-    warnings: Vec<String>,
-}
-
-#[derive(Deserialize)]
-enum Succeeded {
-    #[serde(rename = "success")]
-    Success,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    result: Vec<Series>,
-}
-
-#[derive(Deserialize)]
 struct Series {
     metric: Labels,
     /// When, in seconds, and how much.
@@ -210,8 +190,8 @@ struct Labels {
 }
 
 fn parse(json: &[u8]) -> Result<Answer, serde_json::Error> {
-    let Success { data, warnings, .. } = serde_json::from_slice(json)?;
-    let hours = data.result.into_iter().filter_map(|Series { metric, values }| {
+    let Success { result, warnings } = prometheus::success::<Vec<Series>>(json)?;
+    let hours = result.into_iter().filter_map(|Series { metric, values }| {
         let (namespace, name) = metric.namespace.zip(metric.persistentvolumeclaim)?;
         let claim = ClaimId { namespace: NamespaceName(namespace.into()), name: name.into() };
         Some(values.into_iter().filter_map(move |(at, value)| Some((claim.clone(), hour_before(at)?, bytes(&value)?))))
