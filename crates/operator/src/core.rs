@@ -1,6 +1,7 @@
 //! The operator's mind: takes in what is observed, has the claims concerned decided, and says what is to be carried out
 //! and told.
 
+mod asking;
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
@@ -9,6 +10,8 @@ mod classes;
 mod owners;
 mod statuses;
 mod templates;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,13 +19,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use orlop_api::{Bytes, names::Reason};
+use orlop_api::names::Reason;
 use orlop_planner::{
     Action, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, TemplateAction, Uid, Watch, invariants,
     is_current, plan_claims,
 };
 use tracing::{debug, error, info, warn};
 
+use self::asking::asks;
 pub use self::templates::TemplateActed;
 
 use crate::{
@@ -197,43 +201,6 @@ impl Core {
             self.setbacks.failed(&claim, &action, failure, now);
         }
         self.observer.mark(claim);
-    }
-
-    fn ask(&mut self, claim: &ClaimId, to: Bytes) {
-        self.unanswered.forget(claim);
-        // Of two that were asked for, either may be the one that is carried out.
-        let before = self.observer.view().budgets.asked(claim);
-        self.observer.ask(claim, Some(before.map_or(to, |before| before.max(to))));
-        let view = self.observer.view();
-        let owner =
-            view.claims.get(claim).filter(|_| !view.budgets.is_empty()).and_then(|it| view.write_back(claim, it));
-        let siblings = owner.iter().flat_map(|owner| view.siblings(owner)).map(|(id, _)| id);
-        let siblings: Vec<_> = siblings.filter(|id| *id != claim).cloned().collect();
-        for id in &siblings {
-            self.observer.ask(id, Some(to));
-        }
-        if !siblings.is_empty() {
-            self.together.insert(claim.clone(), siblings);
-        }
-    }
-
-    /// What was asked for a claim shows in the view, or came to nothing.
-    fn settled(&mut self, claim: &ClaimId) {
-        self.observer.ask(claim, None);
-        self.observer.ask_class(claim, None);
-        for sibling in self.together.remove(claim).unwrap_or_default() {
-            self.observer.ask(&sibling, None);
-        }
-    }
-
-    /// A growth or a class counts in the budgets from when it is asked for until it is known what came of it.
-    fn answered(&mut self, claim: &ClaimId, is_known: bool, now: Instant) {
-        if is_known {
-            self.unanswered.forget(claim);
-            self.settled(claim);
-        } else {
-            self.unanswered.note(claim.clone(), now);
-        }
     }
 
     /// Takes in what became of writing a status: its object as it is since, or why it could not be written.
@@ -544,14 +511,8 @@ impl Core {
     fn done(&mut self, action: &Action) {
         match action {
             Action::Grow { claim, uid, record, .. } => {
-                let decision = self.ledger.decision(claim);
-                // What is counted for a policy that is gone would never be forgotten.
-                if let Some(Governance::By(policy)) = decision.map(|decision| &decision.governance)
-                    && self.observer.known_policy(policy).is_some()
-                {
-                    self.metrics.growth_requested(policy);
-                }
-                let notice = notice::growing(claim, uid, record, decision);
+                self.count_growth(claim);
+                let notice = notice::growing(claim, uid, record, self.ledger.decision(claim));
                 self.effects.notices.push(notice);
             }
             Action::TakeBack { claim, uid, record, .. } => {
@@ -575,196 +536,18 @@ impl Core {
 
     /// The owner of a claim was asked for the size that is on record of the claim.
     fn asked_of_owner(&mut self, claim: &ClaimId, uid: &Uid) {
-        let record = self.observer.view().claims.get(claim).and_then(|claim| claim.growth.clone());
-        let decision = self.ledger.decision(claim);
-        if let Some(Governance::By(policy)) = decision.map(|decision| &decision.governance)
+        self.count_growth(claim);
+        let record = self.observer.view().claims.get(claim).and_then(|claim| claim.growth.as_ref());
+        let notice = record.map(|record| notice::growing(claim, uid, record, self.ledger.decision(claim)));
+        self.effects.notices.extend(notice);
+    }
+
+    /// Counts a growth that was asked for. What is counted for a policy that is gone would never be forgotten.
+    fn count_growth(&self, claim: &ClaimId) {
+        if let Some(Governance::By(policy)) = self.ledger.decision(claim).map(|decision| &decision.governance)
             && self.observer.known_policy(policy).is_some()
         {
             self.metrics.growth_requested(policy);
         }
-        let notice = record.map(|record| notice::growing(claim, uid, &record, decision));
-        self.effects.notices.extend(notice);
-    }
-}
-
-/// Does the action ask for something that counts in the budgets?
-fn asks(action: &Action) -> bool {
-    action.requests().is_some() || action.sets_class().is_some()
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::SignedDuration;
-    use orlop_api::Bytes;
-    use orlop_planner::{Labels, NamespaceName, Resize, Source, Usage};
-
-    use super::*;
-    use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};
-
-    pub(super) fn id() -> ClaimId {
-        ClaimId { namespace: NamespaceName("app".into()), name: "data".into() }
-    }
-
-    fn policy() -> (orlop_planner::PolicyId, PolicyFacts) {
-        let object = serde_json::json!({
-            "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
-            "metadata": { "name": "all", "namespace": "app", "uid": "p" },
-            "spec": { "mode": "Auto", "selector": {}, "capacity": { "maximum": "10Gi" } },
-        });
-        let policy: orlop_api::StoragePolicy = serde_json::from_value(object).unwrap();
-        (crate::objects::policy_id(&policy.metadata), crate::objects::policy(Ok(policy)))
-    }
-
-    /// An operator that knows of a claim, which a policy governs, and of its volume.
-    pub(super) fn core() -> Core {
-        core_with(&Metrics::default())
-    }
-
-    /// The claim of that operator.
-    pub(super) fn claim_facts() -> ClaimFacts {
-        ClaimFacts {
-            uid: Uid("u".into()),
-            version: Some(1),
-            labels: Labels::default(),
-            belonging: None,
-            class: Some("fast".into()),
-            volume: Some("pv".into()),
-            raw_block: false,
-            requested: Bytes::GIB,
-            capacity: Some(Bytes::GIB),
-            resize: Resize::Idle,
-            paused: None,
-            growth: None,
-            attributes: None,
-            spelling: Spelling::default(),
-        }
-    }
-
-    fn core_with(metrics: &Metrics) -> Core {
-        let mut core = Core::new(metrics.clone());
-        let policy = policy();
-        let claim = claim_facts();
-        let volume = VolumeFacts { capacity: Bytes::GIB, driver: None, claim: Some((id(), Uid("u".into()))) };
-        let class = orlop_planner::Class { provisioner: "d".into(), expandable: true, parameters: BTreeMap::new() };
-        macro_rules! list {
-            ($kind:ident $(, $key:expr => $facts:expr)?) => {
-                core.observe(Observation::$kind(Change::ListBegins));
-                $(core.observe(Observation::$kind(Change::Is($key, $facts)));)?
-                core.observe(Observation::$kind(Change::ListComplete));
-            };
-        }
-        list!(Claim, id() => claim);
-        list!(Volume, "pv".to_owned() => volume);
-        list!(Pod);
-        list!(Namespace);
-        list!(Node, "n".to_owned() => ());
-        list!(Class, "fast".to_owned() => class);
-        list!(AttributesClass);
-        list!(Policy, policy.0 => policy.1);
-        list!(ClusterPolicy);
-        list!(Budget);
-        list!(Driver);
-        list!(OwnerKind);
-        list!(Set);
-        list!(Stored);
-        core
-    }
-
-    fn usage(at: Timestamp) -> Usage {
-        Usage {
-            at,
-            source: Source::Agent,
-            total: Bytes::GIB,
-            available: Bytes(900 << 20),
-            inodes: None,
-            fill_bytes_per_second: 0,
-            crossed: None,
-        }
-    }
-
-    #[test]
-    fn a_decision_is_made_anew_when_its_measurement_is_stale_and_not_while_it_is_confirmed() {
-        let (origin, start) = (Instant::now(), Timestamp::from_second(1_000_000).unwrap());
-        let moment = |second: u64| Moment {
-            time: start + SignedDuration::from_secs(i64::try_from(second).unwrap()),
-            instant: origin + Duration::from_secs(second),
-        };
-        let mut core = core();
-        let usage = usage(start);
-        core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(0));
-        core.turn(true, moment(0));
-        assert_eq!(core.turn(true, moment(1)).decided, [id()]);
-        for second in (10..100).step_by(10) {
-            let at = moment(second).time;
-            core.measure(Measurement::Confirmed { node: "n".into(), at }, moment(second));
-            core.turn(true, moment(second));
-            assert!(core.turn(true, moment(second + 1)).decided.is_empty(), "after {second} s");
-        }
-        core.turn(true, moment(125));
-        assert_eq!(core.turn(true, moment(126)).decided, [id()], "nobody has confirmed it for half a minute");
-    }
-
-    #[test]
-    fn a_claim_has_metrics_for_as_long_as_it_is_there_and_governed() {
-        let gone = [Observation::Claim(Change::Gone(id())), Observation::Policy(Change::Gone(policy().0))];
-        for gone in gone {
-            let metrics = Metrics::new(10);
-            let tells = |what: &str| metrics.encode().contains(&format!(r#"persistentvolumeclaim="data"}}{what}"#));
-            let mut core = core_with(&metrics);
-            let now = Moment::now();
-            let measured = |available| {
-                let usage = Usage { available: Bytes(available), ..usage(now.time) };
-                Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }
-            };
-            core.measure(measured(900 << 20), now);
-            let decide = |core: &mut Core| {
-                core.turn(true, now);
-                let later = Duration::from_secs(1);
-                let time = now.time + SignedDuration::try_from(later).unwrap();
-                core.turn(true, Moment { time, instant: now.instant + later });
-            };
-            decide(&mut core);
-            assert!(tells(&format!(" {}", 900 << 20)));
-            core.measure(measured(800 << 20), now);
-            assert!(tells(&format!(" {}", 800 << 20)), "also where it leads to no decision");
-            core.observe(gone);
-            decide(&mut core);
-            assert!(!tells(""));
-        }
-    }
-
-    #[test]
-    fn a_claim_with_enough_room_is_decided_about_when_a_measurement_says_otherwise_and_not_each_time_it_is_measured() {
-        let (origin, start) = (Instant::now(), Timestamp::from_second(1_000_000).unwrap());
-        let moment = |second: u64| Moment {
-            time: start + SignedDuration::from_secs(i64::try_from(second).unwrap()),
-            instant: origin + Duration::from_secs(second),
-        };
-        let mut core = core();
-        let mut decided_after = |second: u64, ahead: i64, available_mib: u64| {
-            let at = moment(second).time;
-            core.measure(Measurement::Confirmed { node: "n".into(), at }, moment(second));
-            let usage = Usage { available: Bytes(available_mib << 20), ..usage(at + SignedDuration::from_secs(ahead)) };
-            core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, moment(second));
-            core.turn(true, moment(second));
-            let decided = core.turn(true, moment(second + 1)).decided;
-            (decided.len(), core.ledger().decision(&id()).unwrap().reason)
-        };
-        assert_eq!(decided_after(0, 0, 900), (1, Reason::EnoughRoom));
-        for second in (10..200).step_by(10) {
-            assert_eq!(decided_after(second, 0, 900 - second), (0, Reason::EnoughRoom), "after {second} s");
-        }
-        assert_eq!(decided_after(200, 3_600, 700), (1, Reason::StaleMeasurement), "a clock is wrong");
-        assert_eq!(decided_after(210, 0, 700), (1, Reason::EnoughRoom), "and right again");
-        assert_eq!(decided_after(220, 0, 100), (1, Reason::BelowMinFree));
-    }
-
-    #[test]
-    fn who_may_not_act_has_nothing_to_do_however_much_is_due() {
-        let mut core = core();
-        let now = Moment::now();
-        core.turn(true, now);
-        assert!(core.turn_at(true, now).is_some());
-        assert_eq!(core.turn_at(false, now), None);
     }
 }

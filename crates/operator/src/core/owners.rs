@@ -1,6 +1,7 @@
 //! Growth by way of an owner, request by request.
 
 use kube::core::params::Patch;
+use orlop_api::Bytes;
 use orlop_planner::{ResourceId, ServedKind};
 use serde_json::{Value, json};
 

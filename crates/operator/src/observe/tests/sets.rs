@@ -1,0 +1,119 @@
+use super::*;
+
+fn set(uid: &str, version: u64, template: &str, size: Bytes) -> StatefulSet {
+    let template = ClaimTemplate { name: template.into(), size: Some(size), class: None };
+    let (belonging, templates) = (Belonging::default(), Box::new([template]));
+    StatefulSet {
+        uid: Uid(uid.into()),
+        belonging,
+        replicas: 1,
+        scaled: None,
+        templates,
+        settled: true,
+        deleting: false,
+        keeps_claims: true,
+        version: Some(version),
+    }
+}
+
+#[test]
+fn a_statefulset_concerns_the_claims_that_its_templates_name_before_and_after() {
+    let mut observer = observer();
+    for name in ["data-db-0", "logs-db-0", "data-web-0"] {
+        observer.observe(Observation::Claim(Change::Is(claim_id(name), claim(name, 1))));
+    }
+    observer.dirty_claims();
+    let id = SetId { namespace: NamespaceName("app".into()), name: "db".into() };
+    let mut after = |change| {
+        observer.observe(Observation::Set(change));
+        observer.dirty_claims()
+    };
+    let none = Vec::<String>::new();
+    assert_eq!(after(Change::Is(id.clone(), set("s", 5, "data", Bytes::GIB))), ["data-db-0"]);
+    assert_eq!(after(Change::Is(id.clone(), set("s", 6, "data", Bytes::GIB))), none, "only its status has changed");
+    assert_eq!(after(Change::Is(id.clone(), set("s", 7, "logs", Bytes::GIB))), ["data-db-0", "logs-db-0"]);
+    assert_eq!(after(Change::Is(id.clone(), set("s", 6, "data", Bytes::GIB))), none, "an older state comes late");
+    assert_eq!(after(Change::Is(id.clone(), set("t", 3, "data", Bytes::GIB))), ["data-db-0", "logs-db-0"]);
+    assert_eq!(after(Change::Gone(id)), ["data-db-0"]);
+}
+
+#[test]
+fn what_a_volume_does_is_news_when_it_begins_or_ends_to_be_much_or_little_and_not_each_time() {
+    let bounds = |writes| {
+        let mut bounds = orlop_api::Limits::default();
+        bounds.set(orlop_api::Dimension::WriteIops, writes);
+        bounds
+    };
+    let watch = Arc::new(LoadWatch { busy: bounds(90), quiet: Some(bounds(20)) });
+    let load = |node: &str, second: i64, writes: u64| Measurement::Load {
+        node: node.into(),
+        volume: "pv-a".into(),
+        at: Timestamp::from_second(second).unwrap(),
+        rates: Rates::new(0, writes, 0, 0),
+        peak: Rates::new(0, writes, 0, 0),
+    };
+    let mut observer = observer();
+    observer.measure(load("node-1", 10, 95));
+    assert!(observer.dirty_claims().is_empty(), "nobody has asked for it");
+    observer.note_load_watch(&claim_id("a"), Some(&watch), Timestamp::UNIX_EPOCH);
+    observer.measure(load("node-1", 20, 95));
+    assert_eq!(observer.dirty_claims(), ["a"]);
+    observer.measure(load("node-1", 30, 97));
+    assert!(observer.dirty_claims().is_empty(), "it still is much");
+    observer.measure(load("node-1", 40, 5));
+    assert_eq!(observer.dirty_claims(), ["a"]);
+    observer.note_load_watch(&claim_id("a"), Some(&watch), Timestamp::UNIX_EPOCH);
+    assert!(observer.seen("a").load.as_ref().unwrap().sample.is_some(), "the question is the same");
+
+    let at = |second| Timestamp::from_second(second).unwrap();
+    observer.measure(Measurement::Confirmed { node: "node-1".into(), at: at(50) });
+    assert_eq!(observer.load_of(&claim_id("a")).unwrap().at, at(50));
+    observer.measure(Measurement::Gone { node: "node-1".into(), volume: "pv-a".into() });
+    observer.measure(Measurement::Confirmed { node: "node-1".into(), at: at(60) });
+    assert_eq!(observer.load_of(&claim_id("a")).unwrap().at, at(40), "its agent no longer measures it");
+
+    let other = Arc::new(LoadWatch { busy: bounds(900), quiet: None });
+    observer.note_load_watch(&claim_id("a"), Some(&other), Timestamp::UNIX_EPOCH);
+    assert_eq!(observer.load_of(&claim_id("a")), None, "it was no answer to this");
+}
+
+#[test]
+fn a_statefulset_that_is_scaled_to_zero_is_known_by_the_claim_for_which_it_is_also_when_that_is_gone() {
+    let mut observer = observer();
+    let id = SetId { namespace: NamespaceName("app".into()), name: "db".into() };
+    let at = Timestamp::from_second(100).unwrap();
+    let scaled = |claim: &str| ScaledFrom { replicas: 2, claim: claim.into(), at, until: at };
+    let noted = |version: u64, claim: Option<&str>| {
+        let mut facts = set("s", version, "data", Bytes::GIB);
+        facts.scaled = claim.map(|claim| Box::new(scaled(claim)));
+        Observation::Set(Change::Is(id.clone(), facts))
+    };
+    observer.observe(noted(1, Some("data-db-0")));
+    assert_eq!(observer.dirty_claims(), ["data-db-0"], "there is no such claim any more");
+    assert_eq!(observer.view().scaled_for(&claim_id("data-db-0")).unwrap().0, &id);
+    observer.observe(Observation::Claim(Change::Is(claim_id("data-db-1"), claim("data-db-1", 1))));
+    assert_eq!(
+        observer.dirty_claims(),
+        ["data-db-0", "data-db-1"],
+        "what becomes of the one may be waited for by the other"
+    );
+    observer.mark_all();
+    assert!(observer.dirty_claims().contains(&"data-db-0".to_owned()));
+    observer.observe(noted(2, None));
+    assert_eq!(observer.dirty_claims(), ["data-db-0", "data-db-1"]);
+    assert!(observer.view().scaled.is_empty());
+}
+
+#[test]
+fn what_an_autoscaler_scales_is_known_and_waited_for_only_where_it_matters() {
+    let mut observer = observer();
+    let named = |name: &str| SetId { namespace: NamespaceName("app".into()), name: name.into() };
+    observer.observe(Observation::Set(Change::Is(named("db"), set("s", 1, "data", Bytes::GIB))));
+    observer.observe(Observation::Claim(Change::Is(claim_id("data-db-0"), claim("data-db-0", 1))));
+    observer.dirty_claims();
+    observer.observe(Observation::Autoscaler(Change::Is(named("busy"), named("db"))));
+    assert_eq!(observer.dirty_claims(), ["data-db-0"]);
+    assert_eq!(observer.view().autoscalers.get(&named("db")).map(|name| &**name), Some("busy"));
+    observer.observe(Observation::Autoscaler(Change::Gone(named("busy"))));
+    assert!(observer.view().autoscalers.is_empty());
+}
