@@ -129,7 +129,8 @@ impl Bookings {
         }
         Err(Short {
             sentence: format!(
-                "VolumeAttributesClass {class} needs {more} IOPS more, while {}: raise limits.iops, or give other claims                  slower classes",
+                "VolumeAttributesClass {class} needs {more} IOPS more, while {}: raise limits.iops, or give other claims \
+                 slower classes",
                 words.join(" and ")
             ),
             over: OverBudget { budgets, urgency: Precedence::of(claim.usage.as_ref()) },

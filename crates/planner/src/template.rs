@@ -3,10 +3,10 @@
 //! have, and what is to be done about it: mostly to report it with the change that its author can make, and where the policy
 //! says so, to make the StatefulSet anew.
 //!
-//! To make it anew takes four requests that change something: its manifest with the larger templates is stored, the StatefulSet is deleted and its
-//! pods and claims are left, it is created from what was stored, and that is removed. What was stored and the StatefulSet
-//! itself are all the memory there is, so that an operator may be killed between any two of them: [`step`] says from these
-//! alone what comes next.
+//! To make it anew takes four requests that change something: its manifest with the larger templates is stored, the StatefulSet
+//! is deleted and its pods and claims are left, it is created from what was stored, and that is removed. What was stored and
+//! the StatefulSet itself are all the memory there is, so that an operator may be killed between any two of them: [`step`]
+//! says from these alone what comes next.
 
 mod drift;
 #[cfg(test)]

@@ -217,8 +217,8 @@ fn together(case: &Case<'_>, owner: &WriteBack, wanted: Bytes, least: Bytes) -> 
 fn after_a_sibling(case: &Case<'_>, owner: &WriteBack, to: Bytes) -> Option<Verdict> {
     let leads = |claim: &Claim| {
         let record = claim.growth.as_ref().filter(|record| record.usable.is_none() && record.to >= to)?;
-        let by = record.owner.as_ref().filter(|by| by.written.is_none() && owner.is_field(&by.uid, &by.field))?;
-        (record.to > claim.requested && by.written.is_none()).then_some(record.to)
+        let by = record.owner.as_ref().filter(|by| by.written.is_none())?;
+        (record.to > claim.requested && owner.is_field(&by.uid, &by.field)).then_some(record.to)
     };
     let mut siblings = case.view.siblings(owner).filter(|(id, _)| *id != case.id);
     let (id, to) = siblings.find_map(|(id, claim)| Some((id, leads(claim)?)))?;
