@@ -48,6 +48,9 @@ pub(super) async fn watch(client: Client, observations: Observations, metrics: M
         client,
         observations: observations.clone(),
         metrics,
+        built_in: built_in::all()
+            .filter_map(|profile| Some((profile.metadata.name.clone()?, Arc::new(profile.spec.clone()))))
+            .collect(),
         profiles: BTreeMap::new(),
         named: None,
         is_listed: false,
@@ -91,6 +94,8 @@ struct Kinds {
     client: Client,
     observations: Observations,
     metrics: Metrics,
+    /// The profiles that are built in, by their names.
+    built_in: BTreeMap<String, Arc<OwnerProfileSpec>>,
     /// The cluster's profiles, by their names.
     profiles: BTreeMap<String, Arc<OwnerProfileSpec>>,
     /// Those that the list which is under way has named.
@@ -210,9 +215,7 @@ impl Kinds {
 
     /// The kinds that the cluster has and of which there is a profile, by their definitions, with their versions.
     async fn served(&self) -> Result<BTreeMap<String, (String, Arc<OwnerProfileSpec>)>, kube::Error> {
-        let mut profiles: BTreeMap<String, Arc<OwnerProfileSpec>> = built_in::all()
-            .filter_map(|profile| Some((profile.metadata.name.clone()?, Arc::new(profile.spec.clone()))))
-            .collect();
+        let mut profiles = self.built_in.clone();
         profiles.extend(self.profiles.clone());
         let groups = self.client.list_api_groups().await?.groups;
         let mut found = BTreeMap::new();
