@@ -180,8 +180,7 @@ impl World {
     /// The driver of the claim, and what it can do; none where the claim's class is not known.
     pub(crate) fn driver(&self, id: &ClaimId) -> Option<(&str, Abilities<'_>)> {
         let claim = self.view.claims.get(id)?;
-        let class = self.view.classes.get(claim.class.as_ref()?)?;
-        Some((claim.driver.as_deref().unwrap_or(&class.provisioner), self.view.abilities(claim, class)))
+        Some((self.view.driver_of(claim)?, self.view.abilities(claim)?))
     }
 
     /// When a growth that waits for a modification slot may be possible: a slot is free again a window after it was taken,

@@ -35,7 +35,7 @@ use crate::{
     budget::{Bookings, OverBudget},
     plan::Action,
     report::{Decision, Outcome},
-    view::{Claim, ClaimId, Class, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
+    view::{Claim, ClaimId, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
 };
 
 /// How much of the text is repeated that says why a claim is paused.
@@ -228,7 +228,7 @@ impl<'a> Case<'a> {
         let Some(name) = &self.claim.class else {
             return not("the claim has no StorageClass, and without one Kubernetes does not expand it".to_owned());
         };
-        let Some(class) = self.class() else {
+        let Some((class, abilities)) = self.view.class_of(self.claim).zip(self.view.abilities(self.claim)) else {
             return not(format!(
                 "the claim's StorageClass {name} does not exist, and without it Kubernetes does not expand the claim: \
                  create it with allowVolumeExpansion: true"
@@ -237,7 +237,6 @@ impl<'a> Case<'a> {
         if !class.expandable {
             return not(format!("set allowVolumeExpansion: true on StorageClass {name}, or this claim cannot grow"));
         }
-        let abilities = self.view.abilities(self.claim, class);
         if abilities.expansion == Expansion::None {
             let driver = self.claim.driver.as_ref().unwrap_or(&class.provisioner);
             let volumes = abilities.volume_type.map_or("volumes".to_owned(), |kind| format!("volumes of type {kind}"));
@@ -251,10 +250,6 @@ impl<'a> Case<'a> {
     fn owner(&self) -> String {
         let ownership = self.view.ownership(self.id, self.claim);
         if ownership.is_none() { String::new() } else { format!(", for {ownership}") }
-    }
-
-    fn class(&self) -> Option<&'a Class> {
-        self.view.classes.get(self.claim.class.as_ref()?)
     }
 
     /// The measurement is good and nothing stands in the way: is the claim large enough, and if not, how large is it

@@ -285,8 +285,8 @@ fn larger(claim: &Claim, to: Bytes) -> Result<(), Rule> {
 }
 
 fn expandable<'a>(view: &'a View, id: &ClaimId, claim: &Claim, now: Timestamp) -> Result<Abilities<'a>, Rule> {
-    let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
-    let abilities = view.abilities(claim, class);
+    let class = view.class_of(claim).ok_or(Rule::NotExpandable)?;
+    let abilities = view.abilities(claim).ok_or(Rule::NotExpandable)?;
     let expands = match abilities.expansion {
         Expansion::Online => true,
         Expansion::Offline => claim.pods.is_empty() || maintenance::may_stop(view, id, claim, now),
@@ -363,8 +363,8 @@ fn taken_back(view: &View, claim: &Claim, previous: &GrowthRecord, record: &Grow
     if claim.growth.as_ref() != Some(previous) || claim.requested != previous.to || previous.usable.is_some() {
         return Err(Rule::Precondition);
     }
-    let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
-    let as_made = record.to.round_up(view.abilities(claim, class).size_increment);
+    let abilities = view.abilities(claim).ok_or(Rule::NotExpandable)?;
+    let as_made = record.to.round_up(abilities.size_increment);
     let refused = matches!(claim.resize, Resize::Infeasible(_)) && claim.volume_capacity < previous.to;
     if !refused || as_made >= previous.to || previous.refused.iter().any(|size| *size <= as_made) {
         return Err(Rule::NotRefused);

@@ -145,9 +145,9 @@ fn is_wanted(view: &View, id: &ClaimId, claim: &Claim) -> bool {
     policy.is_some_and(|policy| policy.mode == Mode::Auto && policy.maintenance.is_some())
 }
 
-fn is_offline(view: &View, claim: &Claim) -> bool {
-    let class = claim.class.as_ref().and_then(|name| view.classes.get(name));
-    class.is_some_and(|class| view.abilities(claim, class).expansion == Expansion::Offline)
+/// Does its driver expand only volumes that no pod uses?
+pub(crate) fn is_offline(view: &View, claim: &Claim) -> bool {
+    view.abilities(claim).is_some_and(|abilities| abilities.expansion == Expansion::Offline)
 }
 
 impl View {

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use orlop_api::Bytes;
 
@@ -231,7 +231,7 @@ impl View {
         template: &str,
     ) -> impl Iterator<Item = (u32, &'a ClaimId, &'a Claim)> + use<'a> {
         let prefix = format!("{template}-{}-", set.name);
-        claims_from(&self.claims, &set.namespace, &prefix).filter_map(move |(id, claim)| {
+        self.claims_from(&set.namespace, &prefix).filter_map(move |(id, claim)| {
             let membership = self.membership(id, &claim.pods)?;
             let is_its_own = *membership.id == *set && id.name.len() == prefix.len() + digits(membership.ordinal);
             is_its_own.then_some((membership.ordinal, id, claim))
@@ -245,17 +245,6 @@ impl Membership<'_> {
         let number = pod.id.name.strip_prefix(&*self.id.name).and_then(|rest| rest.strip_prefix('-'));
         number.is_some_and(|number| number == self.ordinal.to_string())
     }
-}
-
-/// The claims of the namespace whose names begin so.
-fn claims_from<'a>(
-    claims: &'a BTreeMap<ClaimId, Claim>,
-    namespace: &NamespaceName,
-    prefix: &str,
-) -> impl Iterator<Item = (&'a ClaimId, &'a Claim)> + use<'a> {
-    let (namespace, prefix) = (namespace.clone(), prefix.to_owned());
-    let first = ClaimId { namespace: namespace.clone(), name: prefix.as_str().into() };
-    claims.range(first..).take_while(move |(id, _)| id.namespace == namespace && id.name.starts_with(&prefix))
 }
 
 fn digits(number: u32) -> usize {

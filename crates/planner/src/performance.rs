@@ -399,8 +399,7 @@ impl<'a> Case<'a> {
     /// When the modification slots were taken that are not free again; fails where none may be taken now. Where the policy
     /// lets the claim grow, the last one is kept for that: a slow volume is better than a full one.
     fn slots(&self) -> Result<Vec<Timestamp>, Verdict> {
-        let class = self.claim.class.as_ref().and_then(|name| self.view.classes.get(name));
-        let rule = class.and_then(|class| self.view.abilities(self.claim, class).modifications);
+        let rule = self.view.abilities(self.claim).and_then(|abilities| abilities.modifications);
         let Some(slots) = rule.map(|rule| Slots::of(rule, self.claim, self.now)) else { return Ok(Vec::new()) };
         let kept = usize::from(self.policy.capacity.is_some());
         let Some(next) = slots.next_keeping(kept) else { return Ok(slots.into_taken()) };

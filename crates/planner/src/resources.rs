@@ -180,11 +180,6 @@ impl View {
         self.claims_in(&of.namespace).filter(of_it).map(|(id, _)| id)
     }
 
-    fn claims_in<'a>(&'a self, namespace: &'a NamespaceName) -> impl Iterator<Item = (&'a ClaimId, &'a Claim)> {
-        let first = ClaimId { namespace: namespace.clone(), name: "".into() };
-        self.claims.range(first..).take_while(move |(id, _)| id.namespace == *namespace)
-    }
-
     /// What a claim is to have by way of its owner: what the owner asks for, or was decided to ask for. Nothing where the
     /// claim has as much.
     pub(crate) fn asked_by_owner(&self, id: &ClaimId, claim: &Claim) -> Bytes {

@@ -63,10 +63,39 @@ impl View {
         self.drivers.get(&*profile_name(driver)).unwrap_or_else(|| built_in::of(driver))
     }
 
-    /// What can be done with the volume of a claim of this class.
-    pub fn abilities(&self, claim: &Claim, class: &Class) -> Abilities<'_> {
-        let driver = claim.driver.as_ref().unwrap_or(&class.provisioner);
-        self.driver_profile(driver).abilities(&class.parameters)
+    /// The claims of a namespace, in the order of their names.
+    pub fn claims_in<'a>(
+        &'a self,
+        namespace: &NamespaceName,
+    ) -> impl Iterator<Item = (&'a ClaimId, &'a Claim)> + use<'a> {
+        self.claims_from(namespace, "")
+    }
+
+    /// The claims of a namespace whose names begin so, in their order.
+    pub(crate) fn claims_from<'a>(
+        &'a self,
+        namespace: &NamespaceName,
+        prefix: &str,
+    ) -> impl Iterator<Item = (&'a ClaimId, &'a Claim)> + use<'a> {
+        let (namespace, prefix) = (namespace.clone(), prefix.to_owned());
+        let first = ClaimId { namespace: namespace.clone(), name: prefix.as_str().into() };
+        self.claims.range(first..).take_while(move |(id, _)| id.namespace == namespace && id.name.starts_with(&prefix))
+    }
+
+    /// The claim's StorageClass, where it has one that is there.
+    pub fn class_of(&self, claim: &Claim) -> Option<&Class> {
+        self.classes.get(claim.class.as_ref()?)
+    }
+
+    /// The claim's driver: its volume's, or else its class's.
+    pub fn driver_of<'a>(&'a self, claim: &'a Claim) -> Option<&'a str> {
+        claim.driver.as_deref().or_else(|| Some(&*self.class_of(claim)?.provisioner))
+    }
+
+    /// What can be done with the claim's volume; none where its class is not there, which says of what kind it is.
+    pub fn abilities(&self, claim: &Claim) -> Option<Abilities<'_>> {
+        let parameters = &self.class_of(claim)?.parameters;
+        Some(self.driver_profile(self.driver_of(claim)?).abilities(parameters))
     }
 }
 

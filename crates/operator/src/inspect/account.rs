@@ -58,7 +58,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         forecast: row::forecast(claim),
         governed: governed(view, id, claim, &decision.governance),
         class: class(view, claim),
-        driver: row::driver(core, claim).map(|name| driver(view, claim, name)),
+        driver: view.driver_of(claim).map(|name| driver(view, claim, name)),
         owner: owner(core, id, claim, &decision),
         modifications,
         growth: claim.growth.clone(),
@@ -151,7 +151,7 @@ fn driver(view: &View, claim: &Claim, name: &str) -> DriverAccount {
         None if *built_in::of(name) == DriverProfileSpec::default() => ProfileOrigin::Assumed,
         None => ProfileOrigin::BuiltIn,
     };
-    let class = claim.class.as_ref().and_then(|class| view.classes.get(class));
+    let class = view.class_of(claim);
     let abilities = profile
         .unwrap_or_else(|| built_in::of(name))
         .abilities(class.map_or(&std::collections::BTreeMap::new(), |class| &class.parameters));

@@ -14,17 +14,11 @@ pub(super) fn row(core: &Core, id: &ClaimId, claim: &Claim) -> ClaimRow {
         name: id.name.to_string(),
         size: claim.requested,
         policy: decision.and_then(|decision| governing(&decision.governance)),
-        driver: driver(core, claim).map(str::to_owned),
+        driver: core.observer().view().driver_of(claim).map(str::to_owned),
         decision: decision.map(|it| self::decision(core, id, it, core.ledger().since(id))),
         usage: core.observer().latest(id).map(|it| usage(&it, None)),
         forecast: forecast(claim),
     }
-}
-
-/// The claim's driver: its volume's, or its class's.
-pub(super) fn driver<'a>(core: &'a Core, claim: &'a Claim) -> Option<&'a str> {
-    let of_class = || Some(&*core.observer().view().classes.get(claim.class.as_ref()?)?.provisioner);
-    claim.driver.as_deref().or_else(of_class)
 }
 
 /// The policy that governs, by its kind and name.

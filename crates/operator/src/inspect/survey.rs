@@ -280,7 +280,7 @@ impl Look<'_> {
     }
 
     fn count_driver(&self, drivers: &mut BTreeMap<String, DriverTally>, used: u64) {
-        let name = row::driver(self.core, self.claim).unwrap_or("none");
+        let name = self.core.observer().view().driver_of(self.claim).unwrap_or("none");
         if !drivers.contains_key(name) {
             drivers.insert(name.to_owned(), DriverTally::default());
         }
@@ -290,8 +290,8 @@ impl Look<'_> {
         tally.requested = tally.requested.saturating_add(self.claim.requested.0);
         tally.used = tally.used.saturating_add(used);
         let view = self.core.observer().view();
-        let class = self.claim.class.as_ref().and_then(|class| view.classes.get(class));
-        let price = class.filter(|_| self.claim.bound).and_then(|class| view.abilities(self.claim, class).price);
+        let abilities = view.abilities(self.claim).filter(|_| self.claim.bound);
+        let price = abilities.and_then(|abilities| abilities.price);
         if let Some(price) = price {
             if !tally.costs.contains_key(&price.currency) {
                 tally.costs.insert(price.currency.clone(), (0, 0));

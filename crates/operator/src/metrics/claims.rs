@@ -128,8 +128,7 @@ fn full(claim: &Claim) -> Option<Box<[Option<u64>; 3]>> {
 impl Cost {
     /// By the price in the driver's profile, where there is one.
     fn of(view: &View, claim: &Claim) -> Option<Self> {
-        let class = view.classes.get(claim.class.as_ref()?)?;
-        let price = view.abilities(claim, class).price?;
+        let price = view.abilities(claim)?.price?;
         let millionths = price.monthly_millionths(claim.capacity.max(claim.volume_capacity));
         #[expect(clippy::cast_precision_loss, reason = "a number of millionths that is not exact is too much money")]
         let amount = millionths as f64 / 1e6;

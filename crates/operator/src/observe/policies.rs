@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use orlop_api::{DriverProfileSpec, driver::profile_name};
-use orlop_planner::{AttributesClass, Claim, ClaimId, Class, Labels, NamespaceName, Policy, PolicyId, PolicyKind};
+use orlop_planner::{
+    AttributesClass, Claim, ClaimId, Class, Labels, NamespaceName, Policy, PolicyId, PolicyKind, View,
+};
 
 use super::{Change, KnownPolicy, Observer, PolicyFacts};
 
@@ -55,7 +57,7 @@ impl Observer {
                 || namespaces.get(&claim_id.namespace).is_none_or(|labels| policy.namespaces.matches(labels));
             in_namespace && policy.claims.matches(&claim.labels)
         };
-        let selected = in_scope(&self.view.claims, &id.kind).filter(|(claim_id, claim)| {
+        let selected = in_scope(&self.view, &id.kind).filter(|(claim_id, claim)| {
             [before.as_ref(), policy].into_iter().flatten().any(|policy| selects(policy, claim_id, claim))
         });
         let selected: Vec<_> = selected.map(|(claim_id, _)| claim_id.clone()).collect();
@@ -66,8 +68,7 @@ impl Observer {
     pub(super) fn namespace(&mut self, change: Change<NamespaceName, Labels>) {
         for (name, labels) in self.lists.namespaces.resolve(change, self.view.namespaces.keys()) {
             if put(&mut self.view.namespaces, &name, labels) {
-                let inside = PolicyKind::Namespaced(name);
-                let inside: Vec<_> = in_scope(&self.view.claims, &inside).map(|(id, _)| id.clone()).collect();
+                let inside: Vec<_> = self.view.claims_in(&name).map(|(id, _)| id.clone()).collect();
                 self.regroup(&inside);
                 self.concerns(inside);
             }
@@ -144,15 +145,9 @@ fn put<K: Ord + Clone, V: PartialEq>(known: &mut BTreeMap<K, V>, key: &K, value:
 }
 
 /// The claims that a policy of this kind can select at all.
-fn in_scope<'a>(
-    claims: &'a BTreeMap<ClaimId, Claim>,
-    kind: &'a PolicyKind,
-) -> Box<dyn Iterator<Item = (&'a ClaimId, &'a Claim)> + 'a> {
+fn in_scope<'a>(view: &'a View, kind: &PolicyKind) -> Box<dyn Iterator<Item = (&'a ClaimId, &'a Claim)> + 'a> {
     match kind {
-        PolicyKind::Cluster => Box::new(claims.iter()),
-        PolicyKind::Namespaced(namespace) => {
-            let first = ClaimId { namespace: namespace.clone(), name: "".into() };
-            Box::new(claims.range(first..).take_while(move |(id, _)| id.namespace == *namespace))
-        }
+        PolicyKind::Cluster => Box::new(view.claims.iter()),
+        PolicyKind::Namespaced(namespace) => Box::new(view.claims_in(namespace)),
     }
 }

@@ -246,14 +246,12 @@ impl Budgets {
 impl View {
     /// The price of the claim's volume where it is known, and in the currency of budgets.
     pub(crate) fn price(&self, claim: &Claim) -> Option<&Price> {
-        let class = self.classes.get(claim.class.as_ref()?)?;
-        self.abilities(claim, class).price.filter(|price| price.currency == CURRENCY)
+        self.abilities(claim)?.price.filter(|price| price.currency == CURRENCY)
     }
 
     /// What the driver makes of a size that is asked for a claim.
     pub(super) fn as_made(&self, claim: &Claim, size: Bytes) -> Bytes {
-        let class = claim.class.as_ref().and_then(|name| self.classes.get(name));
-        class.map_or(size, |class| size.round_up(self.abilities(claim, class).size_increment))
+        self.abilities(claim).map_or(size, |abilities| size.round_up(abilities.size_increment))
     }
 
     /// Brings the accounts up to date with a claim that has come, changed or gone, or whose namespace, class or driver

@@ -88,7 +88,7 @@ fn in_flight(case: &Case<'_>) -> Verdict {
 
 /// May the driver be completing an earlier modification still?
 fn awaits_completion(case: &Case<'_>, record: &GrowthRecord) -> bool {
-    let modifications = case.class().and_then(|class| case.view.abilities(case.claim, class).modifications);
+    let modifications = case.view.abilities(case.claim).and_then(|abilities| abilities.modifications);
     !record.earlier.is_empty() && modifications.is_some_and(|rule| rule.next_when_completed)
 }
 

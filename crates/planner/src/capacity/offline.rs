@@ -1,7 +1,7 @@
 //! A driver that expands only volumes that no pod uses: may the claim's pods be stopped for it, and when?
 
 use jiff::Timestamp;
-use orlop_api::{Expansion, Mode, names::Reason};
+use orlop_api::{Mode, names::Reason};
 
 use super::{Case, Verdict, growth};
 use crate::{
@@ -30,10 +30,6 @@ pub(super) fn stop(case: &Case<'_>, verdict: Verdict) -> Verdict {
     let claim = case.claim;
     let is_ours =
         growth::own_record(claim).is_some_and(|record| record.to == claim.requested && record.usable.is_none());
-    let is_offline = || {
-        let class = case.class();
-        class.is_some_and(|class| case.view.abilities(claim, class).expansion == Expansion::Offline)
-    };
     // What the driver has refused it would refuse again.
     let is_refused = matches!(claim.resize, Resize::Infeasible(_) | Resize::NodeInfeasible(_));
     let may = is_ours
@@ -41,7 +37,7 @@ pub(super) fn stop(case: &Case<'_>, verdict: Verdict) -> Verdict {
         && case.policy.mode == Mode::Auto
         && claim.paused.is_none()
         && claim.volume_capacity < claim.requested;
-    if !may || claim.pods.is_empty() || !is_offline() {
+    if !may || claim.pods.is_empty() || !maintenance::is_offline(case.view, claim) {
         return verdict;
     }
     let Ok((set_id, set, windows)) = maintenance::stoppable(case.view, case.id, claim, case.policy) else {

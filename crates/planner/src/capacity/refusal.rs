@@ -74,7 +74,7 @@ fn smaller(case: &Case<'_>, record: &GrowthRecord) -> Option<GrowthRecord> {
     if !may || claim.volume_capacity >= record.to || record.refused.len() >= SMALLER_MAX {
         return None;
     }
-    let abilities = case.view.abilities(claim, case.class()?);
+    let abilities = case.view.abilities(claim)?;
     // A volume can be larger already than its claim says, and is never asked to be smaller than it is.
     let present = claim.capacity.max(claim.volume_capacity);
     let to = Bytes(present.0 + (record.to.0 - present.0) / 2).round_down(abilities.size_increment);

@@ -28,8 +28,7 @@ pub struct SlotUse<'a> {
 /// How the modification slots of a claim's volume stand; none where its driver does not limit modifications, or it is not
 /// known what the driver does.
 pub fn slot_use<'a>(view: &'a View, claim: &Claim, now: Timestamp) -> Option<SlotUse<'a>> {
-    let class = view.classes.get(claim.class.as_ref()?)?;
-    let rule = view.abilities(claim, class).modifications?;
+    let rule = view.abilities(claim)?.modifications?;
     let slots = Slots::of(rule, claim, now);
     Some(SlotUse { rule, next: slots.next(), taken: slots.into_taken() })
 }

@@ -77,8 +77,7 @@ fn taken_back(present: &ClassUse, previous: Option<&ClassChange>, record: &Class
 /// At its time fewer slots may be taken than there are, beside the one that is kept for growth, and the record must keep
 /// them all.
 fn within_slots(view: &View, claim: &Claim, policy: &Policy, record: &ClassChange) -> Result<(), Rule> {
-    let class = claim.class.as_ref().and_then(|name| view.classes.get(name));
-    let Some(rule) = class.and_then(|class| view.abilities(claim, class).modifications) else {
+    let Some(rule) = view.abilities(claim).and_then(|abilities| abilities.modifications) else {
         return if record.earlier.is_empty() { Ok(()) } else { Err(Rule::Slots) };
     };
     let within = |at: &Timestamp, seconds: u64| {

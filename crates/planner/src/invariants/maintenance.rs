@@ -43,8 +43,7 @@ pub(super) fn scaled_to_zero(
     let set = known(view, set_id, uid)?;
     let claim = view.claims.get(id).ok_or_else(|| Rule::Uid(uid.clone()))?;
     super::not_paused(claim)?;
-    let class = claim.class.as_ref().and_then(|name| view.classes.get(name)).ok_or(Rule::NotExpandable)?;
-    let is_offline = view.abilities(claim, class).expansion == Expansion::Offline;
+    let is_offline = view.abilities(claim).ok_or(Rule::NotExpandable)?.expansion == Expansion::Offline;
     let is_growing =
         claim.growth.as_ref().is_some_and(|record| record.to == claim.requested && record.usable.is_none())
             && claim.volume_capacity < claim.requested;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::fixture::{claim, id, mib, pod, the_claim, the_usage, view};

@@ -138,8 +138,7 @@ impl View {
     /// What a volume gives whose claim has no class: what every volume of its kind has, as far as its driver's profile says.
     pub(crate) fn limits_without_class(&self, claim: &Claim) -> Limits {
         let mut limits = Limits::default();
-        let Some(class) = claim.class.as_ref().and_then(|name| self.classes.get(name)) else { return limits };
-        let abilities = self.abilities(claim, class);
+        let Some(abilities) = self.abilities(claim) else { return limits };
         if let Some(iops) = abilities.iops.and_then(|iops| iops.baseline) {
             limits.set(Dimension::Iops, iops.into());
         }
@@ -165,7 +164,7 @@ impl View {
     /// What a claim's performance costs a month beyond what the price of its size includes, in millionths of the currency;
     /// none where its driver has no price for it.
     fn performance_cost(&self, claim: &Claim, limits: &Limits) -> Option<(u128, &Price)> {
-        let abilities = self.abilities(claim, self.classes.get(claim.class.as_ref()?)?);
+        let abilities = self.abilities(claim)?;
         let price = abilities.price.filter(|it| it.per_iops_month.is_some() || it.per_mibps_month.is_some())?;
         let beyond = |given: Option<u64>, included: Option<u32>| given?.checked_sub(u64::from(included.unwrap_or(0)));
         let of = |amount: Option<u64>, each: Option<Decimal>| {
@@ -186,11 +185,5 @@ impl View {
             let difference = orlop_api::amount(after.abs_diff(before));
             format!(" ({sign}{difference} {} a month by the list price)", price.currency)
         })
-    }
-
-    /// The claim's driver: its volume's, or its class's.
-    fn driver_of<'a>(&'a self, claim: &'a Claim) -> Option<&'a str> {
-        let of_class = || Some(&*self.classes.get(claim.class.as_ref()?)?.provisioner);
-        claim.driver.as_deref().or_else(of_class)
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn world() -> View {
 }
 
 pub(super) fn abilities(view: &View) -> Abilities<'_> {
-    view.abilities(&claim(), &view.classes["orlop-local"])
+    view.abilities(&claim()).unwrap()
 }
 
 /// Mostly such that a volume rises by some of its size.
