@@ -286,6 +286,8 @@ fn claims_that_are_raised_together_share_what_a_budget_has_left() {
     let (plan, report) = plan_claims(&view, view.claims.keys(), at(1_000));
     let reasons: Vec<_> = report.performance.values().map(|decision| decision.reason).collect();
     assert_eq!(reasons, [Reason::Saturated, Reason::OverIopsBudget]);
+    let message = &report.performance[&id("data-1")].message;
+    assert!(message.ends_with("raise limits.iops, or give other claims slower classes"), "{message}");
     assert_eq!(retain_sound(&view, plan).1, []);
 }
 
