@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt as _};
 use orlop_api::{Bytes, names};
 use orlop_planner::GrowthRecord;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
@@ -54,6 +54,34 @@ pub struct Wanted<'a> {
     pub size: &'a str,
     /// Its StorageClass.
     pub class: &'a str,
+}
+
+/// A StatefulSet of one pod with a volume of this size, whose claims are made from the template `data`. All of it has the label
+/// `app` with this name; a namespace and what else there is to be in its metadata is for the caller.
+pub fn statefulset(name: &str, size: Bytes) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name},
+        "spec": {
+            "replicas": 1, "serviceName": name, "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [{
+                        "name": "main", "image": IMAGE, "command": ["sleep", "infinity"],
+                        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                    }],
+                },
+            },
+            "volumeClaimTemplates": [{
+                "metadata": {"name": "data"},
+                "spec": {
+                    "storageClassName": "orlop-local", "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": size.to_string()}},
+                },
+            }],
+        },
+    })
 }
 
 impl<'a> Volume<'a> {

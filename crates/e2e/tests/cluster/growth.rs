@@ -9,8 +9,8 @@ use orlop_api::{Bytes, ClusterStoragePolicy, StorageBudget, StoragePolicy, names
 use orlop_e2e::{
     eventually,
     namespace::LIMIT,
-    site::{IMAGE, Site, repository},
-    volume::{Volume, Wanted},
+    site::{Site, repository},
+    volume::{Volume, Wanted, statefulset},
 };
 use serde_json::{Value, json};
 
@@ -79,39 +79,16 @@ pub(crate) async fn a_volume_grows_before_it_is_full_and_the_data_of_the_quickst
 pub(crate) async fn volumes_on_every_node_grow(site: &Site) -> anyhow::Result<()> {
     let namespace = "every-node";
     site.namespace(namespace).await?;
-    // An anti-affinity between the pods of one StatefulSet puts one on each node.
     let nodes = site.node_count();
-    site.apply(
-        &json!({
-            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "spread", "namespace": namespace},
-            "spec": {
-                "replicas": nodes, "serviceName": "spread", "podManagementPolicy": "Parallel",
-                "selector": {"matchLabels": {"app": "spread"}},
-                "template": {
-                    "metadata": {"labels": {"app": "spread"}},
-                    "spec": {
-                        "terminationGracePeriodSeconds": 0,
-                        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
-                            "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "spread"}},
-                        }]}},
-                        "containers": [{
-                            "name": "holder", "image": IMAGE, "command": ["sleep", "infinity"],
-                            "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                        }],
-                    },
-                },
-                "volumeClaimTemplates": [{
-                    "metadata": {"name": "data", "labels": {"app": "spread"}},
-                    "spec": {
-                        "storageClassName": "orlop-local", "accessModes": ["ReadWriteOnce"],
-                        "resources": {"requests": {"storage": SMALL}},
-                    },
-                }],
-            },
-        })
-        .to_string(),
-    )
-    .await?;
+    let mut set = statefulset("spread", Bytes(320 << 20));
+    set["metadata"]["namespace"] = json!(namespace);
+    set["spec"]["replicas"] = json!(nodes);
+    set["spec"]["podManagementPolicy"] = json!("Parallel");
+    // An anti-affinity between the pods of one StatefulSet puts one on each node.
+    set["spec"]["template"]["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+        "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "spread"}},
+    }]}});
+    site.apply(&set.to_string()).await?;
     site.apply(&policy(namespace, "spread", "Auto", &json!({"minFree": "64Mi", "increase": "64Mi", "maximum": "1Gi"})))
         .await?;
     let mut seen = std::collections::BTreeSet::new();

@@ -9,47 +9,21 @@ use orlop_api::{Bytes, StoragePolicy, names};
 use orlop_e2e::{
     eventually,
     namespace::LIMIT,
-    site::{IMAGE, Site},
-    volume::Volume,
+    site::Site,
+    volume::{Volume, statefulset},
 };
 use serde_json::{Value, json};
 
 use crate::growth::policy;
 
 const NAME: &str = "archive";
+const FIRST: Bytes = Bytes(320 << 20);
 
 /// What the local driver is said to do, for as long as the test lasts.
 fn offline() -> String {
     json!({
         "apiVersion": "orlop.dev/v1alpha1", "kind": "DriverProfile", "metadata": {"name": names::LOCAL_DRIVER},
         "spec": {"expansion": "Offline", "sizeIncrement": "1Mi"},
-    })
-    .to_string()
-}
-
-fn statefulset(namespace: &str) -> String {
-    json!({
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": NAME, "namespace": namespace},
-        "spec": {
-            "replicas": 1, "serviceName": NAME, "selector": {"matchLabels": {"app": NAME}},
-            "template": {
-                "metadata": {"labels": {"app": NAME}},
-                "spec": {
-                    "terminationGracePeriodSeconds": 0,
-                    "containers": [{
-                        "name": "holder", "image": IMAGE, "command": ["sleep", "infinity"],
-                        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                    }],
-                },
-            },
-            "volumeClaimTemplates": [{
-                "metadata": {"name": "data", "labels": {"app": NAME}},
-                "spec": {
-                    "storageClassName": "orlop-local", "accessModes": ["ReadWriteOnce"],
-                    "resources": {"requests": {"storage": "320Mi"}},
-                },
-            }],
-        },
     })
     .to_string()
 }
@@ -87,7 +61,9 @@ pub(crate) async fn in_a_window_a_statefulset_is_scaled_to_zero_for_its_volume_a
 async fn scaled_to_zero_and_back(site: &Site) -> anyhow::Result<()> {
     let namespace = "maintenance";
     site.namespace(namespace).await?;
-    site.apply(&statefulset(namespace)).await?;
+    let mut set = statefulset(NAME, FIRST);
+    set["metadata"]["namespace"] = json!(namespace);
+    site.apply(&set.to_string()).await?;
     let volume = Volume::of_pod(site, namespace, "archive-0", "data-archive-0").await?;
     let pods: Api<Pod> = Api::namespaced(site.client.clone(), namespace);
     let before = pods.get("archive-0").await?.uid().context("a pod without a UID")?;
@@ -100,7 +76,7 @@ async fn scaled_to_zero_and_back(site: &Site) -> anyhow::Result<()> {
     site.apply(&with_window(namespace, "0 0 29 2 *")).await?;
     volume.fill_until_free(Bytes(48 << 20)).await?;
     condition(site, namespace, "Healthy", "AwaitingMaintenance").await?;
-    ensure!(volume.standing().await?.requested == Bytes(320 << 20), "nothing is asked for outside of a window");
+    ensure!(volume.standing().await?.requested == FIRST, "nothing is asked for outside of a window");
 
     site.apply(&with_window(namespace, "* * * * *")).await?;
     volume.grown_to(Bytes(384 << 20), 3 * LIMIT).await?;

@@ -18,7 +18,8 @@ use orlop_e2e::{
     namespace::{LIMIT, Namespace},
     operator::{self, Operator},
     proxy::{Fault, Moment, Proxy},
-    site::{IMAGE, SYSTEM, Site},
+    site::{SYSTEM, Site},
+    volume::statefulset,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -31,29 +32,8 @@ const STEP: Bytes = Bytes(16 << 20);
 
 /// A StatefulSet of one pod with a volume, with this metadata beside its name.
 fn set(metadata: &Value) -> Value {
-    let mut set = json!({
-        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata,
-        "spec": {
-            "replicas": 1, "serviceName": NAME, "selector": {"matchLabels": {"app": NAME}},
-            "template": {
-                "metadata": {"labels": {"app": NAME}},
-                "spec": {
-                    "terminationGracePeriodSeconds": 1,
-                    "containers": [{
-                        "name": "main", "image": IMAGE, "command": ["sleep", "infinity"],
-                        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                    }],
-                },
-            },
-            "volumeClaimTemplates": [{
-                "metadata": {"name": "data"},
-                "spec": {
-                    "storageClassName": "orlop-local", "accessModes": ["ReadWriteOnce"],
-                    "resources": {"requests": {"storage": FIRST.to_string()}},
-                },
-            }],
-        },
-    });
+    let mut set = statefulset(NAME, FIRST);
+    set["metadata"] = metadata.clone();
     set["metadata"]["name"] = json!(NAME);
     set
 }
