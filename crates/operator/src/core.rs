@@ -21,8 +21,8 @@ use std::{
 use jiff::Timestamp;
 use orlop_api::names::Reason;
 use orlop_planner::{
-    Action, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, TemplateAction, Uid, Watch, invariants,
-    is_current, plan_claims,
+    Action, Allowed, Changes, ClaimId, Decision, Governance, Ledger, Plan, Report, TemplateAction, Uid, Watch,
+    invariants, is_current, plan_claims,
 };
 use tracing::{debug, error, info, warn};
 
@@ -119,9 +119,9 @@ impl Core {
         Self { metrics, ..Self::default() }
     }
 
-    /// StatefulSets may be scaled to zero, in the windows that policies name. To be said before anything is observed.
-    pub const fn allow_scaling(&mut self) {
-        self.observer.allow_scaling();
+    /// Says what may be done to StatefulSets, before anything is observed.
+    pub const fn allow(&mut self, allowed: Allowed) {
+        self.observer.allow(allowed);
     }
 
     /// What is known of the cluster.

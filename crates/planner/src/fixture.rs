@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER};
 
 use crate::{
-    Action, Budgets, Capacity, Claim, ClaimId, Class, Decision, Groups, GrowthRecord, Labels, NamespaceName, PodId,
-    PodUse, Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+    Action, Allowed, Budgets, Capacity, Claim, ClaimId, Class, Decision, Groups, GrowthRecord, Labels, NamespaceName,
+    PodId, PodUse, Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -123,9 +123,8 @@ pub fn view() -> View {
         sets: BTreeMap::new(),
         scaled: BTreeMap::new(),
         autoscalers: BTreeMap::new(),
-        may_scale: false,
         stored: BTreeMap::new(),
-        template_sync: false,
+        allowed: Allowed::default(),
     }
 }
 

@@ -42,8 +42,8 @@ pub use report::{Decision, Outcome, Report};
 pub use resources::{Resource, ResourceId, Resources, ServedKind, WriteBack};
 pub use template::{Drift, Resizes, Stance, StoredSet, TemplateAction, templates};
 pub use view::{
-    Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, OwnerGrowth, PodId, PodUse,
-    Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
+    Allowed, Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, OwnerGrowth, PodId,
+    PodUse, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
 };
 
 use std::collections::BTreeMap;

@@ -64,7 +64,7 @@ pub(crate) fn stoppable<'a>(
     policy: &'a Policy,
 ) -> Result<(&'a SetId, &'a StatefulSet, &'a Windows), Unstoppable> {
     let windows = policy.maintenance.as_deref().ok_or(Unstoppable::NoWindow)?;
-    if !view.may_scale {
+    if !view.allowed.scaling {
         return Err(Unstoppable::NotAllowed);
     }
     let ownership = view.ownership(id, claim);

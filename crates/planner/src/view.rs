@@ -47,14 +47,21 @@ pub struct View {
     pub scaled: BTreeMap<ClaimId, SetId>,
     /// Which of them a HorizontalPodAutoscaler scales, with its name.
     pub autoscalers: BTreeMap<SetId, Box<str>>,
-    /// May StatefulSets be scaled at all?
-    pub may_scale: bool,
     /// What is stored of StatefulSets that are being made anew.
     pub stored: BTreeMap<SetId, StoredSet>,
-    /// May StatefulSets be made anew?
-    pub template_sync: bool,
+    /// What the operator's rights let it do to StatefulSets.
+    pub allowed: Allowed,
     /// The custom resources whose operators make claims.
     pub resources: Resources,
+}
+
+/// What the operator's rights let it do to StatefulSets: nothing, where nobody has said so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Scale them to zero and back, in the windows that policies name.
+    pub scaling: bool,
+    /// Make them anew; without it, only what should be done is said.
+    pub template_sync: bool,
 }
 
 impl View {

@@ -19,11 +19,6 @@ pub struct TemplateActed {
 }
 
 impl Core {
-    /// Says whether StatefulSets may be made anew; without it, only what should be done is said.
-    pub fn allow_template_sync(&mut self, allowed: bool) {
-        self.observer.allow_template_sync(allowed);
-    }
-
     /// The StatefulSets that these claims are of, also where a claim is gone.
     pub(super) fn sets_of(&self, claims: &BTreeSet<ClaimId>) -> Vec<SetId> {
         let view = self.observer.view();
@@ -123,7 +118,9 @@ mod tests {
 
     use jiff::SignedDuration;
     use orlop_api::{Bytes, StoragePolicy};
-    use orlop_planner::{Belonging, ClaimTemplate, Labels, NamespaceName, Resize, StatefulSet, StoredSet, Uid};
+    use orlop_planner::{
+        Allowed, Belonging, ClaimTemplate, Labels, NamespaceName, Resize, StatefulSet, StoredSet, Uid,
+    };
     use serde_json::json;
 
     use super::*;
@@ -171,7 +168,7 @@ mod tests {
     /// A StatefulSet whose template asks for 1Gi and whose claim has 2Gi.
     fn world() -> World {
         let mut core = super::super::tests::core();
-        core.allow_template_sync(true);
+        core.allow(Allowed { template_sync: true, ..Allowed::default() });
         let policy: StoragePolicy = serde_json::from_value(json!({
             "apiVersion": "orlop.dev/v1alpha1", "kind": "StoragePolicy",
             "metadata": { "name": "all", "namespace": "app", "uid": "p" },
@@ -281,7 +278,7 @@ mod tests {
     #[test]
     fn what_the_operator_may_not_make_anew_is_told_once() {
         let mut world = world();
-        world.core.allow_template_sync(false);
+        world.core.allow(Allowed::default());
         assert_eq!(world.after(1), []);
         assert_eq!(world.notices.iter().filter(|reason| *reason == "TemplateDrift").count(), 1);
         world.core.observe(is(set("s", 6, 1)));

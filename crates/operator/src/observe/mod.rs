@@ -24,8 +24,8 @@ use std::{
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid, Usage, View,
-    forecast::Trend,
+    Allowed, BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid,
+    Usage, View, forecast::Trend,
 };
 
 pub use facts::{
@@ -254,7 +254,7 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
-            && (!self.view.may_scale || autoscalers.is_complete())
+            && (!self.view.allowed.scaling || autoscalers.is_complete())
             && stored.is_complete()
             && self.knows_owners
             && nodes.is_complete()
@@ -316,9 +316,9 @@ impl Observer {
         self.dirty.sets = self.view.sets.keys().chain(self.view.stored.keys()).cloned().collect();
     }
 
-    /// StatefulSets may be scaled to zero, in the windows that policies name. To be said before anything is observed.
-    pub const fn allow_scaling(&mut self) {
-        self.view.may_scale = true;
+    /// Says what may be done to StatefulSets, before anything is observed.
+    pub const fn allow(&mut self, allowed: Allowed) {
+        self.view.allowed = allowed;
     }
 
     /// Which state of a StatefulSet is known.

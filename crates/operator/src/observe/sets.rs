@@ -110,11 +110,6 @@ impl Observer {
         }
     }
 
-    /// Says whether StatefulSets may be made anew.
-    pub fn allow_template_sync(&mut self, allowed: bool) {
-        self.view.template_sync = allowed;
-    }
-
     /// Has it looked at again what is to be done about the StatefulSet's templates.
     pub fn mark_set(&mut self, id: SetId) {
         self.dirty.sets.insert(id);

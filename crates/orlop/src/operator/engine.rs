@@ -7,6 +7,7 @@ use std::{
 };
 
 use orlop_operator::{Core, Effects, History, Measurement, Metrics, Moment, observe::Observation};
+use orlop_planner::Allowed;
 use tokio::{
     sync::{mpsc, watch},
     time::sleep_until,
@@ -47,8 +48,6 @@ pub(super) struct Outputs {
     pub(super) health: Health,
     /// The claims whose history is wanted; none where nobody knows any.
     pub(super) wanted: Option<Wanted>,
-    /// May StatefulSets be scaled to zero?
-    pub(super) may_scale: bool,
     pub(super) metrics: Metrics,
 }
 
@@ -60,13 +59,10 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// `template_sync` is whether StatefulSets may be made anew.
-    pub(super) fn new(leadership: Leadership, to: Outputs, template_sync: bool) -> Self {
+    /// `allowed` is what the operator's rights let it do to StatefulSets.
+    pub(super) fn new(leadership: Leadership, to: Outputs, allowed: Allowed) -> Self {
         let mut core = Core::new(to.metrics.clone());
-        core.allow_template_sync(template_sync);
-        if to.may_scale {
-            core.allow_scaling();
-        }
+        core.allow(allowed);
         Self { core, leadership, to }
     }
 

@@ -31,6 +31,7 @@ use orlop_operator::{
     Metrics,
     lease::{Candidate, Deposed},
 };
+use orlop_planner::Allowed;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch as latest},
@@ -167,10 +168,9 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             nodes,
             health: health.clone(),
             wanted,
-            may_scale: config.maintenance,
             metrics: metrics.clone(),
         },
-        config.template_sync,
+        Allowed { scaling: config.maintenance, template_sync: config.template_sync },
     );
 
     let mut parts = JoinSet::new();

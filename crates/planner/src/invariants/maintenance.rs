@@ -17,7 +17,7 @@ const LEFT_S: i64 = 15 * 60;
 pub(super) fn may_stop(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -> bool {
     let Some(membership) = view.membership(id, &claim.pods) else { return false };
     let is_its_own = view.ownership(id, claim).chain.len() == 1;
-    let may = view.may_scale && is_its_own && !view.autoscalers.contains_key(membership.id);
+    let may = view.allowed.scaling && is_its_own && !view.autoscalers.contains_key(membership.id);
     may && (membership.set.scaled.is_some() || left_s(view, id, claim, now).is_some_and(|left| left >= LEFT_S))
 }
 

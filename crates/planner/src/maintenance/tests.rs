@@ -54,7 +54,7 @@ fn world() -> View {
         templates: [template].into(),
     };
     view.sets = [(set_id(), set)].into();
-    view.may_scale = true;
+    view.allowed.scaling = true;
     let offline =
         DriverProfileSpec { expansion: Expansion::Offline, size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
     override_driver(&mut view, offline);
@@ -225,7 +225,7 @@ fn pods_are_stopped_only_where_nothing_else_starts_them() {
     };
     let owned = Belonging { owner: Some(owner), manager: None };
     let cases: [(Change<'_>, &str); 5] = [
-        (&|view| view.may_scale = false, "set operator.maintenance"),
+        (&|view| view.allowed.scaling = false, "set operator.maintenance"),
         (&|view| the_policy(view).maintenance = None, "names no maintenance window"),
         (&|view| view.sets.clear(), "of no StatefulSet"),
         (&|view| the_set(view).belonging = owned.clone(), "belongs to PerconaServerMongoDB main"),
@@ -255,7 +255,7 @@ fn no_action_of_that_kind_is_sound_where_it_may_not_be() {
         retain_sound(&view, Plan { actions: actions.clone() }).1.pop().map(|violation| violation.rule)
     };
     assert_eq!(broken(&|_| ()), None);
-    assert_eq!(broken(&|view| view.may_scale = false), Some(Rule::NoWindow));
+    assert_eq!(broken(&|view| view.allowed.scaling = false), Some(Rule::NoWindow));
     assert_eq!(broken(&|view| view.autoscalers = [(set_id(), "web".into())].into()), Some(Rule::NoWindow));
     assert_eq!(broken(&|view| the_policy(view).mode = Mode::Recommend), Some(Rule::NoWindow));
     assert_eq!(broken(&|view| the_claim(view).paused = Some("true".into())), Some(Rule::Paused));

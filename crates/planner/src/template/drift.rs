@@ -150,7 +150,7 @@ fn not_allowed(view: &View, set: &StatefulSet, largest: &Governed<'_>, claims: &
     if largest.policy.mode != Mode::Auto {
         return Some("in mode Auto the StatefulSet would be made anew".to_owned());
     }
-    if !view.template_sync {
+    if !view.allowed.template_sync {
         return Some(
             "templateSync is Recreate, and the operator may not make StatefulSets: set operator.templateSync in the chart's \
              values"

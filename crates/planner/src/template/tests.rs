@@ -35,7 +35,7 @@ fn drifted() -> View {
         version: Some(7),
     };
     view.sets = BTreeMap::from([(db(), set)]);
-    view.template_sync = true;
+    view.allowed.template_sync = true;
     the_spec(&mut view).template_sync = TemplateSync::Recreate;
     view
 }
@@ -159,7 +159,7 @@ fn a_statefulset_that_is_not_to_be_made_anew_is_reported_with_what_to_do() {
         (&second_policy, format!("several policies govern its claims, so Orlop does not make it anew: {by_hand}")),
         (&|view| the_policy(view).mode = Mode::Recommend, "in mode Auto the StatefulSet would be made anew".to_owned()),
         (
-            &|view| view.template_sync = false,
+            &|view| view.allowed.template_sync = false,
             "templateSync is Recreate, and the operator may not make StatefulSets: set operator.templateSync in the \
              chart's values"
                 .to_owned(),
