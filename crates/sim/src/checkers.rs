@@ -3,11 +3,14 @@
 
 mod answers;
 mod budgets;
+mod classes;
 mod foreign;
 mod fullness;
+mod idleness;
 mod leaders;
 mod once;
 mod reasons;
+mod saturation;
 mod settling;
 mod shrinking;
 mod slots;
@@ -64,5 +67,9 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(reasons::Reasons::default()),
         Box::new(settling::Settling::default()),
         Box::new(answers::Answers::default()),
+        Box::new(saturation::Saturation::default()),
+        Box::new(idleness::Idleness::default()),
+        Box::new(classes::Listed),
+        Box::new(classes::Steady::default()),
     ]
 }

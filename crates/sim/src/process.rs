@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::names::Reason;
+use orlop_api::names::{PerformanceReason, Reason};
 use orlop_operator::{
     Core, Errand, Failure, Measurement, Metrics, Moment, NodeClock, StatusWrite,
     kubelets::{Measured, Schedule},
@@ -143,15 +143,8 @@ pub(crate) struct Process {
     /// None while it does not lead, or is to ask none.
     pub(crate) asking: Option<Asking>,
     pub(crate) reasons: HashMap<String, Reason>,
-}
-
-/// An operator's mind that knows already that the world has no VolumeAttributesClass.
-fn core() -> Core {
-    let mut core = Core::new(Metrics::default());
-    for change in [Change::ListBegins, Change::ListComplete] {
-        core.observe(Observation::AttributesClass(change));
-    }
-    core
+    /// The same of their VolumeAttributesClasses.
+    pub(crate) class_reasons: HashMap<String, PerformanceReason>,
 }
 
 /// The attempt at the lease that is under way.
@@ -167,7 +160,7 @@ impl Process {
             number,
             state: State::Dead,
             life: 0,
-            core: core(),
+            core: Core::new(Metrics::default()),
             campaign: campaign(number),
             attempt: Attempt { number: 0, asked: born },
             streams: BTreeMap::new(),
@@ -180,6 +173,7 @@ impl Process {
             agents: BTreeMap::new(),
             asking: None,
             reasons: HashMap::new(),
+            class_reasons: HashMap::new(),
         }
     }
 

@@ -15,6 +15,8 @@ use orlop_operator::{
 use orlop_planner::{ClaimId, NamespaceName, PolicyKind};
 use serde_json::{Value, json};
 
+use crate::scenario::Scenario;
+
 /// Where a claim has its requested size.
 const REQUEST: &str = "/spec/resources/requests/storage";
 
@@ -34,10 +36,12 @@ pub(crate) enum Kind {
     ClusterPolicy,
     Budget,
     Driver,
+    AttributesClass,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 10] = [
+    /// Those that every world has.
+    const ALWAYS: [Self; 10] = [
         Self::Claim,
         Self::Volume,
         Self::Pod,
@@ -49,6 +53,27 @@ impl Kind {
         Self::Budget,
         Self::Driver,
     ];
+
+    /// Those that a world may do without. Whoever watches them takes a part of the chance, so they are watched where they are
+    /// there, and known to be empty elsewhere.
+    const SOMETIMES: [Self; 1] = [Self::AttributesClass];
+
+    /// The kinds of which the world of a scenario has objects.
+    pub(crate) fn present(scenario: &Scenario) -> Vec<Self> {
+        Self::ALWAYS.into_iter().chain(Self::SOMETIMES.into_iter().filter(|kind| kind.is_in(scenario))).collect()
+    }
+
+    /// The kinds of which it has none.
+    pub(crate) fn absent(scenario: &Scenario) -> Vec<Self> {
+        Self::SOMETIMES.into_iter().filter(|kind| !kind.is_in(scenario)).collect()
+    }
+
+    fn is_in(self, scenario: &Scenario) -> bool {
+        match self {
+            Self::AttributesClass => !scenario.attributes_classes.is_empty(),
+            _ => true,
+        }
+    }
 
     const fn is_namespaced(self) -> bool {
         matches!(self, Self::Claim | Self::Pod | Self::Policy)
@@ -84,6 +109,9 @@ impl Kind {
                     Some(objects::budget(it.0))
                 }))
             }
+            Self::AttributesClass => {
+                Observation::AttributesClass(change(name.to_owned(), object, |it| Some(objects::attributes_class(it))))
+            }
             Self::Driver => {
                 Observation::Driver(change(name.to_owned(), object, |it: orlop_api::DriverProfile| Some(it.spec)))
             }
@@ -108,6 +136,7 @@ impl Kind {
             Self::ClusterPolicy => list!(ClusterPolicy),
             Self::Budget => list!(Budget),
             Self::Driver => list!(Driver),
+            Self::AttributesClass => list!(AttributesClass),
         }
     }
 }

@@ -148,7 +148,18 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
                     claim.inodes = None;
                 }
             });
+            self.try_change(|it| {
+                if let Some(claim) = it.claims.get_mut(&claim) {
+                    claim.demand = None;
+                }
+            });
         }
+        self.try_change(|it| {
+            it.attributes_classes.clear();
+            it.policies.values_mut().for_each(|policy| policy.performance = None);
+            it.claims.values_mut().for_each(|claim| (claim.attributes_class, claim.demand) = (None, None));
+            it.faults.retain(|fault| !matches!(fault.what, Trouble::ModificationRefused { .. }));
+        });
         self.try_change(|it| {
             let claims = &it.claims;
             it.classes.retain(|name, _| claims.values().any(|claim| claim.class == *name));
@@ -205,6 +216,7 @@ fn claim_of(deed: &Deed) -> Option<&String> {
         | Deed::Start { claim, .. }
         | Deed::Pause { claim, .. }
         | Deed::Resume { claim }
+        | Deed::Demand { claim, .. }
         | Deed::Quiet { claim } => Some(claim),
         Deed::Policy { .. } | Deed::Budget { .. } => None,
     }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The resizer's pauses between two tries double from a second to this.
-const RETRY_MAX: Duration = Duration::from_mins(5);
+pub(super) const RETRY_MAX: Duration = Duration::from_mins(5);
 
 /// How often a kubelet syncs a pod of which it hears nothing, at most.
 const SYNC_WITHIN_MS: u64 = 90_000;
@@ -28,7 +28,7 @@ impl Simulation {
         let before = self.volumes.remove(claim);
         let (size, node, lives) = (spec.size, spec.node, before.as_ref().map_or(0, |volume| volume.lives + 1));
         let driver = driver_name(&spec.class);
-        let object = json!({
+        let mut object = json!({
             "metadata": { "labels": spec.labels },
             "spec": {
                 "storageClassName": spec.class,
@@ -37,6 +37,10 @@ impl Simulation {
             },
             "status": { "phase": "Bound", "capacity": { "storage": size } },
         });
+        if let Some(class) = &spec.attributes_class {
+            object["spec"]["volumeAttributesClassName"] = json!(class);
+            object["status"]["currentVolumeAttributesClassName"] = json!(class);
+        }
         self.server.create(Kind::Claim, claim, object, now);
         let uid = self.server.get(Kind::Claim, claim).map(|object| object["metadata"]["uid"].clone());
         let object = json!({
@@ -68,6 +72,7 @@ impl Simulation {
             return;
         }
         volume.node = Some(node);
+        volume.agent.count_from(self.now);
         volume.pods += 1;
         self.confirming.remove(&node);
         let name = pod_name(claim);
@@ -78,7 +83,13 @@ impl Simulation {
         if size > self.server_capacity(claim) {
             self.finish_growth(claim);
         }
+        self.begin_work(claim);
+    }
+
+    /// The claim's pod does what it does from its beginning.
+    pub(super) fn begin_work(&mut self, claim: &str) {
         self.write(claim, 0);
+        self.demand(claim, 0);
     }
 
     pub(super) fn stop_pod(&mut self, claim: &str) {
@@ -87,6 +98,7 @@ impl Simulation {
         let Some(node) = volume.node.take() else { return };
         volume.write(Bytes(0), Bytes(0), now);
         volume.epoch += 1;
+        volume.io.end(now);
         volume.summary = None;
         self.server.delete(Kind::Pod, &pod_name(claim));
         self.unmounted(claim, node);
@@ -99,6 +111,7 @@ impl Simulation {
         if let Some(volume) = self.volumes.get_mut(claim) {
             volume.write(Bytes(0), Bytes(0), now);
             volume.epoch += 1;
+            volume.io.end(now);
         }
     }
 
@@ -166,7 +179,12 @@ impl Simulation {
     pub(super) fn requested(&mut self, kind: Kind, name: &str) {
         let after = Duration::from_millis(self.rng.u64(50..1_000));
         match kind {
-            Kind::Claim => self.schedule(after, Event::Resize { claim: name.to_owned() }),
+            Kind::Claim => {
+                self.schedule(after, Event::Resize { claim: name.to_owned() });
+                if !self.scenario.attributes_classes.is_empty() {
+                    self.schedule(after, Event::Modify { claim: name.to_owned() });
+                }
+            }
             Kind::Pod => {
                 let touched = self.server.get(Kind::Pod, name);
                 let told = touched.is_some_and(|pod| !pod["metadata"]["annotations"][SYNC_ANNOTATION].is_null());
@@ -209,23 +227,30 @@ impl Simulation {
         if in_use || self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverFails {})) {
             return self.fail(claim, if in_use { "a pod uses it" } else { "the storage is in trouble" });
         }
+        if class.driver.modifications.is_some() && volume.attributes.is_changing() {
+            return self.fail(claim, "it is being modified");
+        }
         let next_slot = class.driver.modifications.as_ref().and_then(|rule| volume.next_slot(rule));
         if next_slot.is_some_and(|at| at > now) {
             return self.fail(claim, "it has no modification slot left");
         }
-        let slowness = self.faults.sum(|trouble| match trouble {
-            Trouble::DriverSlow { times } => Some(i64::from(*times) - 1),
-            _ => None,
-        });
-        let times = u32::try_from(slowness + 1).unwrap_or(1);
+        let takes = Duration::from(class.takes) * self.driver_slowness();
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.expansion = Expansion::Running { to };
         volume.modified.push(now);
         let life = volume.lives;
         self.resizing(claim, "ControllerResizeInProgress");
         self.tell(Fact::Expands { claim: claim.to_owned(), to });
-        let takes = Duration::from(class.takes) * times;
         self.schedule(takes, Event::Expanded { claim: claim.to_owned(), life });
+    }
+
+    /// How many times as long a driver takes for what it does.
+    pub(super) fn driver_slowness(&self) -> u32 {
+        let slowness = self.faults.sum(|trouble| match trouble {
+            Trouble::DriverSlow { times } => Some(i64::from(*times) - 1),
+            _ => None,
+        });
+        u32::try_from(slowness + 1).unwrap_or(1)
     }
 
     fn fail(&mut self, claim: &str, why: &'static str) {

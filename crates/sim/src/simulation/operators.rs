@@ -30,8 +30,12 @@ impl Simulation {
         }
         process.start(now.instant);
         self.tell(Fact::Started { operator });
-        for kind in Kind::ALL {
+        for kind in Kind::present(&self.scenario) {
             self.relist(operator, kind, Duration::from_millis(10));
+        }
+        for (begins, complete) in Kind::absent(&self.scenario).into_iter().map(Kind::list) {
+            self.processes[operator].core.observe(begins);
+            self.processes[operator].core.observe(complete);
         }
         // Of custom resources there are none.
         for change in [Change::ListBegins, Change::ListComplete] {
@@ -74,7 +78,7 @@ impl Simulation {
 
     pub(super) fn break_watches(&mut self) {
         for operator in 0..self.processes.len() {
-            for kind in Kind::ALL {
+            for kind in Kind::present(&self.scenario) {
                 let after = Duration::from_millis(self.rng.u64(200..5_000));
                 self.relist(operator, kind, after);
             }
@@ -227,6 +231,9 @@ impl Simulation {
                 let fact = Fact::Decided { operator, claim: name.to_owned(), reason, message };
                 self.facts.push(crate::fact::Entry { at: self.now, fact });
             }
+        }
+        for claim in &decided {
+            self.tell_of_class(operator, claim);
         }
         for claim in decided {
             self.plan_report(&claim.name);
