@@ -1,15 +1,17 @@
 use jiff::Timestamp;
 use kube::core::{Status, params::Patch};
 use orlop_api::{
-    Bytes,
+    Bytes, StorageBudgetStatus,
+    budget::BudgetUse,
     names::{PerformanceReason, Reason},
 };
 use orlop_planner::{
-    Action, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid, maintenance::ScaledFrom,
+    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid,
+    maintenance::ScaledFrom,
 };
 use serde_json::{Value, json};
 
-use super::{Target, request};
+use super::{StatusId, Target, request, status};
 use crate::{failure::Failure, observe::Spelling};
 
 const RECORD: &str = r#"{"claim":"u","from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree"}"#;
@@ -238,4 +240,18 @@ fn a_statefulset_is_scaled_with_its_note_in_one_request_and_only_as_it_was_obser
     assert_eq!(body(&back(0)), (json!({ "replicas": 3 }), Value::Null));
     assert_eq!(body(&back(5)), (Value::Null, Value::Null), "somebody has scaled it meanwhile");
     assert!(request(&stop, None, &Resources::default(), None).is_none(), "which state it is in is not known");
+}
+
+#[test]
+fn a_status_takes_back_what_it_no_longer_says() {
+    let of = StatusId::Budget(BudgetName("team".into()));
+    let used = BudgetUse { iops: Some(500), ..BudgetUse::default() };
+    let before = StorageBudgetStatus { share: Some("50%".to_owned()), used, ..StorageBudgetStatus::default() };
+    let after = StorageBudgetStatus::default();
+    let Patch::Merge(patch) = status(&of, &Uid("b".into()), Some(&before), &after).patch else {
+        panic!("a merge patch")
+    };
+    let mut object = json!({ "metadata": { "uid": "b" }, "status": before });
+    json_patch::merge(&mut object, &patch);
+    assert_eq!(object["status"], json!(after));
 }
