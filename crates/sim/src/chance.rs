@@ -2,6 +2,7 @@
 //! says. What is made is a [`Scenario`] like any other, so that one that fails can be written down and shortened.
 
 mod classes;
+mod sets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,9 @@ const LATEST: u64 = 0x6f72_6c6f_7000_0002;
 
 /// And so have VolumeAttributesClasses.
 const CLASSES: u64 = 0x6f72_6c6f_7000_0003;
+
+/// And StatefulSets.
+const SETS: u64 = 0x6f72_6c6f_7000_0004;
 
 /// What is made of a seed.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +75,7 @@ impl Chance {
             kubelet_interval: None,
             classes,
             attributes_classes: BTreeMap::new(),
+            sets: BTreeMap::new(),
             policies: [("all".to_owned(), policy(rng))].into(),
             budgets: budgets(&claims, rng),
             claims,
@@ -87,6 +92,7 @@ impl Chance {
         refuse(&mut scenario, busy, latest);
         pause(&mut scenario, busy, latest);
         classes::chance(&mut scenario, busy, &mut Rng::with_seed(self.seed ^ CLASSES));
+        sets::chance(&mut scenario, busy, &mut Rng::with_seed(self.seed ^ SETS));
         scenario
     }
 }

@@ -11,9 +11,11 @@ mod leaders;
 mod once;
 mod reasons;
 mod saturation;
+mod sets;
 mod settling;
 mod shrinking;
 mod slots;
+mod windows;
 
 use std::time::Duration;
 
@@ -71,5 +73,8 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(idleness::Idleness::default()),
         Box::new(classes::Listed),
         Box::new(classes::Steady::default()),
+        Box::new(sets::Lost::default()),
+        Box::new(sets::Replicas::default()),
+        Box::new(windows::Windows),
     ]
 }

@@ -6,7 +6,7 @@ use orlop_api::{
     Bytes,
     names::{PerformanceReason, Reason, condition},
 };
-use orlop_planner::Action;
+use orlop_planner::{Action, TemplateAction};
 use serde_json::Value;
 
 use crate::scenario::{Change, Trouble};
@@ -102,6 +102,32 @@ pub enum Fact {
         from: Option<String>,
         /// The class since.
         to: String,
+    },
+    /// A replica of a StatefulSet starts.
+    ReplicaStarts {
+        /// Its claim.
+        claim: String,
+        /// The size of the claim, where it was made for it.
+        made: Option<Bytes>,
+    },
+    /// The pod of a replica is stopped by its StatefulSet.
+    ReplicaStops {
+        /// Its claim.
+        claim: String,
+    },
+    /// A StatefulSet is gone, and its pods and claims are left.
+    SetGone {
+        /// The StatefulSet.
+        set: String,
+    },
+    /// The API server has answered a request of a step by which a StatefulSet is made anew.
+    Stepped {
+        /// Whose request.
+        operator: usize,
+        /// The step.
+        action: TemplateAction,
+        /// The answer's code where it was refused, else 0.
+        code: u16,
     },
     /// An operator leads.
     Leads {
@@ -217,6 +243,16 @@ impl fmt::Display for Fact {
             Self::Modified { claim, from, to } => {
                 write!(f, "the driver has given {claim} class {to}")?;
                 from.iter().try_for_each(|from| write!(f, " in place of {from}"))
+            }
+            Self::ReplicaStarts { claim, made: None } => write!(f, "the pod of {claim} starts"),
+            Self::ReplicaStarts { claim, made: Some(size) } => {
+                write!(f, "the pod of {claim} starts, for which the claim was made with {size}")
+            }
+            Self::ReplicaStops { claim } => write!(f, "the pod of {claim} is stopped"),
+            Self::SetGone { set } => write!(f, "StatefulSet {set} is gone, and its pods and claims are left"),
+            Self::Stepped { operator, action, code: 0 } => write!(f, "operator {}: {action}", name(*operator)),
+            Self::Stepped { operator, action, code } => {
+                write!(f, "operator {} may not {action}: the API server refuses it with {code}", name(*operator))
             }
             Self::Leads { operator } => write!(f, "operator {} leads", name(*operator)),
             Self::Ended { operator, why } => write!(f, "operator {} ends: {why}", name(*operator)),

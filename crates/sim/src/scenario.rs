@@ -49,7 +49,11 @@ pub struct Scenario {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub budgets: BTreeMap<String, Budget>,
     /// The claims, each used by one pod.
+    #[serde(default)]
     pub claims: BTreeMap<String, Claim>,
+    /// The StatefulSets, each with one template, which is called `data`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, StatefulSet>,
     /// What goes wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -160,6 +164,16 @@ pub struct Claim {
     pub demand: Option<Demand>,
 }
 
+/// A StatefulSet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StatefulSet {
+    /// How many replicas it has at first. Their claims are called `data-SET-NUMBER`, and are spread over the nodes.
+    pub replicas: u32,
+    /// What the claims of all replicas are made from, with what their pods do.
+    pub template: Claim,
+}
+
 /// A filesystem's inodes, of which each file takes one. Where files are smaller than what there is an inode for, the inodes
 /// run out before the bytes do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,7 +212,7 @@ impl Scenario {
     /// The scenario as YAML, in the form that [`Scenario::parse`] reads.
     pub fn to_yaml(&self) -> String {
         // In the order of a story, and not of the alphabet.
-        const SECTIONS: [&str; 14] = [
+        const SECTIONS: [&str; 15] = [
             "story",
             "seed",
             "lasts",
@@ -211,6 +225,7 @@ impl Scenario {
             "policies",
             "budgets",
             "claims",
+            "sets",
             "faults",
             "changes",
         ];

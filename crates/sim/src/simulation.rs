@@ -6,7 +6,10 @@ mod attributes;
 mod controllers;
 mod happenings;
 mod kubelets;
+mod leases;
 mod operators;
+pub(crate) mod sets;
+pub(crate) mod steps;
 
 use std::{
     cmp::Reverse,
@@ -20,7 +23,7 @@ use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use orlop_api::{StorageBudgetSpec, StoragePolicySpec};
 use orlop_operator::{Measurement, Moment, request::Request};
-use orlop_planner::Action;
+use orlop_planner::{Action, TemplateAction};
 use serde_json::json;
 
 use crate::{
@@ -31,6 +34,8 @@ use crate::{
     server::{Kind, NAMESPACE, Server},
     volume::Volume,
 };
+
+use self::steps::StepArrival;
 
 /// The wall clock's time at the beginning.
 const BEGINNING: &str = "2026-01-01T00:00:00Z";
@@ -74,6 +79,12 @@ pub trait Tamper {
         measurement
     }
 
+    /// Is a request of this step towards a larger template carried out?
+    fn step(&mut self, action: &TemplateAction) -> bool {
+        let _ = action;
+        true
+    }
+
     /// Changes whether an operator thinks that it leads.
     fn leads(&self, leads: bool) -> bool {
         leads
@@ -106,6 +117,9 @@ enum Event {
     Resize { claim: String },
     Expanded { claim: String, life: u64 },
     Sync { claim: String, life: u64 },
+    SetReconciles { set: String },
+    SetReleased { set: String, uid: String },
+    StepArrives(Box<StepArrival>),
     Demand { claim: String, epoch: u64 },
     Modify { claim: String },
     Modified { claim: String, life: u64 },
@@ -282,6 +296,7 @@ impl Simulation {
         for name in self.scenario.claims.keys().cloned().collect::<Vec<_>>() {
             self.provision(&name);
         }
+        self.furnish_sets();
         for operator in 0..self.scenario.operators {
             let delay = Duration::from_millis(self.rng.u64(0..2_000));
             self.schedule(delay, Event::Start { operator, life: 0 });
@@ -321,6 +336,9 @@ impl Simulation {
             Event::Resize { claim } => self.resize(&claim),
             Event::Expanded { claim, life } => self.expanded(&claim, life),
             Event::Sync { claim, life } => self.sync(&claim, life),
+            Event::SetReconciles { set } => self.reconcile_set(&set),
+            Event::SetReleased { set, uid } => self.release_set(&set, &uid),
+            Event::StepArrives(arrival) => self.step_arrives(*arrival),
             Event::Demand { claim, epoch } => self.demand_changes(&claim, epoch),
             Event::Modify { claim } => self.modify(&claim),
             Event::Modified { claim, life } => self.modified(&claim, life),

@@ -129,6 +129,10 @@ impl Story {
             | Fact::Expanded { .. }
             | Fact::Usable { .. }
             | Fact::Modifies { .. }
+            | Fact::ReplicaStarts { .. }
+            | Fact::ReplicaStops { .. }
+            | Fact::SetGone { .. }
+            | Fact::Stepped { code: 0, .. }
             | Fact::Modified { .. }
             | Fact::Ended { .. }
             | Fact::Started { .. }
@@ -151,6 +155,7 @@ impl Story {
             | Fact::Room { .. }
             | Fact::ExpansionFails { .. }
             | Fact::ModificationFails { .. }
+            | Fact::Stepped { .. }
             | Fact::HeldBack { .. }
             | Fact::Unhindered { .. }
             | Fact::Refused { .. }

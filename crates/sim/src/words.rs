@@ -38,6 +38,8 @@ impl fmt::Display for Trouble {
             Self::ModificationRefused { class: Some(class) } => {
                 write!(f, "the drivers refuse VolumeAttributesClass {class}")
             }
+            Self::ControllersDown {} => f.write_str("the controllers of the cluster do not run"),
+            Self::SetsRefused {} => f.write_str("the API server refuses to create StatefulSets"),
             Self::KubeletDown { node } => write!(f, "the kubelet of node-{node} syncs no pod"),
             Self::CrashLoop { claim } => write!(f, "the pod of {claim} crashes again and again"),
         }
@@ -93,6 +95,7 @@ impl fmt::Display for Deed {
             Self::Resume { claim } => write!(f, "a user pauses {claim} no longer"),
             Self::Policy { name, spec } => write!(f, "a user changes policy {name}: {spec}"),
             Self::Budget { name, spec } => write!(f, "a user changes budget {name}: {spec}"),
+            Self::Scale { set, replicas } => write!(f, "a user scales StatefulSet {set} to {replicas}"),
             Self::Demand { claim, demand } => write!(f, "the pod of {claim} would do {demand} from now on"),
             Self::Quiet { claim } => write!(f, "nothing is written to {claim} any more"),
         }

@@ -8,7 +8,7 @@ use orlop_operator::{
     Measurement,
     request::{Request, Target},
 };
-use orlop_planner::Rates;
+use orlop_planner::{Rates, TemplateAction};
 use orlop_sim::{Outcome, Scenario, Tamper, chance::Chance, run};
 use serde_json::{Value, json};
 
@@ -414,4 +414,73 @@ impl Tamper for ForgetfulOfClasses {
 #[test]
 fn a_class_change_without_a_slot_is_found() {
     is_found_by("no more modifications than slots", || ForgetfulOfClasses);
+}
+
+/// Never makes what it has deleted.
+struct NeverCreates;
+
+impl Tamper for NeverCreates {
+    fn step(&mut self, action: &TemplateAction) -> bool {
+        !matches!(action, TemplateAction::Create { .. })
+    }
+}
+
+#[test]
+fn a_statefulset_that_is_lost_is_found() {
+    is_found_by("no StatefulSet is lost", || NeverCreates);
+}
+
+/// Stores nothing, and so makes nothing anew.
+struct NeverStores;
+
+impl Tamper for NeverStores {
+    fn step(&mut self, action: &TemplateAction) -> bool {
+        !matches!(action, TemplateAction::Store { .. })
+    }
+}
+
+#[test]
+fn a_replica_that_would_be_smaller_than_the_others_is_found() {
+    is_found_by("a new replica is as large as the others", || NeverStores);
+}
+
+/// What a merge patch for a StatefulSet asks for.
+fn set_patch(request: &Request) -> Option<Value> {
+    matches!(request.target, Target::Set(_)).then(|| body(request))
+}
+
+/// Stops pods and does not start them again.
+struct NeverScalesBack;
+
+impl Tamper for NeverScalesBack {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let scales_back = |patch: &Value| patch["spec"]["replicas"].as_u64().is_some_and(|replicas| replicas > 0);
+        let is_dropped = set_patch(&request).is_some_and(|patch| scales_back(&patch));
+        (!is_dropped).then_some(request)
+    }
+}
+
+#[test]
+fn pods_that_stay_stopped_after_the_window_are_found() {
+    is_found_by("pods are stopped in windows only", || NeverScalesBack);
+}
+
+/// Forgets to write down what a StatefulSet had when it scales it to zero.
+struct WritesNothingDown;
+
+impl Tamper for WritesNothingDown {
+    fn request(&mut self, mut request: Request) -> Option<Request> {
+        if let Some(mut patch) = set_patch(&request)
+            && patch["spec"]["replicas"] == 0
+        {
+            patch["metadata"]["annotations"] = Value::Null;
+            request.patch = Patch::Merge(patch);
+        }
+        Some(request)
+    }
+}
+
+#[test]
+fn pods_that_nobody_knows_to_have_been_stopped_are_found() {
+    is_found_by("no StatefulSet is lost", || WritesNothingDown);
 }

@@ -21,8 +21,8 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(90);
 
 #[derive(Default)]
 pub(super) struct Budgets {
-    /// When an operator last began to lead.
-    led: Duration,
+    /// When an operator last began to lead, or a claim was made for a replica.
+    new: Duration,
 }
 
 impl Checker for Budgets {
@@ -32,8 +32,8 @@ impl Checker for Budgets {
 
     fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
         match &entry.fact {
-            Fact::Leads { .. } => {
-                self.led = entry.at;
+            Fact::Leads { .. } | Fact::ReplicaStarts { made: Some(_), .. } => {
+                self.new = entry.at;
                 None
             }
             Fact::Applied { action: Some(Action::SetClass { claim, record, .. }), .. }
@@ -84,7 +84,7 @@ impl Budgets {
             let (begins, ends) = (Duration::from(fault.at), Duration::from(fault.at) + Duration::from(fault.lasting));
             matches!(fault.what, Trouble::Watches { .. }) && begins <= now && now < ends + UNKNOWN_FOR
         });
-        by_users || by_trouble || lately(self.led)
+        by_users || by_trouble || lately(self.new)
     }
 }
 

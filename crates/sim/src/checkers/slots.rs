@@ -111,6 +111,6 @@ fn takes_slot(action: &Action) -> bool {
 }
 
 /// Is an operator's clock wrong by hours at some time? What it has written down as the time is wrong then.
-fn clocks_were_wrong(world: &Simulation) -> bool {
+pub(super) fn clocks_were_wrong(world: &Simulation) -> bool {
     world.scenario.faults.iter().any(|fault| matches!(fault.what, Trouble::OperatorClock { .. }))
 }

@@ -1,11 +1,13 @@
 //! That everything which a scenario names is in it.
 
 use super::{Deed, Scenario, ScenarioError, Trouble};
+use crate::simulation::sets;
 
 impl Scenario {
     pub(super) fn check(&self) -> Result<(), ScenarioError> {
         let unknown = |what: String, place| Err(ScenarioError::Unknown(what, place));
-        for (name, claim) in &self.claims {
+        let templates = self.sets.iter().map(|(name, set)| (name, &set.template));
+        for (name, claim) in self.claims.iter().chain(templates) {
             if !self.classes.contains_key(&claim.class) {
                 return unknown(format!("class {} of claim {name}", claim.class), "classes");
             }
@@ -34,7 +36,7 @@ impl Scenario {
                 Trouble::NodeClock { node, .. } | Trouble::AgentDown { node } | Trouble::KubeletDown { node } => {
                     self.check_node(*node)?;
                 }
-                Trouble::CrashLoop { claim } if !self.claims.contains_key(claim) => {
+                Trouble::CrashLoop { claim } if !self.has_claim(claim) => {
                     return unknown(format!("claim {claim}"), "claims");
                 }
                 Trouble::ModificationRefused { class: Some(class) } if !self.attributes_classes.contains_key(class) => {
@@ -53,9 +55,12 @@ impl Scenario {
                 | Deed::Resume { claim }
                 | Deed::Demand { claim, .. }
                 | Deed::Quiet { claim }
-                    if !self.claims.contains_key(claim) =>
+                    if !self.has_claim(claim) =>
                 {
                     return unknown(format!("claim {claim}"), "claims");
+                }
+                Deed::Scale { set, .. } if !self.sets.contains_key(set) => {
+                    return unknown(format!("StatefulSet {set}"), "sets");
                 }
                 Deed::Policy { name, .. } if !self.policies.contains_key(name) => {
                     return unknown(format!("policy {name}"), "policies");
@@ -72,5 +77,10 @@ impl Scenario {
 
     fn check_node(&self, node: usize) -> Result<(), ScenarioError> {
         if node < self.nodes { Ok(()) } else { Err(ScenarioError::Unknown(format!("node {node}"), "nodes")) }
+    }
+
+    /// Is there such a claim, or a StatefulSet that may have it?
+    fn has_claim(&self, name: &str) -> bool {
+        self.claims.contains_key(name) || sets::replica(name).is_some_and(|(set, _)| self.sets.contains_key(set))
     }
 }

@@ -71,6 +71,13 @@ pub enum Deed {
         /// Its spec.
         spec: Budget,
     },
+    /// Scale a StatefulSet.
+    Scale {
+        /// The StatefulSet.
+        set: String,
+        /// To so many replicas.
+        replicas: u32,
+    },
     /// The pod of a claim would do another number of operations from now on.
     Demand {
         /// The claim.

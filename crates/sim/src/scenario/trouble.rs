@@ -105,6 +105,10 @@ pub enum Trouble {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         class: Option<String>,
     },
+    /// The controllers of the cluster do not run: nobody starts the pods of StatefulSets, or lets go of them.
+    ControllersDown {},
+    /// The API server refuses to create StatefulSets, as by a quota.
+    SetsRefused {},
     /// The kubelet of a node syncs no pod, and answers nobody.
     KubeletDown {
         /// Which.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use orlop_api::{Bytes, Expansion as Expands, names::SYNC_ANNOTATION};
 use serde_json::json;
 
-use super::{Event, Simulation, driver_name};
+use super::{Event, Simulation, driver_name, sets};
 use crate::{
     fact::Fact,
     scenario::Trouble,
@@ -24,7 +24,8 @@ impl Simulation {
     /// Makes a claim with its volume and its pod.
     pub(super) fn provision(&mut self, claim: &str) {
         let now = self.time();
-        let Some(spec) = self.scenario.claims.get(claim).cloned() else { return };
+        let spec = self.scenario.claims.get(claim).cloned().or_else(|| self.claim_of_replica(claim));
+        let Some(spec) = spec else { return };
         let before = self.volumes.remove(claim);
         let (size, node, lives) = (spec.size, spec.node, before.as_ref().map_or(0, |volume| volume.lives + 1));
         let driver = driver_name(&spec.class);
@@ -188,11 +189,12 @@ impl Simulation {
             Kind::Pod => {
                 let touched = self.server.get(Kind::Pod, name);
                 let told = touched.is_some_and(|pod| !pod["metadata"]["annotations"][SYNC_ANNOTATION].is_null());
-                if let Some(claim) = name.strip_suffix("-pod").filter(|_| told) {
-                    let (claim, life) = (claim.to_owned(), self.volumes.get(claim).map_or(0, |it| it.lives));
+                if let Some(claim) = claim_of_pod(name).filter(|claim| told && self.volumes.contains_key(claim)) {
+                    let life = self.volumes.get(&claim).map_or(0, |it| it.lives);
                     self.schedule(after, Event::Sync { claim, life });
                 }
             }
+            Kind::Set => self.look_at_set(name, after),
             _ => {}
         }
     }
@@ -341,6 +343,19 @@ impl Simulation {
     }
 }
 
+/// The pod of a claim: that of a replica is called as its StatefulSet calls it.
 fn pod_name(claim: &str) -> String {
-    format!("{claim}-pod")
+    match sets::replica(claim) {
+        Some((set, ordinal)) => format!("{set}-{ordinal}"),
+        None => format!("{claim}-pod"),
+    }
+}
+
+/// Of a name that [`pod_name`] has made.
+fn claim_of_pod(pod: &str) -> Option<String> {
+    if let Some(claim) = pod.strip_suffix("-pod") {
+        return Some(claim.to_owned());
+    }
+    let (set, ordinal) = pod.rsplit_once('-')?;
+    Some(sets::claim_name(set, ordinal.parse().ok()?))
 }

@@ -98,6 +98,7 @@ impl Simulation {
                 object["spec"] = json!(budget_spec(spec));
                 object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
             }),
+            Deed::Scale { set, replicas } => self.scale_set(&set, replicas),
             Deed::Demand { claim, demand } => {
                 if let Some(volume) = self.volumes.get_mut(&claim) {
                     volume.spec.demand = Some(demand);
