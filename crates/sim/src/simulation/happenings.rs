@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{Event, Simulation, budget_spec, policy_spec};
 use crate::{
     fact::Fact,
+    io::Pattern,
     process::State,
     scenario::{Change, Deed, Trouble},
     server::{self, Kind},
@@ -108,7 +109,10 @@ impl Simulation {
             Deed::Quiet { claim } => {
                 if let Some(volume) = self.volumes.get_mut(&claim) {
                     volume.spec.workload = Workload::Idle {};
-                    volume.spec.demand = None;
+                    // What was done just before is still to be seen.
+                    if let Some(demand) = &mut volume.spec.demand {
+                        demand.pattern = Pattern::Steady { iops: 0 };
+                    }
                 }
                 self.begin_work(&claim);
             }
