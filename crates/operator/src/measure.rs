@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use orlop_api::Bytes;
-use orlop_planner::{ClaimId, Rates, Usage};
+use orlop_planner::{ClaimId, LoadReading, Usage};
 
 /// News of volumes, in the order in which they came.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,12 +31,8 @@ pub enum Measurement {
         node: String,
         /// The PersistentVolume's name.
         volume: String,
-        /// When.
-        at: Timestamp,
-        /// What is done.
-        rates: Rates,
-        /// The most of each that was done since this was last said.
-        peak: Rates,
+        /// What was measured.
+        reading: Box<LoadReading>,
     },
     /// Every volume of the node that its agent last sampled still is as it was, but for less than was asked for.
     Confirmed {

@@ -185,6 +185,7 @@ fn start_agent(kubelet: &Kubelet, whereabouts: Whereabouts) -> JoinHandle<()> {
     let config = agent::Config {
         node: "node-1".to_owned(),
         kubelet_dir: kubelet.dir.path().to_owned(),
+        cgroup_root: "/".into(),
         interval: Duration::from_secs(1),
     };
     tokio::spawn(async move {

@@ -34,8 +34,8 @@ pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
 pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use performance::{
-    AttributesClass, ClassChange, ClassMove, ClassUse, Load, LoadSample, LoadWatch, Modification, PerformanceDecision,
-    Quiet, Rates,
+    AttributesClass, ClassChange, ClassMove, ClassUse, Load, LoadReading, LoadSample, LoadWatch, Modification,
+    PerformanceDecision, Pressure, Quiet, Rates,
 };
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};

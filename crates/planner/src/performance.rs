@@ -1,10 +1,13 @@
 //! Which VolumeAttributesClass a claim is to have: a faster one soon when its volume does all that its class gives, a
 //! slower one late when it does little. This file has the order of the questions; [`load`] is what the volume does,
-//! [`classes`] what each class gives, [`step`] which class comes next. Whether the driver may be asked now is for
+//! [`pressure`] how much its pod waits for it, [`saturation`] by what it is seen to be held back, [`classes`] what each class
+//! gives, [`step`] which class comes next. Whether the driver may be asked now is for
 //! [`slots`](crate::capacity::slots) to say, whether the budgets allow it for [`budget`](crate::budget).
 
 mod classes;
 mod load;
+mod pressure;
+mod saturation;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -16,7 +19,8 @@ pub(crate) use self::classes::named;
 use self::step::{Ladder, Step};
 pub use self::{
     classes::{AttributesClass, ClassChange, ClassUse, Modification, RefusedClass},
-    load::{Load, LoadSample, LoadWatch, Quiet, Rates},
+    load::{Load, LoadReading, LoadSample, LoadWatch, Quiet, Rates},
+    pressure::Pressure,
 };
 use crate::{
     budget::{Bookings, OverBudget},
@@ -139,6 +143,7 @@ pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<LoadWatc
     Some(LoadWatch {
         busy: ladder.present().share(spec.raise_above.number()),
         quiet: ladder.slower().map(|(_, limits)| limits.share(spec.lower_below.number())),
+        gives: *ladder.present(),
     })
 }
 
@@ -336,7 +341,8 @@ impl<'a> Case<'a> {
 
     /// Nothing is called for now: until when?
     fn adequate(&self, ladder: &Ladder<'_>, sample: &LoadSample) -> Verdict {
-        let by_busy = sample.busy.map(|since| later(since, self.spec.raise_after.into()));
+        let by_busy = [sample.busy, sample.strained].into_iter().flatten().min();
+        let by_busy = by_busy.map(|since| later(since, self.spec.raise_after.into()));
         let quiet = sample.quiet.as_ref().filter(|_| ladder.slower().is_some());
         let by_quiet = quiet.map(|quiet| later(quiet.since, self.spec.lower_after.into()));
         let again_at = [by_busy, by_quiet].into_iter().flatten().filter(|at| *at > self.now).min();

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, StoragePolicy, names::LOCAL_DRIVER};
-use orlop_planner::{AttributesClass, ClassUse, PodId, Rates, Uid};
+use orlop_planner::{AttributesClass, ClassUse, LoadReading, PodId, Rates, Uid};
 use serde_json::json;
 
 use super::{
@@ -66,7 +66,16 @@ fn a_saturated_volume_is_decided_about_when_it_has_been_so_for_long_enough_thoug
     let watches = pass(&mut core, 0).watches;
     assert!(watches.iter().any(|(_, watch)| watch.as_ref().is_some_and(|watch| watch.load.is_some())));
     let rates = Rates::new(0, 95, 0, 0);
-    let load = Measurement::Load { node: "n".into(), volume: "pv".into(), at: moment(10).time, rates, peak: rates };
+    let reading = LoadReading {
+        at: moment(10).time,
+        rates,
+        peak: rates,
+        pressure: None,
+        peak_pressure: None,
+        quiet: None,
+        watch: None,
+    };
+    let load = Measurement::Load { node: "n".into(), volume: "pv".into(), reading: Box::new(reading) };
     core.measure(load, moment(10));
     assert!(pass(&mut core, 10).errands.is_empty());
     core.measure(Measurement::Confirmed { node: "n".into(), at: moment(40).time }, moment(40));

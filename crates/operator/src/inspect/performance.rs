@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use orlop_api::Dimension;
-use orlop_planner::{Claim, ClaimId, Governance, LoadSample, PerformanceDecision};
+use orlop_planner::{Claim, ClaimId, Governance, LoadSample, PerformanceDecision, Pressure};
 
-use super::document::{ClassLimits, LoadAccount, PerformanceAccount, PerformanceThresholds};
+use super::document::{ClassLimits, LoadAccount, PerformanceAccount, PerformanceThresholds, PressureAccount};
 use crate::Core;
 
 /// The account of it; none where no policy says anything about the claim's class. `decision` is what was decided, and since
@@ -53,7 +53,9 @@ fn load(sample: &LoadSample) -> LoadAccount {
         writes: rate(Dimension::WriteIops),
         read_bytes: rate(Dimension::ReadThroughput),
         written_bytes: rate(Dimension::WriteThroughput),
+        pressure: sample.pressure.map(|Pressure { some, full }| PressureAccount { some, full }),
         busy_since: sample.busy,
+        strained_since: sample.strained,
         quiet_since: sample.quiet.as_ref().map(|quiet| quiet.since),
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Row {
 struct Performance {
     /// Operations and bytes a second, while they are known.
     rates: Option<(u64, u64)>,
+    /// For which share of the time its pod waits for I/O, in percent, while it is known.
+    stalled: Option<u8>,
     class: Option<String>,
     problem: Option<PerformanceReason>,
 }
@@ -112,8 +114,9 @@ impl Performance {
         let known = decision.reason != PerformanceReason::NoLoad;
         let sample = claim.load.as_ref().and_then(|load| load.sample.as_ref()).filter(|_| known);
         let rates = sample.map(|it| (it.rates.get(Dimension::Iops), it.rates.get(Dimension::Throughput)));
+        let stalled = sample.and_then(|it| it.pressure).map(|pressure| pressure.full);
         let problem = decision.is_problem().then_some(decision.reason);
-        Self { rates, class: decision.class.clone(), problem }
+        Self { rates, stalled, class: decision.class.clone(), problem }
     }
 }
 
@@ -275,6 +278,14 @@ impl Collector for Claims {
                 if let Some(value) = value(row) {
                     family.encode_family(&labels(id))?.encode_gauge(&value)?;
                 }
+            }
+        }
+        let help = "For which share of time all of a pod of the claim waits for I/O, of any of its disks, where the claim's \
+                    policy has a performance section";
+        let mut family = encoder.encode_descriptor("claim_io_stalled_ratio", help, None, MetricType::Gauge)?;
+        for (id, row) in rows() {
+            if let Some(percent) = row.performance.as_ref().and_then(|it| it.stalled) {
+                family.encode_family(&labels(id))?.encode_gauge(&(f64::from(percent) / 100.0))?;
             }
         }
         let help = "What the claim's volume costs a month, where the profile of its driver has a price";

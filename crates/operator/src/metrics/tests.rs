@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use orlop_api::{BudgetLimits, Bytes, Count, Mode, driver::built_in, names::PerformanceReason};
 use orlop_planner::{
     Capacity, Claim, Class, ClassMove, Decision, Governance, Labels, Load, LoadSample, NamespaceName, Outcome,
-    PerformanceDecision, Rates, Resize, Selector, Uid, Usage, View,
+    PerformanceDecision, Pressure, Rates, Resize, Selector, Uid, Usage, View,
     forecast::{Forecast, Outlook, PerDay},
 };
 
@@ -84,7 +84,14 @@ fn row(claim: &Claim, outcome: Outcome, reason: Reason, second: i64) -> ClaimRow
 
 /// A claim of which all is known that there is to know.
 fn known() -> Claim {
-    let sample = LoadSample { at: at(0), rates: Rates::new(1000, 2000, 4 * MIB, 8 * MIB), busy: None, quiet: None };
+    let sample = LoadSample {
+        at: at(0),
+        rates: Rates::new(1000, 2000, 4 * MIB, 8 * MIB),
+        pressure: Some(Pressure { some: 50, full: 25 }),
+        busy: None,
+        strained: None,
+        quiet: None,
+    };
     let forecast =
         Forecast { per_day: PerDay { low: 1 << 20, median: 2 << 20, high: 4 << 20 }, peak: Bytes(900 * MIB) };
     Claim {

@@ -179,7 +179,7 @@ impl Observer {
                     self.measured_anew(&volume);
                 }
             }
-            Measurement::Load { node, volume, at, rates, peak } => self.load_sampled(&node, &volume, (at, rates, peak)),
+            Measurement::Load { node, volume, reading } => self.load_sampled(&node, &volume, &reading),
             Measurement::Gone { node, volume } => {
                 self.load_gone(&node, &volume);
                 self.measured.gone(&node, &volume);

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
     ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ForecastAccount, Governed, ModificationAccount,
-    PerformanceAccount, ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
+    PerformanceAccount, PressureAccount, ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount,
+    lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -255,6 +256,10 @@ fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
             bytes(load.written_bytes),
             ago(load.at, now)
         ));
+        if let Some(PressureAccount { some, full }) = load.pressure {
+            page.more(&format!("its pod waited for I/O for {some}% of the time, all of it for {full}%"));
+        }
+        load.strained_since.iter().for_each(|at| page.more(&format!("its pod waits for it since {}", second(*at))));
         load.busy_since
             .iter()
             .for_each(|at| page.more(&format!("nearly all that the class gives since {}", second(*at))));

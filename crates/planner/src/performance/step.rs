@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use orlop_api::{Dimension, Limits, PerformanceSpec, names::PerformanceReason as Reason};
 
-use super::{LoadSample, RefusedClass, Verdict, later};
+use super::{LoadSample, RefusedClass, Verdict, later, saturation::Saturation};
 use crate::view::{Claim, View};
 
 /// The classes of a policy with what each gives, from the slowest to the fastest, and where on it the claim is.
@@ -89,8 +89,8 @@ impl<'a> Step<'a> {
         sample: &LoadSample,
         now: Timestamp,
     ) -> Option<Result<Self, Verdict>> {
-        if sample.busy.is_some_and(|since| now >= later(since, spec.raise_after.into())) {
-            return Some(Self::up(ladder, spec, sample));
+        if let Some(saturation) = Saturation::of(ladder.present(), spec, sample, now) {
+            return Some(Self::up(ladder, spec, sample, saturation));
         }
         let quiet = sample.quiet.as_ref().filter(|quiet| now >= later(quiet.since, spec.lower_after.into()))?;
         let (name, limits) = ladder.slower()?;
@@ -104,30 +104,20 @@ impl<'a> Step<'a> {
         Some(Ok(Self { to: (name, limits), reason: Reason::Idle, why }))
     }
 
-    fn up(ladder: &Ladder<'a>, spec: &PerformanceSpec, sample: &LoadSample) -> Result<Self, Verdict> {
-        let bounds = ladder.present().share(spec.raise_above.number());
-        let used_up: Vec<_> = sample.rates.at_bounds(&bounds).collect();
-        let parts: Vec<_> = used_up
-            .iter()
-            .map(|dimension| {
-                let limit = ladder.present().get(*dimension).unwrap_or_default();
-                format!("{} of {}", dimension.amount(sample.rates.get(*dimension)), dimension.amount(limit))
-            })
-            .collect();
-        let why = format!(
-            "for {} the volume has done at least {} of what it may: {}",
-            spec.raise_after,
-            spec.raise_above,
-            parts.join(", ")
-        );
+    fn up(
+        ladder: &Ladder<'a>,
+        spec: &PerformanceSpec,
+        sample: &LoadSample,
+        saturation: Saturation,
+    ) -> Result<Self, Verdict> {
+        let Saturation { used_up, why, in_short } = saturation;
         match ladder.faster(spec, sample, &used_up) {
             Some(to) => Ok(Self { to, reason: Reason::Saturated, why }),
             None => Err(Verdict::wait(
                 Reason::FastestClass,
                 format!(
-                    "the volume does at least {} of what it may, {}, and attributesClasses names no faster class that the \
-                     driver takes: add one, or spread the load",
-                    spec.raise_above,
+                    "{in_short}, {}, and attributesClasses names no faster class that the driver takes: add one, or spread \
+                     the load",
                     ladder.present()
                 ),
             )),

@@ -217,12 +217,27 @@ pub struct LoadAccount {
     pub read_bytes: u64,
     /// Bytes a second that are written.
     pub written_bytes: u64,
+    /// How much the volume's pod waits for I/O; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<PressureAccount>,
     /// Since when it is nearly all that the class gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub busy_since: Option<Timestamp>,
+    /// Since when the volume's pod waits while the volume does a good part of what the class gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strained_since: Option<Timestamp>,
     /// Since when it is little for the next slower class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_since: Option<Timestamp>,
+}
+
+/// For which share of the last ten seconds the tasks of a volume's pod waited for I/O, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PressureAccount {
+    /// At least one of them.
+    pub some: u8,
+    /// All that were not idle.
+    pub full: u8,
 }
 
 /// How large a claim is.
