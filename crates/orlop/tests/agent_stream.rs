@@ -243,7 +243,10 @@ fn volume_is_reported() {
                 assert!(usage.total <= Bytes(128 * MIB), "the disk below the mount was measured");
                 None
             }
-            Measurement::SampledClaim { .. } | Measurement::Load { .. } | Measurement::Confirmed { .. } => None,
+            Measurement::SampledClaim { .. }
+            | Measurement::Load { .. }
+            | Measurement::Exceeded { .. }
+            | Measurement::Confirmed { .. } => None,
         });
         assert_eq!(gone.await, "pvc-1");
     });
@@ -336,7 +339,7 @@ fn volume_is_lost_between_streams() {
                 Measurement::Sampled { volume, .. } => order.push(format!("{volume} sampled")),
                 Measurement::Gone { volume, .. } => order.push(format!("{volume} gone")),
                 Measurement::Confirmed { .. } => return Some(()),
-                Measurement::SampledClaim { .. } | Measurement::Load { .. } => {}
+                Measurement::SampledClaim { .. } | Measurement::Load { .. } | Measurement::Exceeded { .. } => {}
             }
             None
         });

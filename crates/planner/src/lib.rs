@@ -34,8 +34,8 @@ pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
 pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use performance::{
-    AttributesClass, ClassChange, ClassMove, ClassUse, Load, LoadReading, LoadSample, LoadWatch, Modification,
-    PerformanceDecision, Pressure, Quiet, Rates,
+    AttributesClass, ClassChange, ClassMove, ClassUse, Exceeded, Excess, Load, LoadReading, LoadSample, LoadWatch,
+    Modification, PerformanceDecision, Pressure, Quiet, Rates, saturation,
 };
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};

@@ -1,26 +1,32 @@
 //! Which VolumeAttributesClass a claim is to have: a faster one soon when its volume does all that its class gives, a
 //! slower one late when it does little. This file has the order of the questions; [`load`] is what the volume does,
-//! [`pressure`] how much its pod waits for it, [`saturation`] by what it is seen to be held back, [`classes`] what each class
+//! [`pressure`] how much its pod waits for it, [`excess`] what its driver says of its limits, [`saturation`] by what it is seen to be held back, [`classes`] what each class
 //! gives, [`step`] which class comes next. Whether the driver may be asked now is for
 //! [`slots`](crate::capacity::slots) to say, whether the budgets allow it for [`budget`](crate::budget).
 
 mod classes;
+mod excess;
 mod load;
 mod pressure;
 mod saturation;
+mod seen;
 mod step;
 #[cfg(test)]
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Limits, Mode, PerformanceSpec, names::PerformanceReason as Reason};
+use orlop_api::{Limits, Mode, PerformanceSpec, Saturation, names::PerformanceReason as Reason};
 
 pub(crate) use self::classes::named;
-use self::step::{Ladder, Step};
 pub use self::{
     classes::{AttributesClass, ClassChange, ClassUse, Modification, RefusedClass},
+    excess::{Exceeded, Excess},
     load::{Load, LoadReading, LoadSample, LoadWatch, Quiet, Rates},
     pressure::Pressure,
+};
+use self::{
+    seen::Seen,
+    step::{Ladder, Step},
 };
 use crate::{
     budget::{Bookings, OverBudget},
@@ -136,7 +142,8 @@ pub(crate) fn decide(
 /// What of the volume's I/O decides anything; none where nothing does.
 pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<LoadWatch> {
     let (_, spec) = in_force(view, &view.governance(id, claim))?;
-    if !claim.bound || claim.raw_block {
+    // What no agent measures, the driver may count.
+    if !claim.bound || (claim.raw_block && view.saturation(claim).is_none()) {
         return None;
     }
     let ladder = Ladder::of(view, claim, spec).ok()?;
@@ -145,6 +152,18 @@ pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<LoadWatc
         quiet: ladder.slower().map(|(_, limits)| limits.share(spec.lower_below.number())),
         gives: *ladder.present(),
     })
+}
+
+/// By which metrics the claim's driver counts for how long its volume's limits are exceeded, where that decides anything.
+pub fn saturation<'a>(view: &'a View, id: &ClaimId, claim: &'a Claim) -> Option<&'a Saturation> {
+    in_force(view, &view.governance(id, claim))?;
+    view.saturation(claim).filter(|_| claim.bound)
+}
+
+impl View {
+    fn saturation<'a>(&'a self, claim: &'a Claim) -> Option<&'a Saturation> {
+        self.driver_profile(self.driver_of(claim)?).saturation.as_ref()
+    }
 }
 
 /// The policy that governs, where it says anything about performance.
@@ -210,9 +229,9 @@ impl<'a> Case<'a> {
     fn questions(&self) -> Result<Verdict, Verdict> {
         self.settled()?;
         let ladder = self.ladder()?;
-        let sample = self.sample()?;
-        let Some(step) = Step::called_for(&ladder, self.spec, sample, self.now) else {
-            return Err(self.adequate(&ladder, sample));
+        let seen = self.seen()?;
+        let Some(step) = Step::called_for(&ladder, self.spec, seen, self.now) else {
+            return Err(self.adequate(&ladder, seen));
         };
         let Step { to, reason, why } = step?;
         self.not_growing()?;
@@ -315,18 +334,19 @@ impl<'a> Case<'a> {
     }
 
     /// What the volume does, as far as that is known.
-    fn sample(&self) -> Result<&'a LoadSample, Verdict> {
-        if self.claim.raw_block {
-            let message =
-                "a raw block volume: the agents measure mounted filesystems only, so its class is left as it is";
+    fn seen(&self) -> Result<Seen<'a>, Verdict> {
+        let load = self.claim.load.as_deref();
+        let seen = load.and_then(|load| Seen::of(load, self.now));
+        if self.claim.raw_block && seen.is_none() {
+            let message = "a raw block volume: the agents measure mounted filesystems only, and what its driver may count is \
+                           not known, so its class is left as it is";
             return Err(Verdict::keep(Reason::Unused, message));
         }
         let Some(since) = self.claim.pods.iter().filter_map(|pod| pod.since).min() else {
             return Err(Verdict::keep(Reason::Unused, "no running pod uses the claim, so there is no I/O to measure"));
         };
-        let load = self.claim.load.as_deref();
-        if let Some(sample) = load.and_then(|load| load.current(self.now)) {
-            return Ok(sample);
+        if let Some(seen) = seen {
+            return Ok(seen);
         }
         let asked = load.map_or(self.now, |load| load.asked);
         let first_by = later(asked, FIRST_WITHIN).max(later(since, MOUNTED_WITHIN));
@@ -340,11 +360,19 @@ impl<'a> Case<'a> {
     }
 
     /// Nothing is called for now: until when?
-    fn adequate(&self, ladder: &Ladder<'_>, sample: &LoadSample) -> Verdict {
+    fn adequate(&self, ladder: &Ladder<'_>, seen: Seen<'_>) -> Verdict {
+        let Some(sample) = seen.sample else {
+            let message = format!(
+                "no more is asked of the volume than its limits allow, as its driver counts: {}; what I/O it does is not \
+                 measured, so it gets no slower class",
+                ladder.present()
+            );
+            return Verdict::keep(Reason::Adequate, message).again_at(later(self.now, LOOK_AGAIN_AFTER));
+        };
         let by_busy = [sample.busy, sample.strained].into_iter().flatten().min();
         let by_busy = by_busy.map(|since| later(since, self.spec.raise_after.into()));
-        let quiet = sample.quiet.as_ref().filter(|_| ladder.slower().is_some());
-        let by_quiet = quiet.map(|quiet| later(quiet.since, self.spec.lower_after.into()));
+        let quiet = seen.quiet_since().filter(|_| ladder.slower().is_some());
+        let by_quiet = quiet.map(|since| later(since, self.spec.lower_after.into()));
         let again_at = [by_busy, by_quiet].into_iter().flatten().filter(|at| *at > self.now).min();
         let again_at = again_at.unwrap_or(Timestamp::MAX).min(later(self.now, LOOK_AGAIN_AFTER));
         let class = self

@@ -41,6 +41,7 @@ fn volume(name: &str) -> VolumeFacts {
     VolumeFacts {
         capacity: Bytes::GIB,
         driver: Some("driver".into()),
+        handle: None,
         claim: Some((claim_id(name), Uid(format!("{name}-uid").into()))),
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
-    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ForecastAccount, Governed, ModificationAccount,
-    PerformanceAccount, PressureAccount, ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount,
-    lasting,
+    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ExceededLimit, ForecastAccount, Governed,
+    ModificationAccount, PerformanceAccount, PressureAccount, ProfileOrigin, SizeAccount, ThresholdAccount,
+    UsageAccount, WriteBackAccount, lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -266,6 +266,12 @@ fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
         load.quiet_since
             .iter()
             .for_each(|at| page.more(&format!("little for the next slower class since {}", second(*at))));
+    }
+    if let Some(exceeded) = &account.exceeded {
+        let limit = |it: &ExceededLimit| format!("{} for {}% of the time", it.limit, it.percent);
+        let limits: Vec<_> = exceeded.limits.iter().map(limit).collect();
+        page.more(&format!("beyond its limits by its driver: {}, read {}", limits.join(", "), ago(exceeded.at, now)));
+        exceeded.since.iter().for_each(|at| page.more(&format!("in each reading since {}", second(*at))));
     }
     page.more(&format!(
         "a faster class above {} for {}, a slower one below {} of it for {}",

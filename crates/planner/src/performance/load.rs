@@ -7,7 +7,10 @@ use std::array;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Dimension, Limits};
 
-use super::pressure::Pressure;
+use super::{
+    excess::{Exceeded, Excess},
+    pressure::Pressure,
+};
 
 /// An agent reports at least once a minute. After a longer pause something may have been missed, and what is to have held
 /// all the time begins anew.
@@ -114,6 +117,8 @@ pub struct Load {
     pub asked: Timestamp,
     /// The latest measurement; none where there is none yet.
     pub sample: Option<LoadSample>,
+    /// For how long more was asked of it than its limits allow, where its driver counts that and it is known.
+    pub excess: Option<Excess>,
 }
 
 /// A measurement of a volume's I/O, with what those before it have shown.
@@ -152,7 +157,7 @@ impl Quiet {
 impl Load {
     /// One that has just been asked for.
     pub const fn asked(at: Timestamp) -> Self {
-        Self { asked: at, sample: None }
+        Self { asked: at, sample: None, excess: None }
     }
 
     /// Takes in a measurement that answers the watch. Of the time for which the volume has been quiet the longer counts of what
@@ -182,6 +187,11 @@ impl Load {
         });
     }
 
+    /// Takes in what the driver had counted when it was read, for the time since it was read before.
+    pub fn exceeded(&mut self, at: Timestamp, shares: Exceeded) {
+        self.excess = Some(Excess::after(self.excess.take(), at, shares));
+    }
+
     /// What was measured last still held at that time.
     pub fn confirmed(&mut self, at: Timestamp) {
         if let Some(sample) = &mut self.sample {
@@ -193,6 +203,9 @@ impl Load {
     pub fn date_anew(&mut self, set_by: SignedDuration) {
         let anew = |at: &mut Timestamp| *at = at.saturating_add(set_by).unwrap_or(*at);
         anew(&mut self.asked);
+        if let Some(excess) = &mut self.excess {
+            excess.date_anew(anew);
+        }
         if let Some(LoadSample { at, busy, strained, quiet, .. }) = &mut self.sample {
             let quiet = quiet.as_mut().map(|quiet| &mut quiet.since);
             [Some(at), busy.as_mut(), strained.as_mut(), quiet].into_iter().flatten().for_each(anew);

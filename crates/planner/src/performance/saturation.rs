@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use orlop_api::{Dimension, Limits, PerformanceSpec};
 
-use super::{LoadSample, later, pressure::STRAINED_FROM_PERCENT};
+use super::{LoadSample, excess::Excess, later, pressure::STRAINED_FROM_PERCENT, seen::Seen};
 
 /// A volume that is held back.
 pub(super) struct Saturation {
@@ -17,15 +17,43 @@ pub(super) struct Saturation {
 
 impl Saturation {
     /// None where the volume has not been held back for long enough.
-    pub(super) fn of(present: &Limits, spec: &PerformanceSpec, sample: &LoadSample, now: Timestamp) -> Option<Self> {
+    pub(super) fn of(present: &Limits, spec: &PerformanceSpec, seen: Seen<'_>, now: Timestamp) -> Option<Self> {
         let for_long =
             |since: Option<Timestamp>| since.is_some_and(|since| now >= later(since, spec.raise_after.into()));
-        if for_long(sample.busy) {
-            Some(Self::by_device(present, spec, sample))
-        } else if for_long(sample.strained) {
-            Some(Self::by_pressure(present, spec, sample))
-        } else {
-            None
+        let by_load = match seen.sample {
+            Some(sample) if for_long(sample.busy) => Some(Self::by_device(present, spec, sample)),
+            Some(sample) if for_long(sample.strained) => Some(Self::by_pressure(present, spec, sample)),
+            _ => None,
+        };
+        let by_driver = seen.excess.filter(|excess| excess.lasts(spec)).map(|excess| Self::by_driver(spec, excess));
+        match (by_load, by_driver) {
+            (Some(by_load), Some(by_driver)) => Some(by_load.and(by_driver)),
+            (by_load, by_driver) => by_load.or(by_driver),
+        }
+    }
+
+    /// Both are seen.
+    fn and(mut self, other: Self) -> Self {
+        let more: Vec<_> = other.used_up.into_iter().filter(|dimension| !self.used_up.contains(dimension)).collect();
+        self.used_up.extend(more);
+        Self { why: format!("{}; and {}", self.why, other.why), ..self }
+    }
+
+    /// More is asked of it than its limits allow, as its driver has counted.
+    fn by_driver(spec: &PerformanceSpec, excess: &Excess) -> Self {
+        let parts: Vec<_> = excess
+            .shares
+            .limits()
+            .map(|(limit, percent)| format!("{} for {percent}% of the time", limit.name()))
+            .collect();
+        Self {
+            used_up: excess.shares.limits().map(|(limit, _)| limit).collect(),
+            why: format!(
+                "for {} more has been asked of the volume than its limits allow, as its driver counts: {}",
+                spec.raise_after,
+                parts.join(", ")
+            ),
+            in_short: "more is asked of the volume than its limits allow, as its driver counts".to_owned(),
         }
     }
 

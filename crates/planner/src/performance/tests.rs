@@ -43,7 +43,7 @@ fn world(class: Option<&str>) -> View {
 fn load(rates: Rates, busy: Option<i64>, quiet: Option<i64>, now: i64) -> Box<Load> {
     let quiet = quiet.map(|since| Quiet { since: at(since), peak: rates });
     let sample = LoadSample { at: at(now), rates, pressure: None, busy: busy.map(at), strained: None, quiet };
-    Box::new(Load { asked: at(0), sample: Some(sample) })
+    Box::new(Load { asked: at(0), sample: Some(sample), excess: None })
 }
 
 /// The world at second 1000 with a claim of this class that has done so many writes since second 900, which is nearly all
@@ -130,6 +130,69 @@ fn a_volume_for_which_its_pod_waits_while_it_does_a_good_part_of_what_it_may_is_
     let before = decide_at(&view, 929).1;
     assert_eq!((before.reason, before.again_at), (Reason::Adequate, Some(at(930))));
     assert_eq!(reason_at(&strained("fast", 750), 1_000), Reason::FastestClass);
+}
+
+/// Makes the driver of the claim count; what it counted shows for second 940 and second 1000 that writes were asked for beyond
+/// the limit for this share of the time.
+fn exceeded(view: &mut View, percent: u8) {
+    let parameters = orlop_api::driver::built_in::of(LOCAL_DRIVER).attribute_parameters.clone();
+    let saturation = orlop_api::driver::built_in::of("ebs.csi.aws.com").saturation.clone();
+    assert!(saturation.is_some());
+    let profile = DriverProfileSpec { attribute_parameters: parameters, saturation, ..DriverProfileSpec::default() };
+    override_driver(view, profile);
+    let load = the_claim(view).load.get_or_insert_with(|| Box::new(Load::asked(at(0))));
+    let mut shares = Exceeded::default();
+    shares.set(orlop_api::Dimension::WriteIops, percent);
+    for second in [940, 1_000] {
+        load.exceeded(at(second), shares);
+    }
+}
+
+#[test]
+fn a_volume_whose_driver_counts_that_its_limits_are_exceeded_is_saturated_whatever_its_device_shows() {
+    let mut idle = world(Some("slow"));
+    the_claim(&mut idle).load = Some(load(writes(5), None, None, 1_000));
+    let mut unmeasured = world(Some("slow"));
+    let mut raw = world(Some("slow"));
+    the_claim(&mut raw).raw_block = true;
+    for view in [&mut idle, &mut unmeasured, &mut raw] {
+        exceeded(view, 43);
+        assert!(watch(view, &id("data-0"), &view.claims[&id("data-0")]).is_some());
+        assert!(saturation(view, &id("data-0"), &view.claims[&id("data-0")]).is_some());
+        let (_, decision) = decide_at(view, 1_000);
+        assert_eq!((decision.reason, decision.target()), (Reason::Saturated, Some("medium")));
+        assert!(decision.message.contains("write IOPS for 43% of the time"), "{}", decision.message);
+    }
+    let mut both = busy("slow", 95);
+    exceeded(&mut both, 43);
+    let message = decide_at(&both, 1_000).1.message;
+    assert!(message.contains("95 write IOPS of 100") && message.contains("43%"), "{message}");
+    assert_eq!(reason_at(&unmeasured, 1_179), Reason::Saturated);
+    assert_eq!(reason_at(&unmeasured, 1_180), Reason::NoLoad, "what is not known changes nothing");
+}
+
+#[test]
+fn a_volume_of_which_only_its_driver_tells_gets_no_slower_class() {
+    let mut view = world(Some("fast"));
+    exceeded(&mut view, 0);
+    let (actions, decision) = decide_at(&view, 1_000);
+    assert_eq!((actions.len(), decision.reason), (0, Reason::Adequate));
+    assert!(decision.message.ends_with("it gets no slower class"), "{}", decision.message);
+    let mut plain = world(Some("fast"));
+    the_claim(&mut plain).raw_block = true;
+    assert_eq!(reason_at(&plain, 1_000), Reason::Unused);
+    assert_eq!(watch(&plain, &id("data-0"), &plain.claims[&id("data-0")]), None);
+}
+
+#[test]
+fn a_volume_whose_limits_were_exceeded_is_idle_only_from_then_on() {
+    let mut view = quiet("fast", 30);
+    exceeded(&mut view, 10);
+    let before = decide_at(&view, 900 + SIX_HOURS).1;
+    assert_eq!((before.reason, before.again_at), (Reason::Adequate, Some(at(1_000 + SIX_HOURS))));
+    let sample = the_claim(&mut view).load.as_mut().unwrap().sample.as_mut().unwrap();
+    sample.at = at(1_000 + SIX_HOURS);
+    assert_eq!(reason_at(&view, 1_000 + SIX_HOURS), Reason::Idle);
 }
 
 #[test]
@@ -383,6 +446,14 @@ fn every_decision_says_why() {
     say(&busy("fast", 990), 1_000);
     say(&strained("slow", 75), 1_000);
     say(&strained("fast", 750), 1_000);
+    let mut counted = world(Some("slow"));
+    exceeded(&mut counted, 43);
+    say(&counted, 1_000);
+    let mut counted = world(Some("fast"));
+    exceeded(&mut counted, 43);
+    say(&counted, 1_000);
+    exceeded(&mut counted, 0);
+    say(&counted, 1_000);
     say(&world(None), 1_000);
     let mut recommends = busy("slow", 95);
     the_policy(&mut recommends).mode = Mode::Recommend;

@@ -175,7 +175,7 @@ impl Manifests {
         facts.class = facts.class.or(self.default_class);
         let driver = facts.class.as_ref().and_then(|class| self.classes.get(class)).map(|it| it.provisioner.clone());
         let (uid, total) = (facts.uid.clone(), facts.capacity.unwrap_or(facts.requested));
-        let volume = VolumeFacts { capacity: total, driver, claim: Some((id.clone(), uid.clone())) };
+        let volume = VolumeFacts { capacity: total, driver, handle: None, claim: Some((id.clone(), uid.clone())) };
         let pod = PodFacts {
             uid,
             version: None,
