@@ -38,9 +38,9 @@ pub struct ExceededCounter {
     pub metric: String,
     /// Which limit was exceeded.
     pub exceeds: Dimension,
-    /// In which unit the time is counted.
-    #[serde(default, skip_serializing_if = "TimeUnit::is_default")]
-    pub unit: TimeUnit,
+    /// In which unit the time is counted; seconds where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<TimeUnit>,
 }
 
 /// In which unit a metric counts time.
@@ -56,10 +56,6 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// How many of it are in a second.
     pub const fn in_a_second(self) -> f64 {
         match self {

@@ -116,6 +116,10 @@ fn a_volume_that_only_its_driver_tells_of_is_asked_for_by_its_handle_and_raised_
     say(&mut core, true);
     let counted = clock.pass(&mut core, 0).counted;
     assert!(matches!(&counted[..], [(volume, Some(counted))] if volume == "pv" && &*counted.handle == "vol-1"));
+    say(&mut core, false);
+    assert_eq!(clock.pass(&mut core, 1).counted, [("pv".to_owned(), None)]);
+    say(&mut core, true);
+    assert_eq!(clock.pass(&mut core, 2).counted.len(), 1);
     let read = |core: &mut Core, second| {
         let mut shares = Exceeded::default();
         shares.set(Dimension::WriteIops, 40);
@@ -126,6 +130,4 @@ fn a_volume_that_only_its_driver_tells_of_is_asked_for_by_its_handle_and_raised_
     assert!(read(&mut core, 60).errands.is_empty(), "one reading may have a burst in it");
     let effects = read(&mut core, 120);
     is_raised(&core, &effects);
-    say(&mut core, false);
-    assert_eq!(clock.pass(&mut core, 130).counted, [("pv".to_owned(), None)]);
 }

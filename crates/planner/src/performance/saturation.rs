@@ -53,7 +53,7 @@ impl Saturation {
                 spec.raise_after,
                 parts.join(", ")
             ),
-            in_short: "more is asked of the volume than its limits allow, as its driver counts".to_owned(),
+            in_short: "as its driver counts, more is asked of the volume than its limits allow".to_owned(),
         }
     }
 

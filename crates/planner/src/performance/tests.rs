@@ -452,6 +452,7 @@ fn every_decision_says_why() {
     let mut counted = world(Some("fast"));
     exceeded(&mut counted, 43);
     say(&counted, 1_000);
+    the_claim(&mut counted).load = None;
     exceeded(&mut counted, 0);
     say(&counted, 1_000);
     say(&world(None), 1_000);

@@ -160,7 +160,9 @@ impl Asker<'_> {
     }
 }
 
-/// The label that the query gives to the times of samples: which metric they are of.
+/// The labels that the query gives to values and to the times of samples: which metric they are of. The name of the metric itself
+/// would not do, because `or` takes series for the same that differ in nothing else.
+const VALUE_OF: &str = "value_of";
 const TIME_OF: &str = "time_of";
 
 /// The question: the newest value of each metric for each volume, and when it was read. Of several series for one volume, such as
@@ -169,11 +171,10 @@ fn question(server: &Server, by: &Saturation) -> String {
     let (own, label) = (server.matchers(), &by.volume_label);
     let comma = if own.is_empty() { "" } else { "," };
     let matchers = format!(r#"{label}!=""{comma}{own}"#);
-    let parts = by.counters.iter().map(|ExceededCounter { metric, .. }| {
+    let parts = by.counters.iter().flat_map(|ExceededCounter { metric, .. }| {
         let series = format!(r#"{{__name__="{metric}",{matchers}}}"#);
-        format!(
-            r#"max by (__name__, {label}) ({series}) or label_replace(max by ({label}) (timestamp({series})), "{TIME_OF}", "{metric}", "", "")"#
-        )
+        [(VALUE_OF, series.clone()), (TIME_OF, format!("timestamp({series})"))]
+            .map(|(of, what)| format!(r#"label_replace(max by ({label}) ({what}), "{of}", "{metric}", "", "")"#))
     });
     let query = parts.collect::<Vec<_>>().join(" or ");
     let parameters = form_urlencoded::Serializer::new(String::new())
@@ -221,8 +222,8 @@ fn parse(json: &[u8], by: &Saturation) -> Result<Answer, serde_json::Error> {
         let numbers = known.entry(handle).or_insert_with(|| vec![(None, None); by.counters.len()]);
         if let Some(counter) = place(metric.get(TIME_OF)) {
             numbers[counter].0 = time(value);
-        } else if let Some(counter) = place(metric.get("__name__")) {
-            numbers[counter].1 = Some(value / by.counters[counter].unit.in_a_second());
+        } else if let Some(counter) = place(metric.get(VALUE_OF)) {
+            numbers[counter].1 = Some(value / by.counters[counter].unit.unwrap_or_default().in_a_second());
         }
     }
     let volumes = known.into_iter().map(|(handle, numbers)| {
@@ -304,17 +305,17 @@ mod tests {
     #[test]
     fn a_counter_is_read_in_its_unit_with_the_time_of_its_own_sample_or_not_at_all() {
         let mut by = ebs().clone();
-        by.counters[1].unit = orlop_api::TimeUnit::Microseconds;
+        by.counters[1].unit = Some(orlop_api::TimeUnit::Microseconds);
         let series = |labels: &str, value: &str| {
             format!(r#"{{"metric": {{"volume_id": "vol-1", {labels}}}, "value": [1700000100.5, "{value}"]}}"#)
         };
         let (iops, throughput) = (&by.counters[0].metric, &by.counters[1].metric);
         let all = [
-            series(&format!(r#""__name__": "{iops}""#), "12.5"),
+            series(&format!(r#""{VALUE_OF}": "{iops}""#), "12.5"),
             series(&format!(r#""{TIME_OF}": "{iops}""#), "1700000000"),
-            series(&format!(r#""__name__": "{throughput}""#), "2500000"),
+            series(&format!(r#""{VALUE_OF}": "{throughput}""#), "2500000"),
             series(&format!(r#""{TIME_OF}": "{throughput}""#), "1700000001"),
-            series(r#""__name__": "another""#, "7"),
+            series(&format!(r#""{VALUE_OF}": "another""#), "7"),
         ];
         let answer = |series: &[String]| {
             let result = series.join(",");
