@@ -512,7 +512,7 @@ impl Core {
         let (claim, volume) = view.claims.get(id).zip(self.observer.volume_of(id))?;
         let wanted = orlop_planner::watch(view, id, claim);
         self.effects.watches.push((volume.to_owned(), wanted.clone()));
-        let by = orlop_planner::saturation(view, id, claim).zip(claim.driver.as_deref());
+        let by = orlop_planner::counted_by(view, id, claim).zip(claim.driver.as_deref());
         let counted = by.zip(self.observer.handle_of(volume)).map(|((by, driver), handle)| (handle.into(), driver, by));
         self.effects.counted.extend(self.counting.note(volume, counted));
         self.observer.note_load_watch(id, wanted.as_ref().and_then(|watch| watch.load.as_ref()), now);

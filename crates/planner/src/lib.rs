@@ -35,7 +35,7 @@ pub use ledger::{Changes, Ledger, Urgency};
 pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use performance::{
     AttributesClass, ClassChange, ClassMove, ClassUse, Exceeded, Excess, Load, LoadReading, LoadSample, LoadWatch,
-    Modification, PerformanceDecision, Pressure, Quiet, Rates, saturation,
+    Modification, PerformanceDecision, Pressure, Quiet, Rates, counted_by,
 };
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};

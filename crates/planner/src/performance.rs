@@ -1,9 +1,11 @@
 //! Which VolumeAttributesClass a claim is to have: a faster one soon when its volume does all that its class gives, a
-//! slower one late when it does little. This file has the order of the questions; [`load`] is what the volume does,
-//! [`pressure`] how much its pod waits for it, [`excess`] what its driver says of its limits, [`saturation`] by what it is seen to be held back, [`classes`] what each class
-//! gives, [`step`] which class comes next. Whether the driver may be asked now is for
-//! [`slots`](crate::capacity::slots) to say, whether the budgets allow it for [`budget`](crate::budget).
+//! slower one late when it does little. This file has the order of the questions; [`asked`] says what is measured, [`load`]
+//! is what the volume does, [`pressure`] how much its pod waits for it, [`excess`] what its driver says of its limits,
+//! [`saturation`] by what it is seen to be held back, [`classes`] what each class gives, [`step`] which class comes next.
+//! Whether the driver may be asked now is for [`slots`](crate::capacity::slots) to say, whether the budgets allow it for
+//! [`budget`](crate::budget).
 
+mod asked;
 mod classes;
 mod excess;
 mod load;
@@ -15,19 +17,21 @@ mod step;
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Limits, Mode, PerformanceSpec, Saturation, names::PerformanceReason as Reason};
+use orlop_api::{Limits, Mode, PerformanceSpec, names::PerformanceReason as Reason};
 
-pub(crate) use self::classes::named;
 pub use self::{
+    asked::counted_by,
     classes::{AttributesClass, ClassChange, ClassUse, Modification, RefusedClass},
     excess::{Exceeded, Excess},
     load::{Load, LoadReading, LoadSample, LoadWatch, Quiet, Rates},
     pressure::Pressure,
 };
 use self::{
+    asked::in_force,
     seen::Seen,
     step::{Ladder, Step},
 };
+pub(crate) use self::{asked::watch, classes::named};
 use crate::{
     budget::{Bookings, OverBudget},
     capacity::{
@@ -36,7 +40,7 @@ use crate::{
     },
     plan::Action,
     report,
-    view::{Claim, ClaimId, Governance, Policy, Resize, Uid, View},
+    view::{Claim, ClaimId, Policy, Resize, Uid, View},
 };
 
 /// Drivers take seconds to minutes for a change of class; the resizer's longest pause between retries is five minutes.
@@ -137,40 +141,6 @@ pub(crate) fn decide(
         over_budget,
     };
     Some((action.map(|action| *action), decision))
-}
-
-/// What of the volume's I/O decides anything; none where nothing does.
-pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<LoadWatch> {
-    let (_, spec) = in_force(view, &view.governance(id, claim))?;
-    // What no agent measures, the driver may count.
-    if !claim.bound || (claim.raw_block && view.saturation(claim).is_none()) {
-        return None;
-    }
-    let ladder = Ladder::of(view, claim, spec).ok()?;
-    Some(LoadWatch {
-        busy: ladder.present().share(spec.raise_above.number()),
-        quiet: ladder.slower().map(|(_, limits)| limits.share(spec.lower_below.number())),
-        gives: *ladder.present(),
-    })
-}
-
-/// By which metrics the claim's driver counts for how long its volume's limits are exceeded, where that decides anything.
-pub fn saturation<'a>(view: &'a View, id: &ClaimId, claim: &'a Claim) -> Option<&'a Saturation> {
-    in_force(view, &view.governance(id, claim))?;
-    view.saturation(claim).filter(|_| claim.bound)
-}
-
-impl View {
-    fn saturation<'a>(&'a self, claim: &'a Claim) -> Option<&'a Saturation> {
-        self.driver_profile(self.driver_of(claim)?).saturation.as_ref()
-    }
-}
-
-/// The policy that governs, where it says anything about performance.
-fn in_force<'a>(view: &'a View, governance: &Governance) -> Option<(&'a Policy, &'a PerformanceSpec)> {
-    let Governance::By(policy) = governance else { return None };
-    let policy = view.policies.get(policy).filter(|policy| policy.mode != Mode::Off)?;
-    Some((policy, policy.performance.as_ref()?))
 }
 
 /// A claim with the one policy that governs it.

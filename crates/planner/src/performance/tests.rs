@@ -158,7 +158,7 @@ fn a_volume_whose_driver_counts_that_its_limits_are_exceeded_is_saturated_whatev
     for view in [&mut idle, &mut unmeasured, &mut raw] {
         exceeded(view, 43);
         assert!(watch(view, &id("data-0"), &view.claims[&id("data-0")]).is_some());
-        assert!(saturation(view, &id("data-0"), &view.claims[&id("data-0")]).is_some());
+        assert!(counted_by(view, &id("data-0"), &view.claims[&id("data-0")]).is_some());
         let (_, decision) = decide_at(view, 1_000);
         assert_eq!((decision.reason, decision.target()), (Reason::Saturated, Some("medium")));
         assert!(decision.message.contains("write IOPS for 43% of the time"), "{}", decision.message);
