@@ -15,6 +15,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -99,10 +100,10 @@ pub struct Effects {
     pub notices: Vec<Notice>,
     /// What the sources of measurements should report at once, by the PersistentVolume's name, of the claims that were
     /// decided about: mostly as it was before. None to ask for nothing.
-    pub watches: Vec<(String, Option<Watch>)>,
+    pub watches: Vec<(Arc<str>, Option<Watch>)>,
     /// What the drivers' counters should be asked of, by the PersistentVolume's name, of the claims that were decided about. None
     /// to ask no longer.
-    pub counted: Vec<(String, Option<Counted>)>,
+    pub counted: Vec<(Arc<str>, Option<Counted>)>,
     /// The claims that were decided about; what was decided is in the ledger.
     pub decided: Vec<ClaimId>,
     /// The claims of which it is wanted how they have filled, each once; brought by [`Core::remember`] where somebody knows.
@@ -264,7 +265,6 @@ impl Core {
         if self.leads_since.is_none() {
             info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
             self.leads_since = Some(now.instant);
-            self.observer.pack();
             self.observer.mark_all();
         }
         self.pass_when_due(now);
@@ -511,7 +511,7 @@ impl Core {
         let view = self.observer.view();
         let (claim, volume) = view.claims.get(id).zip(self.observer.volume_of(id))?;
         let wanted = orlop_planner::watch(view, id, claim);
-        self.effects.watches.push((volume.to_owned(), wanted.clone()));
+        self.effects.watches.push((volume.clone(), wanted.clone()));
         let by = orlop_planner::counted_by(view, id, claim).zip(claim.driver.as_deref());
         let counted = by.zip(self.observer.handle_of(volume)).map(|((by, driver), handle)| (handle.into(), driver, by));
         self.effects.counted.extend(self.counting.note(volume, counted));

@@ -19,7 +19,7 @@ pub struct Counted {
 /// What has been asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Counting {
-    volumes: BTreeSet<String>,
+    volumes: BTreeSet<Arc<str>>,
     /// The metrics of each driver, so that all its volumes share them.
     drivers: BTreeMap<String, Arc<Saturation>>,
 }
@@ -29,9 +29,9 @@ impl Counting {
     /// where something is asked for, or was.
     pub(crate) fn note(
         &mut self,
-        volume: &str,
+        volume: &Arc<str>,
         wanted: Option<(Box<str>, &str, &Saturation)>,
-    ) -> Option<(String, Option<Counted>)> {
+    ) -> Option<(Arc<str>, Option<Counted>)> {
         let Some((handle, driver, by)) = wanted else {
             return self.volumes.take(volume).map(|volume| (volume, None));
         };
@@ -43,8 +43,8 @@ impl Counting {
                 by
             }
         };
-        self.volumes.insert(volume.to_owned());
-        Some((volume.to_owned(), Some(Counted { handle, by })))
+        self.volumes.insert(volume.clone());
+        Some((volume.clone(), Some(Counted { handle, by })))
     }
 }
 
@@ -58,14 +58,14 @@ mod tests {
     fn what_is_no_longer_asked_for_is_said_once_and_the_metrics_are_shared() {
         let by = built_in::of("ebs.csi.aws.com").saturation.as_ref().unwrap();
         let mut counting = Counting::default();
-        assert_eq!(counting.note("pv-1", None), None, "it never was");
-        let asked = |counting: &mut Counting, volume, handle: &str| {
-            counting.note(volume, Some((handle.into(), "ebs.csi.aws.com", by))).unwrap().1.unwrap()
+        assert_eq!(counting.note(&"pv-1".into(), None), None, "it never was");
+        let asked = |counting: &mut Counting, volume: &str, handle: &str| {
+            counting.note(&volume.into(), Some((handle.into(), "ebs.csi.aws.com", by))).unwrap().1.unwrap()
         };
         let (one, other) = (asked(&mut counting, "pv-1", "vol-1"), asked(&mut counting, "pv-2", "vol-2"));
         assert_eq!((&*one.handle, &*other.handle), ("vol-1", "vol-2"));
         assert!(Arc::ptr_eq(&one.by, &other.by));
-        assert_eq!(counting.note("pv-1", None), Some(("pv-1".to_owned(), None)));
-        assert_eq!(counting.note("pv-1", None), None);
+        assert_eq!(counting.note(&"pv-1".into(), None), Some(("pv-1".into(), None)));
+        assert_eq!(counting.note(&"pv-1".into(), None), None);
     }
 }

@@ -490,7 +490,7 @@ fn limits_exceeded() {
         assert_eq!(count(), 0, "there is no volume to ask of");
         let by = built_in::of("ebs.csi.aws.com").saturation.clone().unwrap();
         let counted = Counted { handle: "vol-1".into(), by: Arc::new(by) };
-        volumes.send_replace(CountedVolumes::from([("pv-a".to_owned(), counted)]));
+        volumes.send_replace(CountedVolumes::from([("pv-a".into(), counted)]));
         let start = Instant::now();
         // The first reading must be taken in by both before there is another.
         let asked = loop {

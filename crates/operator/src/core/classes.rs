@@ -72,7 +72,7 @@ fn world() -> (Core, Clock) {
         synced: None,
         controller: None,
     };
-    core.observe(Observation::Volume(Change::Is("pv".to_owned(), volume)));
+    core.observe(Observation::Volume(Change::Is("pv".into(), volume)));
     core.observe(Observation::Claim(Change::Is(id.clone(), claim)));
     let pod_id = PodId { namespace: id.namespace.clone(), name: "user".into() };
     core.observe(Observation::Pod(Change::Is(pod_id, pod)));
@@ -115,9 +115,9 @@ fn a_volume_that_only_its_driver_tells_of_is_asked_for_by_its_handle_and_raised_
     };
     say(&mut core, true);
     let counted = clock.pass(&mut core, 0).counted;
-    assert!(matches!(&counted[..], [(volume, Some(counted))] if volume == "pv" && &*counted.handle == "vol-1"));
+    assert!(matches!(&counted[..], [(volume, Some(counted))] if &**volume == "pv" && &*counted.handle == "vol-1"));
     say(&mut core, false);
-    assert_eq!(clock.pass(&mut core, 1).counted, [("pv".to_owned(), None)]);
+    assert_eq!(clock.pass(&mut core, 1).counted, [("pv".into(), None)]);
     say(&mut core, true);
     assert_eq!(clock.pass(&mut core, 2).counted.len(), 1);
     let read = |core: &mut Core, second| {

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -150,13 +151,13 @@ fn replace<T: Clone + PartialEq>(before: &mut T, after: &T) -> bool {
 }
 
 /// Sets or removes entries. Returns whether that changes anything.
-fn update_all<T: PartialEq>(map: &mut BTreeMap<String, T>, entries: Vec<(String, Option<T>)>) -> bool {
+fn update_all<T: PartialEq>(map: &mut BTreeMap<Arc<str>, T>, entries: Vec<(Arc<str>, Option<T>)>) -> bool {
     // Each is looked at, also where one before it was news.
     entries.into_iter().fold(false, |is_news, (key, value)| update(map, key, value) || is_news)
 }
 
 /// Sets or removes an entry. Returns whether that changes anything.
-fn update<T: PartialEq>(map: &mut BTreeMap<String, T>, key: String, value: Option<T>) -> bool {
+fn update<T: PartialEq>(map: &mut BTreeMap<Arc<str>, T>, key: Arc<str>, value: Option<T>) -> bool {
     if map.get(&key) == value.as_ref() {
         return false;
     }

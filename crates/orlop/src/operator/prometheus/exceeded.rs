@@ -30,7 +30,7 @@ const BYTES_MAX: usize = 64 << 20;
 const APART_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// The volumes of which it is asked, by the PersistentVolume's name: written by the operator after each pass.
-pub type CountedVolumes = BTreeMap<String, Counted>;
+pub type CountedVolumes = BTreeMap<Arc<str>, Counted>;
 
 /// Whom to ask of what, and whom to tell.
 #[derive(Debug)]
