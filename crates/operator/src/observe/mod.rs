@@ -174,11 +174,12 @@ impl Observer {
             Measurement::Sampled { node, volume, usage } => {
                 // Agents may tell of a volume before the API server does.
                 let known = self.volumes.get_key_value(&*volume);
-                self.sampled(&node, known.map_or_else(|| volume.into(), |(volume, _)| volume.clone()), usage);
+                let volume = known.map_or_else(|| volume.into(), |(volume, _)| volume.clone());
+                self.sampled(&node, &volume, usage);
             }
             Measurement::SampledClaim { node, claim, usage } => {
                 if let Some(volume) = self.volume_that_names(&claim).cloned() {
-                    self.sampled(&node, volume, usage);
+                    self.sampled(&node, &volume, usage);
                 }
             }
             Measurement::Load { node, volume, reading } => self.load_sampled(&node, &volume, &reading),
@@ -196,9 +197,9 @@ impl Observer {
         }
     }
 
-    fn sampled(&mut self, node: &str, volume: Arc<str>, usage: Usage) {
+    fn sampled(&mut self, node: &str, volume: &Arc<str>, usage: Usage) {
         self.measured.sampled(self.texts.get(node), volume.clone(), usage);
-        self.measured_anew(&volume);
+        self.measured_anew(volume);
     }
 
     /// The claim that a measurement is of.
