@@ -13,8 +13,8 @@ use crate::workload::around;
 /// Over how long an agent takes rates, as the real one does.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
-/// For how long it is known what was done: longer than from one report of an agent to the next.
-const KEPT: Duration = Duration::from_mins(3);
+/// For how long it is known what was done. An agent that nobody has listened to for longer begins anew.
+pub(crate) const KEPT: Duration = Duration::from_mins(30);
 
 /// How many operations a second a pod would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -188,9 +188,9 @@ pub(crate) enum Level {
 impl Level {
     /// Of what is done, and the most that was since the last report.
     pub(crate) fn of(rates: &Rates, peak: &Rates, watch: &LoadWatch) -> Self {
-        if rates.reaches(&watch.busy) {
+        if watch.is_busy(rates) {
             Self::Busy
-        } else if watch.quiet.is_some_and(|quiet| !peak.reaches(&quiet)) {
+        } else if watch.is_quiet(peak, None) {
             Self::Quiet
         } else {
             Self::Ordinary

@@ -3,17 +3,18 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, Count, Modifications};
 use orlop_operator::kubelets::Measured;
 use orlop_planner::{
-    Capacity, LoadWatch, Rates, Watch,
+    Capacity, LoadReading, LoadWatch, Quiet, Rates, Watch,
     forecast::{FillHistory, Sample},
 };
 
 use crate::{
     fact::Resource,
-    io::{Io, Level, WINDOW},
+    io::{Io, KEPT, Level, WINDOW},
+    process::later,
     scenario,
 };
 
@@ -117,6 +118,16 @@ pub(crate) struct AgentView {
     peak_since: Duration,
     /// What it was last asked of the load, and has said.
     told: Option<(Arc<LoadWatch>, Option<Level>)>,
+    /// Since when the volume has done little.
+    quiet: Option<QuietFor>,
+}
+
+/// Since when a volume has done little, by which watch, and the most that it has done since.
+#[derive(Debug, Clone)]
+struct QuietFor {
+    watch: Arc<LoadWatch>,
+    since: Duration,
+    peak: Rates,
 }
 
 impl AgentView {
@@ -128,8 +139,9 @@ impl AgentView {
     }
 
     /// What was counted before is of no use.
-    pub(crate) const fn count_from(&mut self, now: Duration) {
+    pub(crate) fn count_from(&mut self, now: Duration) {
         (self.counting, self.peak_since) = (now, now);
+        self.quiet = None;
     }
 }
 
@@ -378,13 +390,39 @@ impl Volume {
         (now <= steady_from).then_some(Duration::from_secs(1))
     }
 
-    /// What the agent says of the load with its report, where it was asked for and is known: what is done, and the most since it
-    /// last said so.
-    pub(crate) fn tell_load(&mut self, watch: Option<&Arc<LoadWatch>>, now: Duration) -> Option<(Rates, Rates)> {
+    /// What the agent says of the load with its report, where it was asked for and is known. `at` is the time by its clock.
+    pub(crate) fn tell_load(
+        &mut self,
+        watch: Option<&Arc<LoadWatch>>,
+        now: Duration,
+        at: Timestamp,
+    ) -> Option<LoadReading> {
+        // Without a new question it goes by the last.
+        if let Some(watch) = watch.cloned().or_else(|| self.agent.quiet.as_ref().map(|quiet| quiet.watch.clone())) {
+            self.note_quiet(watch, now);
+        }
         let level = watch.and_then(|watch| self.level(watch, now));
-        let said = level.and_then(|_| Some((self.rates(now)?, self.peak_rates(now))));
+        let (rates, peak) = (self.rates(now), self.peak_rates(now));
         self.agent.told = watch.map(|watch| (watch.clone(), level));
         self.agent.peak_since = now;
-        said
+        let watch = watch.filter(|_| level.is_some())?;
+        let quiet = self.agent.quiet.as_ref().map(|QuietFor { since, peak, .. }| {
+            let long = SignedDuration::try_from(now.saturating_sub(*since)).unwrap_or_default();
+            Quiet { since: later(at, -long), peak: *peak }
+        });
+        let rates = rates?;
+        Some(LoadReading { at, rates, peak, pressure: None, peak_pressure: None, quiet, watch: Some(**watch) })
+    }
+
+    /// Takes note of whether the volume has done little since the last report.
+    fn note_quiet(&mut self, watch: Arc<LoadWatch>, now: Duration) {
+        let peak = self.peak_rates(now);
+        let is_known = self.rates(now).is_some() && now.saturating_sub(self.agent.peak_since) < KEPT;
+        let before = self.agent.quiet.take().filter(|before| before.watch == watch);
+        let begins = self.agent.peak_since.max(self.agent.counting + WINDOW);
+        self.agent.quiet = (is_known && watch.is_quiet(&peak, None)).then(|| match before {
+            Some(before) => QuietFor { peak: before.peak.max(peak), ..before },
+            None => QuietFor { watch, since: begins, peak },
+        });
     }
 }

@@ -382,9 +382,10 @@ struct Misjudges(fn(i64) -> (u64, u64));
 
 impl Tamper for Misjudges {
     fn measurement(&mut self, mut measurement: Measurement) -> Measurement {
-        if let Measurement::Load { at, rates, peak, .. } = &mut measurement {
-            let (times, part) = (self.0)(at.as_second());
-            for rates in [rates, peak] {
+        if let Measurement::Load { reading, .. } = &mut measurement {
+            let (times, part) = (self.0)(reading.at.as_second());
+            reading.quiet = None;
+            for rates in [&mut reading.rates, &mut reading.peak] {
                 *rates = Rates::from_array(rates.to_array().map(|rate| rate * times / part));
             }
         }

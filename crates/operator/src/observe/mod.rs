@@ -182,7 +182,8 @@ impl Observer {
                     self.sampled(&node, &volume, usage);
                 }
             }
-            Measurement::Load { node, volume, at, rates, peak } => self.load_sampled(&node, &volume, (at, rates, peak)),
+            Measurement::Load { node, volume, reading } => self.load_sampled(&node, &volume, &reading),
+            Measurement::Exceeded { volume, at, shares } => self.exceeded(&volume, at, shares),
             Measurement::Gone { node, volume } => {
                 self.load_gone(&node, &volume);
                 self.measured.gone(&node, &volume);
@@ -206,6 +207,7 @@ impl Observer {
         match measurement {
             Measurement::Sampled { volume, .. }
             | Measurement::Load { volume, .. }
+            | Measurement::Exceeded { volume, .. }
             | Measurement::Gone { volume, .. } => self.volumes.get(&**volume)?.claim.as_ref().map(|(id, _)| id),
             Measurement::SampledClaim { claim, .. } => Some(claim),
             Measurement::Confirmed { .. } => None,
@@ -336,6 +338,13 @@ impl Observer {
     /// The volume that the claim is bound to.
     pub fn volume_of(&self, claim: &ClaimId) -> Option<&Arc<str>> {
         self.claims.get(claim)?.volume.as_ref()
+    }
+
+    /// The handle by which its driver knows a volume.
+    pub fn handle_of<'a>(&'a self, volume: &'a str) -> Option<&'a str> {
+        let facts = self.volumes.get(volume)?;
+        facts.driver.as_ref()?;
+        Some(facts.handle.as_deref().unwrap_or(volume))
     }
 
     /// The latest measurement of a claim's volume, as it was last confirmed.

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
-    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ForecastAccount, Governed, ModificationAccount,
-    PerformanceAccount, ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
+    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ExceededLimit, ForecastAccount, Governed,
+    ModificationAccount, PerformanceAccount, PressureAccount, ProfileOrigin, SizeAccount, ThresholdAccount,
+    UsageAccount, WriteBackAccount, lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -255,12 +256,22 @@ fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
             bytes(load.written_bytes),
             ago(load.at, now)
         ));
+        if let Some(PressureAccount { some, full }) = load.pressure {
+            page.more(&format!("its pod waited for I/O for {some}% of the time, all of it for {full}%"));
+        }
+        load.strained_since.iter().for_each(|at| page.more(&format!("its pod waits for it since {}", second(*at))));
         load.busy_since
             .iter()
             .for_each(|at| page.more(&format!("nearly all that the class gives since {}", second(*at))));
         load.quiet_since
             .iter()
             .for_each(|at| page.more(&format!("little for the next slower class since {}", second(*at))));
+    }
+    if let Some(exceeded) = &account.exceeded {
+        let limit = |it: &ExceededLimit| format!("{} for {}% of the time", it.limit, it.percent);
+        let limits: Vec<_> = exceeded.limits.iter().map(limit).collect();
+        page.more(&format!("beyond its limits by its driver: {}, read {}", limits.join(", "), ago(exceeded.at, now)));
+        exceeded.since.iter().for_each(|at| page.more(&format!("in each reading since {}", second(*at))));
     }
     page.more(&format!(
         "a faster class above {} for {}, a slower one below {} of it for {}",

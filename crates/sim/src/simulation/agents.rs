@@ -221,13 +221,11 @@ impl Simulation {
         volume.agent.reported = Some(Reported { at: now, available, total, free_inodes: inodes.map(|it| it.free) });
         let usage = Usage { crossed: volume.agent.crossed, ..usage };
         let sampled = Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage };
-        let load = volume.tell_load(watch.and_then(|watch| watch.load.as_ref()), now);
-        let load = load.map(|(rates, peak)| Measurement::Load {
+        let reading = volume.tell_load(watch.and_then(|watch| watch.load.as_ref()), now, at);
+        let load = reading.map(|reading| Measurement::Load {
             node: node_name(node),
             volume: claim.to_owned(),
-            at,
-            rates,
-            peak,
+            reading: Box::new(reading),
         });
         std::iter::once(sampled).chain(load).collect()
     }
@@ -300,11 +298,15 @@ impl Simulation {
                     let Some(ours) = process.ours(node, *at, now) else { continue };
                     *at = ours;
                 }
-                Measurement::Load { at, .. } => {
-                    let Some(ours) = process.ours(node, *at, now) else { continue };
-                    *at = ours;
+                Measurement::Load { reading, .. } => {
+                    let Some(ours) = process.ours(node, reading.at, now) else { continue };
+                    let moved = ours.duration_since(reading.at);
+                    reading.at = ours;
+                    if let Some(quiet) = &mut reading.quiet {
+                        quiet.since = later(quiet.since, moved);
+                    }
                 }
-                Measurement::SampledClaim { .. } | Measurement::Gone { .. } => {}
+                Measurement::SampledClaim { .. } | Measurement::Exceeded { .. } | Measurement::Gone { .. } => {}
             }
             process.core.measure(measurement, now);
         }

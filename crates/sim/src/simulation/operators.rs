@@ -221,7 +221,7 @@ impl Simulation {
             return;
         }
         // There is nobody who remembers.
-        let Effects { errands, statuses, templates, notices: _, watches, decided, histories: _ } =
+        let Effects { errands, statuses, templates, notices: _, watches, counted: _, decided, histories: _ } =
             process.core.turn(leads, now);
         for (volume, watch) in watches {
             match watch {

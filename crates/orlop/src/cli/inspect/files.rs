@@ -176,7 +176,7 @@ impl Manifests {
         let class = facts.class.as_deref().and_then(|class| self.classes.get(class));
         let driver = class.map(|class| class.provisioner.as_str().into());
         let (uid, total) = (facts.uid.clone(), facts.capacity.unwrap_or(facts.requested));
-        let volume = VolumeFacts { capacity: total, driver, claim: Some((id.clone(), uid.clone())) };
+        let volume = VolumeFacts { capacity: total, driver, handle: None, claim: Some((id.clone(), uid.clone())) };
         let pod = PodFacts {
             uid,
             version: None,
