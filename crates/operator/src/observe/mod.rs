@@ -15,6 +15,7 @@ mod sets;
 #[cfg(test)]
 mod tests;
 mod trends;
+mod workloads;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -24,8 +25,8 @@ use std::{
 use jiff::SignedDuration;
 use orlop_api::{PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    Allowed, BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid,
-    Usage, View, forecast::Trend,
+    Allowed, BudgetName, Claim, ClaimId, DeploymentId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId,
+    Source, Uid, Usage, View, WorkloadId, forecast::Trend,
 };
 
 pub use facts::{
@@ -47,7 +48,7 @@ pub struct Observer {
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
     /// What each HorizontalPodAutoscaler scales.
-    autoscalers: BTreeMap<SetId, SetId>,
+    autoscalers: BTreeMap<SetId, WorkloadId>,
     /// Which state of each custom resource is known.
     resources: HashMap<ResourceId, Version>,
     /// Have the kinds of custom resource been listed once?
@@ -133,6 +134,7 @@ struct Lists {
     budgets: Census<BudgetName>,
     drivers: Census<String>,
     sets: Census<SetId>,
+    deployments: Census<DeploymentId>,
     autoscalers: Census<SetId>,
     stored: Census<SetId>,
     owner_profiles: Census<String>,
@@ -156,6 +158,7 @@ impl Observer {
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
+            Observation::Deployment(change) => self.deployment(change),
             Observation::Autoscaler(change) => self.autoscaler(change),
             Observation::Stored(change) => self.stored(change),
             Observation::OwnerKind(change) => self.owner_kind(change),
@@ -236,6 +239,7 @@ impl Observer {
             budgets,
             drivers,
             sets,
+            deployments,
             autoscalers,
             stored,
             owner_profiles: _,
@@ -254,7 +258,7 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
-            && (!self.view.allowed.scaling || autoscalers.is_complete())
+            && (!self.view.allowed.scaling || autoscalers.is_complete() && deployments.is_complete())
             && stored.is_complete()
             && self.knows_owners
             && nodes.is_complete()
@@ -316,14 +320,14 @@ impl Observer {
         self.dirty.sets = self.view.sets.keys().chain(self.view.stored.keys()).cloned().collect();
     }
 
-    /// Says what may be done to StatefulSets, before anything is observed.
+    /// Says what may be done to workloads, before anything is observed.
     pub const fn allow(&mut self, allowed: Allowed) {
         self.view.allowed = allowed;
     }
 
-    /// Which state of a StatefulSet is known.
-    pub fn set_version(&self, set: &SetId) -> Version {
-        self.view.sets.get(set)?.version
+    /// Which state of a workload is known.
+    pub fn workload_version(&self, workload: &WorkloadId) -> Version {
+        self.view.workload(workload)?.version
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.
