@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -150,7 +151,7 @@ fn replace<T: Clone + PartialEq>(before: &mut T, after: &T) -> bool {
 }
 
 /// Sets or removes an entry. Returns whether that changes anything.
-fn update<T: PartialEq>(map: &mut BTreeMap<String, T>, key: String, value: Option<T>) -> bool {
+fn update<T: PartialEq>(map: &mut BTreeMap<Arc<str>, T>, key: Arc<str>, value: Option<T>) -> bool {
     if map.get(&key) == value.as_ref() {
         return false;
     }

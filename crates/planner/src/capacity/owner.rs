@@ -25,7 +25,7 @@ const AFTER_A_SIBLING: SignedDuration = SignedDuration::from_secs(10);
 /// The record of a growth by way of the owner that the claim does not request yet.
 pub(super) fn pending(case: &Case<'_>) -> Option<(GrowthRecord, OwnerGrowth)> {
     let claim = case.claim;
-    let record = claim.growth.as_ref().filter(|record| record.usable.is_none())?;
+    let record = claim.growth.as_deref().filter(|record| record.usable.is_none())?;
     let by = record.owner.clone()?;
     (record.to > claim.requested.max(claim.capacity)).then(|| (record.clone(), by))
 }
@@ -131,7 +131,7 @@ pub(super) fn join(
         verdict.actions.push(Action::RecordGrowth {
             claim: case.id.clone(),
             uid: case.claim.uid.clone(),
-            previous: case.claim.growth.clone(),
+            previous: case.claim.growth.as_deref().cloned(),
             record: GrowthRecord { owner: Some(by), ..record(to) },
         });
     }
@@ -178,7 +178,7 @@ pub(super) fn grow(case: &Case<'_>, owner: &WriteBack, wanted: Wanted) -> Verdic
     verdict.actions.push(Action::RecordGrowth {
         claim: case.id.clone(),
         uid: case.claim.uid.clone(),
-        previous: case.claim.growth.clone(),
+        previous: case.claim.growth.as_deref().cloned(),
         record,
     });
     verdict.actions.extend(write(case, owner, to));
@@ -216,7 +216,7 @@ fn together(case: &Case<'_>, owner: &WriteBack, wanted: Bytes, least: Bytes) -> 
 /// A claim whose size is in the same field is about to have at least as much written there.
 fn after_a_sibling(case: &Case<'_>, owner: &WriteBack, to: Bytes) -> Option<Verdict> {
     let leads = |claim: &Claim| {
-        let record = claim.growth.as_ref().filter(|record| record.usable.is_none() && record.to >= to)?;
+        let record = claim.growth.as_deref().filter(|record| record.usable.is_none() && record.to >= to)?;
         let by = record.owner.as_ref().filter(|by| by.written.is_none())?;
         (record.to > claim.requested && owner.is_field(&by.uid, &by.field)).then_some(record.to)
     };

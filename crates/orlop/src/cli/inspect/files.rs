@@ -138,7 +138,7 @@ impl Manifests {
         // It is taken to be bound to a volume of its size.
         let facts = ClaimFacts {
             uid: Uid(ASSUMED.into()),
-            volume: Some(ASSUMED.to_owned()),
+            volume: Some(ASSUMED.into()),
             capacity: facts.capacity.or(Some(facts.requested)),
             ..facts
         };
@@ -172,8 +172,9 @@ impl Manifests {
         let observe = |core: &mut Core, others: Vec<Observation>| others.into_iter().for_each(|it| core.observe(it));
         observe(&mut core, self.others);
         let Some(mut facts) = self.claims.remove(id) else { return core };
-        facts.class = facts.class.or(self.default_class);
-        let driver = facts.class.as_ref().and_then(|class| self.classes.get(class)).map(|it| it.provisioner.clone());
+        facts.class = facts.class.or(self.default_class.map(Into::into));
+        let class = facts.class.as_deref().and_then(|class| self.classes.get(class));
+        let driver = class.map(|class| class.provisioner.as_str().into());
         let (uid, total) = (facts.uid.clone(), facts.capacity.unwrap_or(facts.requested));
         let volume = VolumeFacts { capacity: total, driver, claim: Some((id.clone(), uid.clone())) };
         let pod = PodFacts {
@@ -189,7 +190,7 @@ impl Manifests {
         let classes = self.classes.into_iter().map(|(name, class)| Observation::Class(Change::Is(name, class)));
         observe(&mut core, classes.collect());
         core.observe(Observation::Claim(Change::Is(id.clone(), facts)));
-        core.observe(Observation::Volume(Change::Is(ASSUMED.to_owned(), volume)));
+        core.observe(Observation::Volume(Change::Is(ASSUMED.into(), volume)));
         core.observe(Observation::Pod(Change::Is(pod_id, pod)));
         let usage = usage(total, assumption, now.time);
         core.measure(Measurement::Sampled { node: ASSUMED.to_owned(), volume: ASSUMED.to_owned(), usage }, now);

@@ -1,5 +1,7 @@
 //! The kinds of object that are watched: how each is named, and what becomes of it.
 
+use std::sync::Arc;
+
 use k8s_openapi::{
     api::{
         autoscaling::v2::HorizontalPodAutoscaler,
@@ -48,11 +50,11 @@ pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId,
     }
 }
 
-pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, String, VolumeFacts> {
+pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, Arc<str>, VolumeFacts> {
     Kind {
         name: "persistentvolumes",
         fields: None,
-        key: objects::name,
+        key: |meta| objects::name(meta).into(),
         facts: |object| objects::volume(object.0?).map(Some),
         observation: Observation::Volume,
         optional: false,
