@@ -167,7 +167,7 @@ fn several_claims_that_grow_in_a_window_are_expanded_by_one_stop() {
         claim: Some((logs.clone(), Uid("l".into()))),
     };
     let facts = crate::observe::ClaimFacts { uid: Uid("l".into()), volume: Some("pv-logs".into()), ..claim_facts() };
-    world.core.observe(Observation::Volume(Change::Is("pv-logs".to_owned(), volume)));
+    world.core.observe(Observation::Volume(Change::Is("pv-logs".into(), volume)));
     world.core.observe(Observation::Claim(Change::Is(logs, facts)));
     let pod = orlop_planner::PodId { namespace: id().namespace, name: "web-5d4f8c7b9-x".into() };
     let controller = Owner {
@@ -211,7 +211,7 @@ fn several_claims_that_grow_in_a_window_are_expanded_by_one_stop() {
             version: Some(version),
             volume: Some(volume.into()),
             requested: record.to,
-            growth: Some(record),
+            growth: Some(Box::new(record)),
             ..claim_facts()
         };
         let Next::Ended(acted) = errand.answered(Ok(Some(Observation::Claim(Change::Is(claim, facts))))) else {

@@ -157,7 +157,7 @@ fn claims_of_several_policies_are_expanded_by_the_same_stop() {
     assert!(matches!(&actions[..], [Action::Grow { .. }]), "{actions:?}");
 
     let logs = view.claims.get_mut(&id("logs")).unwrap();
-    (logs.requested, logs.growth) = (mib(640), Some(GrowthRecord { decided: at(OPENS + 2), ..record() }));
+    (logs.requested, logs.growth) = (mib(640), Some(Box::new(GrowthRecord { decided: at(OPENS + 2), ..record() })));
     view.claims.values_mut().for_each(|claim| claim.pods.clear());
     the_claim(&mut view).volume_capacity = mib(640);
     assert_eq!(restored(&view, OPENS + 60), None, "the other one is waited for");
