@@ -28,7 +28,7 @@ pub(crate) enum Unstoppable {
         "{0} deletes the claims of pods that are scaled away, by its persistentVolumeClaimRetentionPolicy.whenScaled"
     )]
     LosesClaims(SetId),
-    #[error("{0} has no replicas, and what runs its pods would start them again")]
+    #[error("{0} has no replicas: its pods are ending, or something else has started them")]
     NoReplicas(WorkloadId),
     #[error("{0} is being deleted")]
     Leaving(WorkloadId),
