@@ -122,6 +122,7 @@ pub fn view() -> View {
         budgets: Budgets::default(),
         resources: crate::Resources::default(),
         sets: BTreeMap::new(),
+        deployments: BTreeMap::new(),
         scaled: BTreeMap::new(),
         autoscalers: BTreeMap::new(),
         stored: BTreeMap::new(),

@@ -90,11 +90,11 @@ pub enum Rule {
     /// With the actions before it in the plan, more than the claims of the budget may have.
     #[error("with the plan's actions before it, it takes more than StorageBudget {0} allows")]
     OverBudget(BudgetName),
-    /// Pods are stopped only in a window of which enough is left, for a growth that is under way, and where nothing else scales
-    /// them.
+    /// Pods are stopped only in a window of which enough is left, for a growth that is under way, where nothing else scales
+    /// them or uses the volume, and not at once again where that was in vain.
     #[error("no maintenance window is open for long enough in which its pods may be stopped")]
     NoWindow,
-    /// A StatefulSet is scaled back to what it had.
+    /// A workload is scaled back to what it had.
     #[error("it would not be scaled back to what it had")]
     ScaledOtherwise,
     /// Only a forecast, and a policy that asks for one, calls for a growth for the days ahead.
@@ -212,9 +212,11 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, giv
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
-        Action::ScaleToZero { set, uid, scaled, .. } => maintenance::scaled_to_zero(view, id, set, uid, scaled),
-        Action::ScaleBack { set, uid, scaled, replicas, .. } => {
-            maintenance::scaled_back(view, id, set, uid, scaled, *replicas)
+        Action::ScaleToZero { workload, uid, scaled, .. } => {
+            maintenance::scaled_to_zero(view, id, workload, uid, scaled)
+        }
+        Action::ScaleBack { workload, uid, scaled, replicas, in_vain, .. } => {
+            maintenance::scaled_back(view, id, workload, uid, (scaled, *replicas, in_vain.as_ref()))
         }
     }
 }

@@ -274,7 +274,7 @@ pub(crate) fn target(target: &Target) -> (Kind, String) {
         Target::Claim(id) => (Kind::Claim, id.name.to_string()),
         Target::Pod(id) => (Kind::Pod, id.name.to_string()),
         // The world has none, so what is asked of one finds nothing.
-        Target::Set(id) => (Kind::Pod, id.to_string()),
+        Target::Workload(id) => (Kind::Pod, id.to_string()),
         // No custom resource is in the world, and so none is changed.
         Target::Owner(owner) => unreachable!("{} is not in the world", owner.id),
         Target::Status(StatusId::Budget(name)) => (Kind::Budget, name.to_string()),

@@ -75,7 +75,7 @@ pub struct Config {
     pub lease_duration: Duration,
     /// Of how many claims at most there are metrics.
     pub claim_metrics: usize,
-    /// May StatefulSets be scaled to zero, in the windows that policies name?
+    /// May StatefulSets and Deployments be scaled to zero, in the windows that policies name?
     pub maintenance: bool,
     /// Where measurements come from.
     pub sources: SourcesConfig,

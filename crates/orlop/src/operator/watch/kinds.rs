@@ -13,12 +13,13 @@ use k8s_openapi::{
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StorageBudget, StoragePolicy};
 use orlop_operator::{
-    objects::{self, PodObject, SetObject, Unreadable},
+    objects::{self, DeploymentObject, PodObject, SetObject, Unreadable},
     observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
     stored,
 };
 use orlop_planner::{
-    AttributesClass, BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId, SetId, StatefulSet, StoredSet,
+    AttributesClass, BudgetName, ClaimId, Class, Deployment, DeploymentId, Labels, NamespaceName, PodId, PolicyId,
+    SetId, StatefulSet, StoredSet, WorkloadId,
 };
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
@@ -171,7 +172,18 @@ pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, StatefulSet> {
     }
 }
 
-pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, SetId, SetId> {
+pub(super) fn deployments() -> Kind<DeserializeGuard<DeploymentObject>, DeploymentId, Deployment> {
+    Kind {
+        name: "deployments",
+        fields: None,
+        key: objects::deployment_id,
+        facts: |object| Ok(objects::deployment(object.0?)),
+        observation: Observation::Deployment,
+        optional: false,
+    }
+}
+
+pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, SetId, WorkloadId> {
     Kind {
         name: "horizontalpodautoscalers",
         fields: None,

@@ -44,8 +44,8 @@ const LOOK_FOR_KIND_EVERY: Duration = Duration::from_mins(5);
 pub(super) type Observations = mpsc::Sender<Observation>;
 
 /// Starts a watch for every kind. They end when the receiver of the observations is gone. `stored_in` is the namespace in which
-/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read. What scales others
-/// is watched only where StatefulSets may be scaled here.
+/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read. Deployments, and what
+/// scales others, are watched only where workloads may be scaled here.
 pub(super) fn start(
     client: &Client,
     observations: &Observations,
@@ -69,6 +69,7 @@ pub(super) fn start(
     watches.spawn(owners::watch(client.clone(), observations.clone(), metrics.clone()));
     watches.spawn(watch(all(), kinds::sets()));
     if may_scale {
+        watches.spawn(watch(all(), kinds::deployments()));
         watches.spawn(watch(all(), kinds::autoscalers()));
     }
     match stored_in {
