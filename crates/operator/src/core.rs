@@ -374,6 +374,7 @@ impl Core {
             }
         }
         self.begin(plan);
+        self.ask_for_kinds(&report, now);
         self.record(report, now);
         self.effects.decided.extend(claims);
     }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orlop_operator::{Core, Effects, History, Measurement, Metrics, Moment, observe::Observation};
+use orlop_operator::{
+    Core, Effects, History, Measurement, Metrics, Moment,
+    observe::{Observation, WantedKinds},
+};
 use orlop_planner::Allowed;
 use tokio::{
     sync::{mpsc, watch},
@@ -45,6 +48,8 @@ pub(super) struct Outputs {
     pub(super) notices: Notices,
     pub(super) watches: Watches,
     pub(super) nodes: watch::Sender<BTreeSet<String>>,
+    /// The kinds of owner that are looked for.
+    pub(super) kinds: watch::Sender<Option<WantedKinds>>,
     pub(super) health: Health,
     /// The claims whose history is wanted; none where nobody knows any.
     pub(super) wanted: Option<Wanted>,
@@ -116,6 +121,14 @@ impl Engine {
         let began = Instant::now();
         let Effects { errands, statuses, templates, notices, watches, decided, histories } =
             self.core.turn(self.leadership.is_held(), Moment::now());
+        let kinds = self.core.observer().wanted_kinds();
+        self.to.kinds.send_if_modified(|wanted| {
+            let is_news = wanted.as_ref() != kinds;
+            if is_news {
+                *wanted = kinds.cloned();
+            }
+            is_news
+        });
         if !decided.is_empty() {
             self.to.metrics.planned(decided.len(), began.elapsed());
         }

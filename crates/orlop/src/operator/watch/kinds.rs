@@ -1,5 +1,7 @@
 //! The kinds of object that are watched: how each is named, and what becomes of it.
 
+use std::sync::Arc;
+
 use k8s_openapi::{
     api::{
         autoscaling::v2::HorizontalPodAutoscaler,
@@ -9,7 +11,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StorageBudget, StoragePolicy};
+use orlop_api::{
+    ClusterStoragePolicy, DriverProfile, DriverProfileSpec, OwnerProfile, OwnerProfileSpec, StorageBudget,
+    StoragePolicy,
+};
 use orlop_operator::{
     objects::{self, PodObject, SetObject, Unreadable},
     observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
@@ -154,6 +159,17 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
         key: objects::name,
         facts: |object| Ok(Some(object.0?.spec)),
         observation: Observation::Driver,
+        optional: false,
+    }
+}
+
+pub(super) fn owner_profiles() -> Kind<DeserializeGuard<OwnerProfile>, String, Arc<OwnerProfileSpec>> {
+    Kind {
+        name: "ownerprofiles",
+        fields: None,
+        key: objects::name,
+        facts: |object| Ok(Some(Arc::new(object.0?.spec))),
+        observation: Observation::OwnerProfile,
         optional: false,
     }
 }
