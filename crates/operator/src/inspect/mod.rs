@@ -20,9 +20,9 @@ pub use self::{
     document::{
         API_VERSION, Act, Agents, ClaimAccount, ClaimPage, ClaimRow, ClassAccount, ClassAct, ClassLimits, Content,
         Cost, DecisionAccount, Document, DriverAccount, DriverRow, Fleet, ForecastAccount, Governed, Growths,
-        InodeAccount, LoadAccount, Measured, ModificationAccount, OwnerAccount, OwnerLink, PerDayAccount,
-        PerformanceAccount, PerformanceThresholds, PolicyRow, ProfileOrigin, Refused, SetbackAccount, SizeAccount,
-        SourceRow, TemplateAccount, ThresholdAccount, Totals, UsageAccount, WriteBackAccount,
+        InodeAccount, LoadAccount, MaintenanceAccount, Measured, ModificationAccount, OwnerAccount, OwnerLink,
+        PerDayAccount, PerformanceAccount, PerformanceThresholds, PolicyRow, ProfileOrigin, Refused, SetbackAccount,
+        SizeAccount, SourceRow, TemplateAccount, ThresholdAccount, Totals, UsageAccount, WriteBackAccount,
     },
     outlook::lasting,
     page::{PAGE_MAX, PageQuery, page},
