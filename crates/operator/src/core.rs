@@ -263,6 +263,7 @@ impl Core {
             self.observer.mark_all();
         }
         self.pass_when_due(now);
+        self.metrics.statefulsets_stopped(self.observer.view().scaled.len());
         self.write_due_statuses(now);
     }
 

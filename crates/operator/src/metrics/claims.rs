@@ -59,6 +59,8 @@ pub(crate) struct Row {
 struct Performance {
     /// Operations and bytes a second, while they are known.
     rates: Option<(u64, u64)>,
+    /// How much that is of what the class gives, in millionths.
+    utilization: Option<u64>,
     class: Option<String>,
     problem: Option<PerformanceReason>,
 }
@@ -101,19 +103,20 @@ impl Row {
             target: decision.target(),
             problem: decision.is_problem().then_some(decision.reason),
             cost: Cost::of(view, claim),
-            performance: of_class.map(|decision| Box::new(Performance::new(claim, decision))),
+            performance: of_class.map(|decision| Box::new(Performance::new(view, claim, decision))),
             full: full(claim),
         }
     }
 }
 
 impl Performance {
-    fn new(claim: &Claim, decision: &PerformanceDecision) -> Self {
+    fn new(view: &View, claim: &Claim, decision: &PerformanceDecision) -> Self {
         let known = decision.reason != PerformanceReason::NoLoad;
         let sample = claim.load.as_ref().and_then(|load| load.sample.as_ref()).filter(|_| known);
         let rates = sample.map(|it| (it.rates.get(Dimension::Iops), it.rates.get(Dimension::Throughput)));
+        let utilization = sample.and_then(|it| view.utilization(claim, &it.rates));
         let problem = decision.is_problem().then_some(decision.reason);
-        Self { rates, class: decision.class.clone(), problem }
+        Self { rates, utilization, class: decision.class.clone(), problem }
     }
 }
 
@@ -283,6 +286,15 @@ impl Collector for Claims {
             if let Some(cost) = &row.cost {
                 let labels = (labels(id), [("currency", cost.currency())]);
                 family.encode_family(&labels)?.encode_gauge(&cost.amount)?;
+            }
+        }
+        let help = "The part that the claim's volume does of what its VolumeAttributesClass gives, where that is most";
+        let mut family = encoder.encode_descriptor("claim_io_utilization_ratio", help, None, MetricType::Gauge)?;
+        for (id, row) in rows() {
+            if let Some(millionths) = row.performance.as_ref().and_then(|it| it.utilization) {
+                #[expect(clippy::cast_precision_loss, reason = "a part that is not exact is so busy as to be no part")]
+                let part = millionths as f64 / 1e6;
+                family.encode_family(&labels(id))?.encode_gauge(&part)?;
             }
         }
         let help = "Somebody must look at the claim, for the reason said";
