@@ -1,4 +1,4 @@
-//! VolumeAttributesClasses that policies name.
+//! Each `VolumeAttributesClass` that a policy names.
 
 use orlop_api::{Limits, Mode, PerformanceSpec};
 
@@ -52,7 +52,7 @@ pub(crate) fn check(world: &World<'_>, found: &mut Findings) {
     }
 }
 
-/// The VolumeAttributesClasses among the texts.
+/// Each `VolumeAttributesClass` among the texts.
 struct Classes<'a>(Vec<&'a Object<'a>>);
 
 impl<'a> Classes<'a> {
