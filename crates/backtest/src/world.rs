@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Abilities, Bytes, Mode, Period};
 use orlop_planner::{
-    Action, Claim, ClaimId, Decision, Governance, Labels, NamespaceName, PodId, PodUse, Policy, PolicyId, PolicyKind,
-    Resize, Uid, Usage, View, Watch, forecast::Outlook, invariants, is_foreseen, plan_claims, watch,
+    Action, Claim, ClaimId, Claims, Decision, Governance, Labels, NamespaceName, PodId, PodUse, Policy, PolicyId,
+    PolicyKind, Resize, Uid, Usage, View, Watch, forecast::Outlook, invariants, is_foreseen, plan_claims, watch,
 };
 
 /// What is known of a claim beside its history.
@@ -56,7 +56,7 @@ impl World {
     ///
     /// A policy in mode Recommend is replayed as in Auto: the question is what it would have done.
     pub fn new(view: View, known: BTreeMap<ClaimId, Known>, class: impl Into<String>) -> Self {
-        let mut view = View { claims: BTreeMap::new(), ..view };
+        let mut view = View { claims: Claims::default(), ..view };
         for policy in view.policies.values_mut().filter(|policy| policy.mode == Mode::Recommend) {
             policy.mode = Mode::Auto;
         }
@@ -91,8 +91,8 @@ impl World {
             uid: Uid(id.to_string().into()),
             labels: known.labels,
             belonging: None,
-            class: Some(known.class.unwrap_or_else(|| self.class.clone())),
-            driver: known.driver,
+            class: Some(known.class.as_deref().unwrap_or(&self.class).into()),
+            driver: known.driver.map(Into::into),
             bound: true,
             raw_block: false,
             requested: Bytes(0),
@@ -136,9 +136,9 @@ impl World {
             match action {
                 Action::Grow { record, .. } | Action::TakeBack { record, .. } => {
                     claim.requested = record.to;
-                    claim.growth = Some(record);
+                    claim.growth = Some(record.into());
                 }
-                Action::RecordUsable { record, .. } => claim.growth = Some(record),
+                Action::RecordUsable { record, .. } => claim.growth = Some(record.into()),
                 // History has neither owners nor I/O, by which a class would be called for.
                 Action::RecordGrowth { .. }
                 | Action::WriteOwner { .. }

@@ -15,6 +15,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -97,7 +98,7 @@ pub struct Effects {
     pub notices: Vec<Notice>,
     /// What the sources of measurements should report at once, by the PersistentVolume's name, of the claims that were
     /// decided about: mostly as it was before. None to ask for nothing.
-    pub watches: Vec<(String, Option<Watch>)>,
+    pub watches: Vec<(Arc<str>, Option<Watch>)>,
     /// The claims that were decided about; what was decided is in the ledger.
     pub decided: Vec<ClaimId>,
     /// The claims of which it is wanted how they have filled, each once; brought by [`Core::remember`] where somebody knows.
@@ -259,7 +260,6 @@ impl Core {
         if self.leads_since.is_none() {
             info!(claims = self.observer.view().claims.len(), "everything is listed: begins to decide");
             self.leads_since = Some(now.instant);
-            self.observer.pack();
             self.observer.mark_all();
         }
         self.pass_when_due(now);
@@ -505,7 +505,7 @@ impl Core {
         let view = self.observer.view();
         let (claim, volume) = view.claims.get(id).zip(self.observer.volume_of(id))?;
         let wanted = orlop_planner::watch(view, id, claim);
-        self.effects.watches.push((volume.to_owned(), wanted.clone()));
+        self.effects.watches.push((volume.clone(), wanted.clone()));
         self.observer.note_load_watch(id, wanted.as_ref().and_then(|watch| watch.load.as_ref()), now);
         wanted
     }

@@ -381,7 +381,7 @@ mod tests {
             volume_capacity: Bytes::GIB,
             resize: Resize::Idle,
             paused: None,
-            growth,
+            growth: growth.map(Box::new),
             pods: Vec::new(),
             usage: None,
             outgrown: None,

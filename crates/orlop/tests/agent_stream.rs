@@ -213,7 +213,7 @@ fn volume_is_reported() {
             seconds_to_full_below: 0,
             load: None,
         };
-        leader.watches.send_replace(BTreeMap::from([("pvc-1".to_owned(), watch)]));
+        leader.watches.send_replace(BTreeMap::from([("pvc-1".into(), watch)]));
         fs::write(kubelet.mount.join("data"), vec![7; 40 << 20]).expect("room for the data");
         let written = Instant::now();
         let crossing = leader.see_sample(|usage| usage.crossed.is_some()).await;
@@ -353,7 +353,7 @@ fn only_its_own_watches() {
             seconds_to_full_below: 0,
             load: None,
         };
-        let watches = |mib| ["pvc-1", "pvc-2"].map(|volume| (volume.to_owned(), watch(mib))).into();
+        let watches = |mib| ["pvc-1", "pvc-2"].map(|volume| (volume.into(), watch(mib))).into();
         leader.watches.send_replace(watches(1));
         let mut stream = dial(leader.at.clone(), "node-1").await.expect("it is accepted");
         stream.outgoing.send(report("pvc-1")).await.expect("the stream is open");

@@ -252,7 +252,7 @@ impl<'a> Case<'a> {
             return not(format!("set allowVolumeExpansion: true on StorageClass {name}, or this claim cannot grow"));
         }
         if abilities.expansion == Expansion::None {
-            let driver = self.claim.driver.as_ref().unwrap_or(&class.provisioner);
+            let driver = self.claim.driver.as_deref().unwrap_or(&class.provisioner);
             let volumes = abilities.volume_type.map_or("volumes".to_owned(), |kind| format!("volumes of type {kind}"));
             let message = format!("by its DriverProfile the driver {driver} cannot expand {volumes}");
             return Err(Verdict::wait(Reason::DriverCannotExpand, message));
@@ -353,7 +353,7 @@ impl<'a> Case<'a> {
         verdict.actions.push(Action::Grow {
             claim: self.id.clone(),
             uid: claim.uid.clone(),
-            previous: claim.growth.clone(),
+            previous: claim.growth.as_deref().cloned(),
             record: record(to),
         });
         verdict

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER};
 
 use crate::{
-    Action, Allowed, Budgets, Capacity, Claim, ClaimId, Class, Decision, Groups, GrowthRecord, Labels, NamespaceName,
-    PodId, PodUse, Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View, plan_claims,
+    Action, Allowed, Budgets, Capacity, Claim, ClaimId, Claims, Class, Decision, Groups, GrowthRecord, Labels,
+    NamespaceName, PodId, PodUse, Policy, PolicyId, PolicyKind, Resize, Selector, Source, Uid, Usage, View,
+    plan_claims,
 };
 
 pub const MIB: u64 = 1 << 20;
@@ -73,8 +74,8 @@ pub fn claim() -> Claim {
         uid: Uid("claim-data-0".into()),
         labels: Labels::from([("app", "db")]),
         belonging: None,
-        class: Some("orlop-local".to_owned()),
-        driver: Some(LOCAL_DRIVER.to_owned()),
+        class: Some("orlop-local".into()),
+        driver: Some(LOCAL_DRIVER.into()),
         bound: true,
         raw_block: false,
         requested: mib(512),
@@ -111,7 +112,7 @@ pub fn record() -> GrowthRecord {
 pub fn view() -> View {
     let class = Class { provisioner: LOCAL_DRIVER.to_owned(), expandable: true, parameters: BTreeMap::new() };
     View {
-        claims: BTreeMap::from([(id("data-0"), claim())]),
+        claims: Claims::from([(id("data-0"), claim())]),
         policies: BTreeMap::from([(namespaced("keep"), policy())]),
         namespaces: BTreeMap::from([(NamespaceName("shop".into()), Labels::default())]),
         classes: BTreeMap::from([("orlop-local".to_owned(), class)]),
@@ -185,7 +186,7 @@ pub fn growing() -> View {
     let mut view = view();
     let claim = the_claim(&mut view);
     claim.requested = mib(640);
-    claim.growth = Some(record());
+    claim.growth = Some(record().into());
     view
 }
 
@@ -209,7 +210,7 @@ pub fn reduced(refused: &[u64], to: u64) -> View {
     let claim = the_claim(&mut view);
     claim.requested = mib(to);
     let refused = refused.iter().copied().map(mib).collect();
-    claim.growth = Some(GrowthRecord { to: mib(to), refused, ..record() });
+    claim.growth = Some(Box::new(GrowthRecord { to: mib(to), refused, ..record() }));
     view
 }
 

@@ -197,7 +197,7 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, giv
         }
         Action::WriteOwner { uid, owner, owner_uid, field, to, .. } => {
             let claim = claim(view, id, uid)?;
-            let record = recorded.get(id).or(claim.growth.as_ref());
+            let record = recorded.get(id).or(claim.growth.as_deref());
             owners::written(view, id, claim, &owners::Write { owner, owner_uid, field, to: *to, record })
         }
         Action::TakeBack { uid, previous, record, .. } => {
@@ -268,7 +268,7 @@ fn in_flight(claim: &Claim) -> Result<(), Rule> {
 }
 
 fn expected(previous: Option<&GrowthRecord>, record: &GrowthRecord, claim: &Claim) -> Result<(), Rule> {
-    let as_observed = previous == claim.growth.as_ref() && record.from == claim.requested;
+    let as_observed = previous == claim.growth.as_deref() && record.from == claim.requested;
     let as_measured = claim.usage.as_ref().is_some_and(|usage| record.filesystem == usage.total);
     let new = record.usable.is_none()
         && record.refused.is_empty()
@@ -364,7 +364,7 @@ fn auto_maximum(view: &View, id: &ClaimId, claim: &Claim) -> Option<Bytes> {
 
 /// What is asked for in place of a size that the driver refused lies between what there is and that size.
 fn taken_back(view: &View, claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Result<(), Rule> {
-    if claim.growth.as_ref() != Some(previous) || claim.requested != previous.to || previous.usable.is_some() {
+    if claim.growth.as_deref() != Some(previous) || claim.requested != previous.to || previous.usable.is_some() {
         return Err(Rule::Precondition);
     }
     let abilities = view.abilities(claim).ok_or(Rule::NotExpandable)?;
@@ -383,7 +383,7 @@ fn taken_back(view: &View, claim: &Claim, previous: &GrowthRecord, record: &Grow
 }
 
 fn usable(claim: &Claim, previous: &GrowthRecord, record: &GrowthRecord) -> Result<(), Rule> {
-    if claim.growth.as_ref() != Some(previous) {
+    if claim.growth.as_deref() != Some(previous) {
         return Err(Rule::Precondition);
     }
     if claim.requested > claim.capacity {

@@ -7,6 +7,7 @@
 
 mod budget;
 mod capacity;
+mod claims;
 #[cfg(test)]
 mod fixture;
 pub mod forecast;
@@ -29,6 +30,7 @@ mod view;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
 pub use capacity::{SlotUse, is_current, is_foreseen, silent_at, slot_use, stale_at, still_enough};
+pub use claims::Claims;
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};

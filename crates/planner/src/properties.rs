@@ -3,8 +3,6 @@
 
 mod worlds;
 
-use std::collections::BTreeMap;
-
 use orlop_api::{
     Abilities, BudgetLimits, Bytes, CapacitySpec, Count, Days, Decimal, DriverProfileSpec, Expansion, Mode,
     Modifications, ParameterMatch, Period, Price, TemplateSync, Threshold, VolumeType,
@@ -106,7 +104,7 @@ proptest! {
         let mut actions = Vec::new();
         for id in view.claims.keys() {
             let mut alone = view.clone();
-            alone.claims = BTreeMap::from([(id.clone(), view.claims[id].clone())]);
+            alone.claims = crate::Claims::from([(id.clone(), view.claims[id].clone())]);
             let (plan, report_alone) = plan_claims(&alone, [id], at(second));
             actions.extend(plan.actions);
             prop_assert_eq!(&report_alone.decisions[id], &report.decisions[id]);
@@ -265,7 +263,7 @@ proptest! {
     fn waiting_for_a_slot_ends_when_it_says(mut view in sensible(), rule in modifications(), decided in -100_000_i64..0) {
         let claim = view.claims.get_mut(&id("data-0")).unwrap();
         let to = claim.requested;
-        claim.growth = Some(GrowthRecord { from: Bytes(1), to, decided: at(decided), usable: Some(at(0)), ..record() });
+        claim.growth = Some(Box::new(GrowthRecord { from: Bytes(1), to, decided: at(decided), usable: Some(at(0)), ..record() }));
         view.drivers.get_mut(LOCAL_DRIVER).unwrap().modifications = Some(rule);
         let mut now = 1;
         let mut decision = plan(&view, at(now)).1.decisions[&id("data-0")].clone();
@@ -291,7 +289,7 @@ proptest! {
         earlier.sort();
         let to = claim.requested;
         claim.growth = earlier.pop().map(|decided| {
-            GrowthRecord { from: Bytes(1), to, decided, earlier, usable: Some(at(0)), ..record() }
+            Box::new(GrowthRecord { from: Bytes(1), to, decided, earlier, usable: Some(at(0)), ..record() })
         });
         view.drivers.get_mut(LOCAL_DRIVER).unwrap().modifications = Some(rule.clone());
         let (planned, _) = plan(&view, at(1));

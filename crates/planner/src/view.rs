@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     budget::Budgets,
+    claims::Claims,
     forecast::Outlook,
     groups::Groups,
     labels::Labels,
@@ -26,7 +27,7 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
     /// Every PersistentVolumeClaim.
-    pub claims: BTreeMap<ClaimId, Claim>,
+    pub claims: Claims,
     /// The policies of both kinds.
     pub policies: BTreeMap<PolicyId, Policy>,
     /// The labels of each namespace.
@@ -86,12 +87,13 @@ impl View {
     ) -> impl Iterator<Item = (&'a ClaimId, &'a Claim)> + use<'a> {
         let (namespace, prefix) = (namespace.clone(), prefix.to_owned());
         let first = ClaimId { namespace: namespace.clone(), name: prefix.as_str().into() };
-        self.claims.range(first..).take_while(move |(id, _)| id.namespace == namespace && id.name.starts_with(&prefix))
+        let of_these = move |id: &ClaimId| id.namespace == namespace && id.name.starts_with(&prefix);
+        self.claims.range(first..).take_while(move |(id, _)| of_these(id))
     }
 
     /// The claim's StorageClass, where it has one that is there.
     pub fn class_of(&self, claim: &Claim) -> Option<&Class> {
-        self.classes.get(claim.class.as_ref()?)
+        self.classes.get(claim.class.as_deref()?)
     }
 
     /// The claim's driver: its volume's, or else its class's.
@@ -222,9 +224,9 @@ pub struct Claim {
     /// What its own metadata says of whom it belongs to, where that says anything. [`View::ownership`] has the whole chain.
     pub belonging: Option<Arc<Belonging>>,
     /// The name of its StorageClass, where it has one.
-    pub class: Option<String>,
+    pub class: Option<Arc<str>>,
     /// The driver of its bound PersistentVolume, where that is a CSI volume.
-    pub driver: Option<String>,
+    pub driver: Option<Arc<str>>,
     /// Bound to a volume, and not being deleted?
     pub bound: bool,
     /// `volumeMode: Block`: there is no filesystem to measure.
@@ -240,7 +242,7 @@ pub struct Claim {
     /// The value of its `orlop.dev/paused` annotation, where that keeps Orlop from asking for anything: why, or `true`.
     pub paused: Option<Box<str>>,
     /// The last growth that Orlop asked for, from the claim's annotation.
-    pub growth: Option<GrowthRecord>,
+    pub growth: Option<Box<GrowthRecord>>,
     /// The running pods that use the claim.
     pub pods: Vec<PodUse>,
     /// The latest measurement.

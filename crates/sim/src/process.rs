@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -137,7 +138,7 @@ pub(crate) struct Process {
     /// Which of the turns that were planned counts.
     pub(crate) turn: u64,
     pub(crate) turn_at: Option<Duration>,
-    pub(crate) wanted: BTreeMap<String, Watch>,
+    pub(crate) wanted: BTreeMap<Arc<str>, Watch>,
     pub(crate) clocks: HashMap<usize, NodeClock>,
     pub(crate) agents: BTreeMap<usize, AgentStream>,
     /// None while it does not lead, or is to ask none.

@@ -64,7 +64,7 @@ impl Kind {
         let meta = &meta;
         Some(match self {
             Self::Claim => Observation::Claim(change(objects::claim_id(meta), object, |it| objects::claim(it).ok())),
-            Self::Volume => Observation::Volume(change(name.to_owned(), object, |it| objects::volume(it).ok())),
+            Self::Volume => Observation::Volume(change(name.into(), object, |it| objects::volume(it).ok())),
             Self::Pod => Observation::Pod(change(objects::pod_id(meta), object, |it: PodObject| objects::pod(&it))),
             Self::Namespace => Observation::Namespace(change(objects::namespace_name(meta), object, |_: Value| {
                 Some(orlop_planner::Labels::default())

@@ -54,7 +54,7 @@ fn a_saturated_volume_is_decided_about_when_it_has_been_so_for_long_enough_thoug
         synced: None,
         controller: None,
     };
-    core.observe(Observation::Volume(Change::Is("pv".to_owned(), volume)));
+    core.observe(Observation::Volume(Change::Is("pv".into(), volume)));
     core.observe(Observation::Claim(Change::Is(id.clone(), claim)));
     let pod_id = PodId { namespace: id.namespace.clone(), name: "user".into() };
     core.observe(Observation::Pod(Change::Is(pod_id, pod)));

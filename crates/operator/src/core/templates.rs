@@ -201,7 +201,7 @@ mod tests {
         for observation in [
             Observation::Policy(Change::Is(policy_id, objects::policy(Ok(policy)))),
             Observation::Namespace(Change::Is(id().namespace, Labels::default())),
-            Observation::Volume(Change::Is("pv-db".to_owned(), volume)),
+            Observation::Volume(Change::Is("pv-db".into(), volume)),
             Observation::Claim(Change::Is(claim_id, claim)),
             is(set("s", 5, 1)),
         ] {

@@ -58,7 +58,7 @@ fn core_with(metrics: &Metrics) -> Core {
         };
     }
     list!(Claim, id() => claim);
-    list!(Volume, "pv".to_owned() => volume);
+    list!(Volume, "pv".into() => volume);
     list!(Pod);
     list!(Namespace);
     list!(Node, "n".to_owned() => ());

@@ -52,7 +52,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         }),
         decision: row::decision(core, id, &decision, core.ledger().since(id)),
         size: size(claim),
-        volume: observer.volume_of(id).map(str::to_owned),
+        volume: observer.volume_of(id).map(ToString::to_string),
         usage: latest.map(|usage| row::usage(&usage, observer.measured_on(id))),
         thresholds,
         forecast: row::forecast(claim),
@@ -62,7 +62,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         owner: owner(core, id, claim, &decision),
         maintenance: maintenance(view, claim, &decision.governance, now),
         modifications,
-        growth: claim.growth.clone(),
+        growth: claim.growth.as_deref().cloned(),
         performance: of_class,
         setbacks: setbacks(core, id, now),
         pods: claim.pods.iter().map(|pod| pod.id.name.to_string()).collect(),
@@ -141,8 +141,8 @@ fn governed(view: &View, id: &ClaimId, claim: &Claim, governance: &Governance) -
 }
 
 fn class(view: &View, claim: &Claim) -> Option<ClassAccount> {
-    let name = claim.class.as_ref()?;
-    Some(ClassAccount { name: name.clone(), expandable: view.classes.get(name).map(|class| class.expandable) })
+    let name = claim.class.as_deref()?;
+    Some(ClassAccount { name: name.to_owned(), expandable: view.classes.get(name).map(|class| class.expandable) })
 }
 
 fn driver(view: &View, claim: &Claim, name: &str) -> DriverAccount {

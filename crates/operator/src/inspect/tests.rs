@@ -142,7 +142,7 @@ impl Volume {
             labels: Labels::default(),
             belonging: None,
             class: Some("fast".into()),
-            volume: Some(format!("pv-{}", self.id)),
+            volume: Some(format!("pv-{}", self.id).into()),
             raw_block: false,
             requested: Bytes::GIB,
             capacity: Some(Bytes::GIB),
@@ -156,9 +156,9 @@ impl Volume {
     }
 
     fn volume(&self) -> Observation {
-        let driver = Some("ebs.csi.aws.com".to_owned());
+        let driver = Some("ebs.csi.aws.com".into());
         let facts = VolumeFacts { capacity: Bytes::GIB, driver, claim: Some((self.id.clone(), self.uid())) };
-        Observation::Volume(Change::Is(format!("pv-{}", self.id), facts))
+        Observation::Volume(Change::Is(format!("pv-{}", self.id).into(), facts))
     }
 
     fn pod(&self) -> Observation {
@@ -341,7 +341,7 @@ fn a_growth_of_the_last_hour_is_counted_with_how_long_it_took() {
     let Observation::Claim(Change::Is(claim_id, mut facts)) = full.claim() else { panic!("a claim") };
     let at = |seconds: i64| world.now.time - SignedDuration::from_secs(seconds);
     facts.version = Some(2);
-    facts.growth = Some(orlop_planner::GrowthRecord {
+    facts.growth = Some(Box::new(orlop_planner::GrowthRecord {
         from: Bytes(512 * MIB),
         to: Bytes::GIB,
         filesystem: Bytes(500 * MIB),
@@ -352,7 +352,7 @@ fn a_growth_of_the_last_hour_is_counted_with_how_long_it_took() {
         refused: Vec::new(),
         usable: Some(at(598)),
         owner: None,
-    });
+    }));
     world.core.observe(Observation::Claim(Change::Is(claim_id, facts)));
     let growths = world.survey(SurveyQuery::default(), 10).growths;
     assert_eq!((growths.claims, growths.added, growths.slowest_ms), (1, Bytes(512 * MIB), Some(2000)));

@@ -138,8 +138,8 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
         attributes: (attributes != ClassUse::default()).then(|| Box::new(attributes)),
         belonging: (belonging != Belonging::default()).then(|| Arc::new(belonging)),
         version: version(&metadata),
-        class: spec.storage_class_name.filter(|class| !class.is_empty()),
-        volume: spec.volume_name.filter(|_| is_bound),
+        class: spec.storage_class_name.filter(|class| !class.is_empty()).map(Into::into),
+        volume: spec.volume_name.filter(|_| is_bound).map(Into::into),
         raw_block: spec.volume_mode.as_deref() == Some("Block"),
         requested: bytes("spec.resources.requests.storage", requested)?,
         capacity: storage(status.capacity.as_ref())
@@ -148,13 +148,13 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
         resize: resize(&status, requested),
         paused: paused.filter(|value| *value != "false").map(|value| value.as_str().into()),
         // Another text in the annotation says nothing of the claim's growth; it stays a precondition of a patch.
-        growth: written.and_then(|text| record::read(text, &uid)),
+        growth: written.and_then(|text| record::read(text, &uid)).map(Box::new),
         spelling: Spelling {
-            requested: requested.0.clone(),
-            growth: written.cloned(),
-            paused: paused.cloned(),
-            class: spec.volume_attributes_class_name,
-            change,
+            requested: requested.0.as_str().into(),
+            growth: written.map(|text| text.as_str().into()),
+            paused: paused.map(|text| text.as_str().into()),
+            class: spec.volume_attributes_class_name.map(Into::into),
+            change: change.map(Into::into),
             annotated: metadata.annotations.as_ref().is_some_and(|annotations| !annotations.is_empty()),
         },
         labels: metadata.labels.unwrap_or_default().into(),
@@ -218,7 +218,7 @@ pub fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable> {
     });
     Ok(VolumeFacts {
         capacity: bytes("spec.capacity.storage", capacity)?,
-        driver: spec.csi.map(|csi| csi.driver),
+        driver: spec.csi.map(|csi| csi.driver.into()),
         claim,
     })
 }

@@ -59,9 +59,9 @@ fn a_claim_is_paused_by_any_value_but_false() {
         (facts.paused.as_deref().map(str::to_owned), facts.spelling.paused)
     };
     for value in ["true", "", "restoring a backup", "False"] {
-        assert_eq!(paused(value), (Some(value.to_owned()), Some(value.to_owned())));
+        assert_eq!(paused(value), (Some(value.to_owned()), Some(value.into())));
     }
-    assert_eq!(paused("false"), (None, Some("false".to_owned())));
+    assert_eq!(paused("false"), (None, Some("false".into())));
     assert_eq!(claim_with(json!({})).unwrap().paused, None);
 }
 

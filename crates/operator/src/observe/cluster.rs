@@ -1,6 +1,9 @@
 //! Claims, the volumes that they are bound to, the pods that use them, and how full they are.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::Bytes;
@@ -10,9 +13,12 @@ use super::{Change, ClaimFacts, KnownClaim, Observer, PodFacts, Version, VolumeF
 
 impl Observer {
     pub(super) fn claim(&mut self, change: Change<ClaimId, ClaimFacts>) {
-        for (id, facts) in self.lists.claims.resolve(change, self.claims.keys()) {
+        for (mut id, facts) in self.lists.claims.resolve(change, self.claims.keys()) {
             match facts {
-                Some(facts) => self.set_claim(id, facts),
+                Some(mut facts) => {
+                    self.share_claim(&mut id, &mut facts);
+                    self.set_claim(id, facts);
+                }
                 None => self.remove_claim(id),
             }
         }
@@ -45,7 +51,7 @@ impl Observer {
         let same = before.filter(|before| before.uid == uid);
         let outgrown = same.and_then(|before| outgrown(before, capacity, usage.as_ref()));
         // Of a growth of ours its record says what no longer is a measurement from before.
-        let is_shown = growth.as_ref().zip(usage.as_ref()).is_some_and(|(record, usage): (&GrowthRecord, &Usage)| {
+        let is_shown = growth.as_deref().zip(usage.as_ref()).is_some_and(|(record, usage): (&GrowthRecord, &Usage)| {
             record.to == requested && usage.total > record.filesystem
         });
         let has_grown = outgrown.is_some() && outgrown != same.and_then(|before| before.outgrown.clone());
@@ -108,7 +114,7 @@ impl Observer {
 
     /// Takes note of a volume that the claim had and has no longer.
     fn release(&mut self, id: &ClaimId, before: Option<KnownClaim>) {
-        if let Some(volume) = before.and_then(|known| known.volume).filter(|it| self.volume_of(id) != Some(&**it)) {
+        if let Some(volume) = before.and_then(|known| known.volume).filter(|it| self.volume_of(id) != Some(it)) {
             self.dirty.released.insert(volume);
         }
     }
@@ -127,8 +133,11 @@ impl Observer {
         }
     }
 
-    pub(super) fn volume(&mut self, change: Change<String, VolumeFacts>) {
-        for (name, facts) in self.lists.volumes.resolve(change, self.volumes.keys()) {
+    pub(super) fn volume(&mut self, change: Change<Arc<str>, VolumeFacts>) {
+        for (mut name, mut facts) in self.lists.volumes.resolve(change, self.volumes.keys()) {
+            if let Some(facts) = &mut facts {
+                self.share_volume(&mut name, facts);
+            }
             let before = if let Some(facts) = facts.clone() {
                 self.volumes.insert(name, facts)
             } else {
@@ -162,7 +171,10 @@ impl Observer {
     }
 
     pub(super) fn pod(&mut self, change: Change<PodId, PodFacts>) {
-        for (id, facts) in self.lists.pods.resolve(change, self.pods.keys()) {
+        for (mut id, mut facts) in self.lists.pods.resolve(change, self.pods.keys()) {
+            if let Some(facts) = &mut facts {
+                self.share_pod(&mut id.namespace, facts);
+            }
             let is_old = facts
                 .as_ref()
                 .zip(self.pods.get(&id))
@@ -235,9 +247,9 @@ impl Observer {
     }
 
     /// The volume that a claim is bound to: only where both name each other, see `bound_to`.
-    pub(super) fn volume_that_names(&self, id: &ClaimId) -> Option<&str> {
+    pub(super) fn volume_that_names(&self, id: &ClaimId) -> Option<&Arc<str>> {
         let uid = &self.view.claims.get(id)?.uid;
-        bound_to(&self.volumes, id, uid, self.volume_of(id)).map(|(name, _)| name)
+        bound_to(&self.volumes, id, uid, self.volume_of(id).map(|it| &**it)).map(|(name, _)| name)
     }
 
     /// Brings what the view says of the volume's fill up to date.
@@ -277,11 +289,11 @@ impl Observer {
 
 /// The volume that a claim is bound to: only where both name each other, because a claim alone can name any volume.
 fn bound_to<'a>(
-    volumes: &'a HashMap<String, VolumeFacts>,
+    volumes: &'a HashMap<Arc<str>, VolumeFacts>,
     id: &ClaimId,
     uid: &Uid,
     volume: Option<&str>,
-) -> Option<(&'a str, &'a VolumeFacts)> {
+) -> Option<(&'a Arc<str>, &'a VolumeFacts)> {
     let (name, facts) = volumes.get_key_value(volume?)?;
     let (claim, claim_uid) = facts.claim.as_ref()?;
     (claim == id && claim_uid == uid).then_some((name, facts))

@@ -30,7 +30,7 @@ pub enum Observation {
     /// A PersistentVolumeClaim.
     Claim(Change<ClaimId, ClaimFacts>),
     /// A PersistentVolume.
-    Volume(Change<String, VolumeFacts>),
+    Volume(Change<Arc<str>, VolumeFacts>),
     /// A pod that uses claims.
     Pod(Change<PodId, PodFacts>),
     /// The labels of a namespace.
@@ -80,9 +80,9 @@ pub struct ClaimFacts {
     /// To whom it belongs by its own metadata, where that says anything.
     pub belonging: Option<Arc<Belonging>>,
     /// Its StorageClass.
-    pub class: Option<String>,
+    pub class: Option<Arc<str>>,
     /// The volume that it is bound to, where it is bound and not being deleted.
-    pub volume: Option<String>,
+    pub volume: Option<Arc<str>>,
     /// `volumeMode: Block`.
     pub raw_block: bool,
     /// `spec.resources.requests.storage`.
@@ -94,7 +94,7 @@ pub struct ClaimFacts {
     /// The value of its `orlop.dev/paused` annotation, unless that is `false`.
     pub paused: Option<Box<str>>,
     /// The growth annotation; none where there is none, or one that does not parse.
-    pub growth: Option<GrowthRecord>,
+    pub growth: Option<Box<GrowthRecord>>,
     /// Its VolumeAttributesClass; none where it has none, never had one, and none was asked for.
     pub attributes: Option<Box<ClassUse>>,
     /// What a patch's preconditions have to repeat.
@@ -105,15 +105,15 @@ pub struct ClaimFacts {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spelling {
     /// `spec.resources.requests.storage`.
-    pub requested: String,
+    pub requested: Box<str>,
     /// The growth annotation.
-    pub growth: Option<String>,
+    pub growth: Option<Box<str>>,
     /// The `orlop.dev/paused` annotation.
-    pub paused: Option<String>,
+    pub paused: Option<Box<str>>,
     /// `spec.volumeAttributesClassName`.
-    pub class: Option<String>,
+    pub class: Option<Box<str>>,
     /// The annotation of the last change of class.
-    pub change: Option<String>,
+    pub change: Option<Box<str>>,
     /// Does the claim have any annotation?
     pub annotated: bool,
 }
@@ -124,7 +124,7 @@ pub struct VolumeFacts {
     /// `spec.capacity.storage`.
     pub capacity: Bytes,
     /// The CSI driver.
-    pub driver: Option<String>,
+    pub driver: Option<Arc<str>>,
     /// The claim that it is bound to. Both must name each other: a claim alone can name any volume.
     pub claim: Option<(ClaimId, Uid)>,
 }

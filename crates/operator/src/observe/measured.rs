@@ -19,7 +19,7 @@ const OVERTAKEN_BY: SignedDuration = SignedDuration::from_secs(60);
 /// The latest measurement of each volume by each node and source.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
-    volumes: HashMap<String, Vec<Sample>>,
+    volumes: HashMap<Arc<str>, Vec<Sample>>,
     /// When the agent of a node last said that what it has measured still holds.
     confirmed: HashMap<Arc<str>, Timestamp>,
 }
@@ -35,12 +35,8 @@ struct Sample {
 
 impl Measured {
     /// A volume was measured.
-    pub(super) fn sampled(&mut self, node: &str, volume: &str, usage: Usage) {
-        let node = self.confirmed.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
-        let samples = match self.volumes.get_mut(volume) {
-            Some(samples) => samples,
-            None => self.volumes.entry(volume.to_owned()).or_default(),
-        };
+    pub(super) fn sampled(&mut self, node: Arc<str>, volume: Arc<str>, usage: Usage) {
+        let samples = self.volumes.entry(volume).or_default();
         if usage.source == Source::Agent {
             // An agent that is back knows better. What a kubelet said meanwhile may be dated into the future, by its clock or
             // because ours was behind, and would hide what the agent measures for as long.
@@ -62,13 +58,9 @@ impl Measured {
     }
 
     /// What the agent of the node has measured still holds.
-    pub(super) fn confirmed(&mut self, node: &str, at: Timestamp) {
-        match self.confirmed.get_mut(node) {
-            Some(known) => *known = at.max(*known),
-            None => {
-                self.confirmed.insert(node.into(), at);
-            }
-        }
+    pub(super) fn confirmed(&mut self, node: Arc<str>, at: Timestamp) {
+        let known = self.confirmed.entry(node).or_insert(at);
+        *known = at.max(*known);
     }
 
     /// The clock that dates what agents measure was set forward by so much, or back. Kubelets date by their own.
@@ -189,12 +181,12 @@ mod tests {
             crossed: None,
         };
         let mut measured = Measured::default();
-        measured.sampled("node-1", "v", usage(1_020, 1));
-        measured.sampled("node-1", "v", usage(1_000, 2));
+        measured.sampled("node-1".into(), "v".into(), usage(1_020, 1));
+        measured.sampled("node-1".into(), "v".into(), usage(1_000, 2));
         assert_eq!(measured.best("v").unwrap().available, Bytes(1));
-        measured.sampled("node-1", "v", usage(100, 3));
+        measured.sampled("node-1".into(), "v".into(), usage(100, 3));
         assert_eq!(measured.best("v").unwrap().available, Bytes(3), "its clock was set back");
-        measured.sampled("node-2", "v", usage(90, 4));
+        measured.sampled("node-2".into(), "v".into(), usage(90, 4));
         assert_eq!(measured.best_node("v"), Some("node-1"));
     }
 
@@ -213,8 +205,8 @@ mod tests {
     #[test]
     fn an_agent_that_is_given_up_takes_nothing_with_it_that_a_kubelet_has_measured() {
         let mut measured = Measured::default();
-        measured.sampled("node-1", "v", usage(Source::Agent, 1_000));
-        measured.sampled("node-1", "v", usage(Source::Kubelet, 1_040));
+        measured.sampled("node-1".into(), "v".into(), usage(Source::Agent, 1_000));
+        measured.sampled("node-1".into(), "v".into(), usage(Source::Kubelet, 1_040));
         measured.gone("node-1", "v");
         assert_eq!(measured.best("v"), Some(usage(Source::Kubelet, 1_040)));
     }
@@ -222,8 +214,8 @@ mod tests {
     #[test]
     fn an_agent_that_is_back_is_believed_also_after_a_kubelet_from_the_future() {
         let mut measured = Measured::default();
-        measured.sampled("node-1", "v", usage(Source::Kubelet, 8_200));
-        measured.sampled("node-1", "v", usage(Source::Agent, 1_000));
+        measured.sampled("node-1".into(), "v".into(), usage(Source::Kubelet, 8_200));
+        measured.sampled("node-1".into(), "v".into(), usage(Source::Agent, 1_000));
         assert_eq!(measured.best("v"), Some(usage(Source::Agent, 1_000)));
     }
 
@@ -232,10 +224,10 @@ mod tests {
         let at = Timestamp::from_second(1_000).unwrap();
         let usage = |source| usage(source, 1_000);
         let mut measured = Measured::default();
-        measured.sampled("node-1", "v", usage(Source::Agent));
-        measured.sampled("node-2", "v", usage(Source::Kubelet));
+        measured.sampled("node-1".into(), "v".into(), usage(Source::Agent));
+        measured.sampled("node-2".into(), "v".into(), usage(Source::Kubelet));
         measured.forget("v");
-        measured.confirmed("node-1", at);
+        measured.confirmed("node-1".into(), at);
         assert_eq!(measured.best("v"), None);
         assert!(measured.volumes.is_empty());
     }

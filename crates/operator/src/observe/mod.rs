@@ -12,6 +12,7 @@ mod policies;
 mod resources;
 mod rest;
 mod sets;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod trends;
@@ -32,7 +33,7 @@ pub use facts::{
     BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, ResourceFacts, Spelling, Version, VolumeFacts,
 };
 
-use self::{census::Census, measured::Measured, rest::Rest, trends::Trends};
+use self::{census::Census, measured::Measured, rest::Rest, shared::Texts, trends::Trends};
 use super::measure::Measurement;
 
 /// What is known of the cluster.
@@ -40,7 +41,7 @@ use super::measure::Measurement;
 pub struct Observer {
     view: View,
     claims: HashMap<ClaimId, KnownClaim>,
-    volumes: HashMap<String, VolumeFacts>,
+    volumes: HashMap<Arc<str>, VolumeFacts>,
     pods: HashMap<PodId, PodFacts>,
     /// The pods of claims that are not known. Those of a known claim are in the view.
     waiting: HashMap<ClaimId, BTreeSet<PodId>>,
@@ -61,6 +62,7 @@ pub struct Observer {
     /// The claims that were seen to grow, and it is not known yet when.
     grown: BTreeSet<ClaimId>,
     lists: Lists,
+    texts: Texts,
     dirty: Dirty,
 }
 
@@ -85,7 +87,7 @@ pub struct Dirty {
     /// The budgets that allow something else than before, or whose claims have more or less.
     pub accounts: BTreeSet<BudgetName>,
     /// The volumes that are no longer those of a claim.
-    pub released: BTreeSet<String>,
+    pub released: BTreeSet<Arc<str>>,
     /// The StatefulSets whose templates are to be looked at again.
     pub sets: BTreeSet<SetId>,
 }
@@ -94,7 +96,7 @@ pub struct Dirty {
 #[derive(Debug)]
 struct KnownClaim {
     version: Version,
-    volume: Option<String>,
+    volume: Option<Arc<str>>,
     spelling: Spelling,
     /// Is what was last decided about it to be decided again only by what is measured, and by what of that?
     rest: Option<Rest>,
@@ -135,7 +137,7 @@ pub struct KnownBudget {
 #[derive(Debug, Default)]
 struct Lists {
     claims: Census<ClaimId>,
-    volumes: Census<String>,
+    volumes: Census<Arc<str>>,
     pods: Census<PodId>,
     namespaces: Census<NamespaceName>,
     classes: Census<String>,
@@ -182,13 +184,13 @@ impl Observer {
         let followed = self.followed_by(&measurement);
         match measurement {
             Measurement::Sampled { node, volume, usage } => {
-                self.measured.sampled(&node, &volume, usage);
-                self.measured_anew(&volume);
+                // Agents may tell of a volume before the API server does.
+                let known = self.volumes.get_key_value(&*volume);
+                self.sampled(&node, known.map_or_else(|| volume.into(), |(volume, _)| volume.clone()), usage);
             }
             Measurement::SampledClaim { node, claim, usage } => {
-                if let Some(volume) = self.volume_that_names(&claim).map(str::to_owned) {
-                    self.measured.sampled(&node, &volume, usage);
-                    self.measured_anew(&volume);
+                if let Some(volume) = self.volume_that_names(&claim).cloned() {
+                    self.sampled(&node, volume, usage);
                 }
             }
             Measurement::Load { node, volume, at, rates, peak } => self.load_sampled(&node, &volume, (at, rates, peak)),
@@ -198,11 +200,16 @@ impl Observer {
                 self.measured_anew(&volume);
             }
             // Nothing is to be decided for it; see `refresh`.
-            Measurement::Confirmed { node, at } => self.measured.confirmed(&node, at),
+            Measurement::Confirmed { node, at } => self.measured.confirmed(self.texts.get(&node), at),
         }
         if let Some(id) = followed {
             self.trend_goes_on(&id);
         }
+    }
+
+    fn sampled(&mut self, node: &str, volume: Arc<str>, usage: Usage) {
+        self.measured.sampled(self.texts.get(node), volume.clone(), usage);
+        self.measured_anew(&volume);
     }
 
     /// The claim that a measurement is of.
@@ -210,7 +217,7 @@ impl Observer {
         match measurement {
             Measurement::Sampled { volume, .. }
             | Measurement::Load { volume, .. }
-            | Measurement::Gone { volume, .. } => self.volumes.get(volume)?.claim.as_ref().map(|(id, _)| id),
+            | Measurement::Gone { volume, .. } => self.volumes.get(&**volume)?.claim.as_ref().map(|(id, _)| id),
             Measurement::SampledClaim { claim, .. } => Some(claim),
             Measurement::Confirmed { .. } => None,
         }
@@ -227,7 +234,7 @@ impl Observer {
         for load in self.view.claims.values_mut().filter_map(|claim| claim.load.as_mut()) {
             load.date_anew(set_by);
         }
-        let volumes: Vec<String> = self.volumes.keys().cloned().collect();
+        let volumes: Vec<Arc<str>> = self.volumes.keys().cloned().collect();
         for volume in volumes {
             self.measured_anew(&volume);
         }
@@ -304,12 +311,6 @@ impl Observer {
         self.dirty = Dirty::default();
     }
 
-    /// Makes the claims take no more memory than they need. For when all are listed: a tree that is filled in the order of its
-    /// keys is little more than half full, and one that is collected is full.
-    pub(crate) fn pack(&mut self) {
-        self.view.claims = std::mem::take(&mut self.view.claims).into_iter().collect();
-    }
-
     /// Has the claim decided again, though nothing about it has changed.
     pub fn mark(&mut self, claim: ClaimId) {
         self.dirty.claims.insert(claim);
@@ -344,8 +345,8 @@ impl Observer {
     }
 
     /// The volume that the claim is bound to.
-    pub fn volume_of(&self, claim: &ClaimId) -> Option<&str> {
-        self.claims.get(claim)?.volume.as_deref()
+    pub fn volume_of(&self, claim: &ClaimId) -> Option<&Arc<str>> {
+        self.claims.get(claim)?.volume.as_ref()
     }
 
     /// The latest measurement of a claim's volume, as it was last confirmed.

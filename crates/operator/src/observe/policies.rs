@@ -67,6 +67,10 @@ impl Observer {
 
     pub(super) fn namespace(&mut self, change: Change<NamespaceName, Labels>) {
         for (name, labels) in self.lists.namespaces.resolve(change, self.view.namespaces.keys()) {
+            if labels.is_none() {
+                // What was in it is gone by then, and with a namespace most texts that come and go.
+                self.texts.prune();
+            }
             if put(&mut self.view.namespaces, &name, labels) {
                 let inside: Vec<_> = self.view.claims_in(&name).map(|(id, _)| id.clone()).collect();
                 self.regroup(&inside);
@@ -78,7 +82,7 @@ impl Observer {
     pub(super) fn class(&mut self, change: Change<String, Class>) {
         for (name, class) in self.lists.classes.resolve(change, self.view.classes.keys()) {
             if put(&mut self.view.classes, &name, class) {
-                let of_class = self.view.claims.iter().filter(|(_, claim)| claim.class.as_ref() == Some(&name));
+                let of_class = self.view.claims.iter().filter(|(_, claim)| claim.class.as_deref() == Some(&*name));
                 let claims = of_class.map(|(id, _)| id.clone()).collect();
                 self.concerns(claims);
             }
@@ -114,11 +118,14 @@ impl Observer {
             }
             let classes = &self.view.classes;
             // A claim whose volume names no driver is judged by the driver of its class.
-            let of_driver = self.view.claims.iter().filter(|(_, claim)| match (&claim.driver, &claim.class) {
-                (Some(driver), _) => profile_name(driver) == name,
-                (None, Some(class)) => classes.get(class).is_some_and(|class| profile_name(&class.provisioner) == name),
-                (None, None) => false,
-            });
+            let of_driver =
+                self.view.claims.iter().filter(|(_, claim)| match (claim.driver.as_deref(), claim.class.as_deref()) {
+                    (Some(driver), _) => profile_name(driver) == name,
+                    (None, Some(class)) => {
+                        classes.get(class).is_some_and(|class| profile_name(&class.provisioner) == name)
+                    }
+                    (None, None) => false,
+                });
             let claims = of_driver.map(|(id, _)| id.clone()).collect();
             self.concerns(claims);
         }

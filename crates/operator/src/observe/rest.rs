@@ -51,7 +51,7 @@ impl Observer {
     pub fn disturb(&mut self, measurement: &Measurement) {
         let volume = match measurement {
             Measurement::Sampled { volume, .. } => volume.as_str(),
-            Measurement::SampledClaim { claim, .. } => self.volume_that_names(claim).unwrap_or_default(),
+            Measurement::SampledClaim { claim, .. } => self.volume_that_names(claim).map_or("", |volume| volume),
             Measurement::Load { .. } | Measurement::Confirmed { .. } | Measurement::Gone { .. } => return,
         };
         let claim = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref());

@@ -25,7 +25,7 @@ fn claim(name: &str, version: u64) -> ClaimFacts {
         labels: Labels::from([("app", name)]),
         belonging: None,
         class: Some("fast".into()),
-        volume: Some(format!("pv-{name}")),
+        volume: Some(format!("pv-{name}").into()),
         raw_block: false,
         requested: Bytes::GIB,
         capacity: Some(Bytes::GIB),
@@ -109,7 +109,7 @@ fn sampled(node: &str, volume: &str, usage: Usage) -> Measurement {
 fn observer() -> Observer {
     let mut observer = Observer::default();
     for name in ["a", "b"] {
-        observer.observe(Observation::Volume(Change::Is(format!("pv-{name}"), volume(name))));
+        observer.observe(Observation::Volume(Change::Is(format!("pv-{name}").into(), volume(name))));
         observer.observe(Observation::Claim(Change::Is(claim_id(name), claim(name, 10))));
     }
     observer.take_dirty(usize::MAX);
@@ -240,7 +240,10 @@ fn a_volume_is_released_when_its_claim_is_being_deleted_and_only_then() {
     assert!(observer.take_dirty(usize::MAX).released.is_empty());
     observer.observe(Observation::Claim(Change::Is(claim_id("a"), ClaimFacts { volume: None, ..claim("a", 12) })));
     observer.observe(Observation::Claim(Change::Gone(claim_id("b"))));
-    assert_eq!(observer.take_dirty(usize::MAX).released.into_iter().collect::<Vec<_>>(), ["pv-a", "pv-b"]);
+    assert_eq!(
+        observer.take_dirty(usize::MAX).released.into_iter().collect::<Vec<_>>(),
+        ["pv-a".into(), "pv-b".into()]
+    );
 }
 
 #[test]

@@ -242,7 +242,12 @@ impl Manifests {
         let volume = object.spec.as_ref().and_then(|spec| spec.volume_name.clone());
         let facts = objects::claim(object).map_err(|unreadable| unreadable.to_string())?;
         let size = facts.capacity.unwrap_or(facts.requested);
-        let known = Known { labels: facts.labels, class: facts.class, driver: None, size: Some(size) };
+        let known = Known {
+            labels: facts.labels,
+            class: facts.class.as_deref().map(str::to_owned),
+            driver: None,
+            size: Some(size),
+        };
         self.claims.insert(id, (known, volume));
         Ok(())
     }

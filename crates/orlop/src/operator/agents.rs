@@ -101,7 +101,7 @@ struct Service<R> {
     nodes: Arc<Nodes>,
     gate: Gate<R>,
     measurements: Measurements,
-    watches: watch::Receiver<BTreeMap<String, Watch>>,
+    watches: watch::Receiver<BTreeMap<Arc<str>, Watch>>,
 }
 
 #[tonic::async_trait]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -121,6 +122,9 @@ impl Engine {
         let began = Instant::now();
         let Effects { errands, statuses, templates, notices, watches, decided, histories } =
             self.core.turn(self.leadership.is_held(), Moment::now());
+        if !decided.is_empty() {
+            self.to.metrics.planned(decided.len(), began.elapsed());
+        }
         let kinds = self.core.observer().wanted_kinds();
         self.to.kinds.send_if_modified(|wanted| {
             let is_news = wanted.as_ref() != kinds;
@@ -129,9 +133,6 @@ impl Engine {
             }
             is_news
         });
-        if !decided.is_empty() {
-            self.to.metrics.planned(decided.len(), began.elapsed());
-        }
         for errand in errands {
             self.to.executor.begin(errand);
         }
@@ -163,7 +164,7 @@ fn replace<T: Clone + PartialEq>(before: &mut T, after: &T) -> bool {
 }
 
 /// Sets or removes an entry. Returns whether that changes anything.
-fn update<T: PartialEq>(map: &mut BTreeMap<String, T>, key: String, value: Option<T>) -> bool {
+fn update<T: PartialEq>(map: &mut BTreeMap<Arc<str>, T>, key: Arc<str>, value: Option<T>) -> bool {
     if map.get(&key) == value.as_ref() {
         return false;
     }

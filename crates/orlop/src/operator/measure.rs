@@ -1,6 +1,9 @@
 //! The channels between the event loop and the sources of measurements (agents, kubelets).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use orlop_operator::Measurement;
 use orlop_planner::Watch;
@@ -11,7 +14,7 @@ pub type Measurements = mpsc::Sender<Vec<Measurement>>;
 
 /// What should be reported at once, by the PersistentVolume's name: written by the operator after each pass, read by
 /// whoever serves the agents.
-pub type Watches = watch::Sender<BTreeMap<String, Watch>>;
+pub type Watches = watch::Sender<BTreeMap<Arc<str>, Watch>>;
 
 /// The nodes whose agent is connected: written by whoever serves the agents, read by the kubelet source, which asks
 /// only the others.

@@ -303,7 +303,7 @@ impl View {
 
     /// Brings the accounts up to date with the whole view: for a view that was not made step by step.
     pub fn charge_all(&mut self) {
-        let gone = self.budgets.charges.keys().filter(|id| !self.claims.contains_key(*id));
+        let gone = self.budgets.charges.keys().filter(|id| !self.claims.contains_key(id));
         let all: Vec<_> = self.claims.keys().chain(gone).cloned().collect();
         for id in &all {
             self.charge(id);

@@ -36,7 +36,7 @@ pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
 /// while the driver was growing it.
 pub(super) fn own_record(claim: &Claim) -> Option<&GrowthRecord> {
     let size = claim.requested.max(claim.capacity);
-    claim.growth.as_ref().filter(|record| record.from < record.to && record.to <= size)
+    claim.growth.as_deref().filter(|record| record.from < record.to && record.to <= size)
 }
 
 /// The record of a growth that no measurement has shown yet.

@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_source_is_to_report_at_once_what_leaves_too_little_for_the_horizon() {
         let view = rising(per_day(30, 30, 30), 240, |_| ());
-        let (id, claim) = view.claims.first_key_value().unwrap();
+        let (id, claim) = view.claims.iter().next().unwrap();
         assert_eq!(watch(&view, id, claim).unwrap().available_below, mib(210));
     }
 
@@ -149,7 +149,7 @@ mod tests {
         let decided = |slots: u32, change: fn(&mut View)| {
             let view = rising(per_day(99, 99, 99), 240, |view| {
                 override_driver(view, with_slots(slots));
-                the_claim(view).growth = Some(grown_at(&[-1800]));
+                the_claim(view).growth = Some(grown_at(&[-1800]).into());
                 change(view);
             });
             let (actions, decision) = decide_at(&view, 5);

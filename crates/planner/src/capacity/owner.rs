@@ -93,7 +93,7 @@ fn was_set_back(claim: &Claim) -> bool {
 /// The record of a growth by way of the owner that the claim does not request yet.
 pub(super) fn pending(case: &Case<'_>) -> Option<(GrowthRecord, OwnerGrowth)> {
     let claim = case.claim;
-    let record = claim.growth.as_ref().filter(|record| record.usable.is_none())?;
+    let record = claim.growth.as_deref().filter(|record| record.usable.is_none())?;
     let by = record.owner.clone()?;
     (record.to > claim.requested.max(claim.capacity)).then(|| (record.clone(), by))
 }
@@ -199,7 +199,7 @@ pub(super) fn join(
         verdict.actions.push(Action::RecordGrowth {
             claim: case.id.clone(),
             uid: case.claim.uid.clone(),
-            previous: case.claim.growth.clone(),
+            previous: case.claim.growth.as_deref().cloned(),
             record: GrowthRecord { owner: Some(by), ..record(to) },
         });
     }
@@ -250,7 +250,7 @@ fn by_its_field(case: &Case<'_>, owner: &WriteBack, wanted: Wanted) -> Verdict {
     verdict.actions.push(Action::RecordGrowth {
         claim: case.id.clone(),
         uid: case.claim.uid.clone(),
-        previous: case.claim.growth.clone(),
+        previous: case.claim.growth.as_deref().cloned(),
         record,
     });
     verdict.actions.extend(write(case, owner, to));
@@ -288,7 +288,7 @@ fn together(case: &Case<'_>, owner: &WriteBack, wanted: Bytes, least: Bytes) -> 
 /// A claim whose size is in the same field is about to have at least as much written there.
 fn after_a_sibling(case: &Case<'_>, owner: &WriteBack, to: Bytes) -> Option<Verdict> {
     let leads = |claim: &Claim| {
-        let record = claim.growth.as_ref().filter(|record| record.usable.is_none() && record.to >= to)?;
+        let record = claim.growth.as_deref().filter(|record| record.usable.is_none() && record.to >= to)?;
         let by = record.owner.as_ref().filter(|by| by.written.is_none())?;
         (record.to > claim.requested && owner.is_field(&by.uid, &by.field)).then_some(record.to)
     };

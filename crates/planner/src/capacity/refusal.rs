@@ -111,7 +111,7 @@ mod tests {
             assert_eq!((record.decided, record.crossed), (at(second), previous.crossed));
             asked.push(record.to);
             let claim = the_claim(&mut view);
-            (claim.requested, claim.growth) = (record.to, Some(record.clone()));
+            (claim.requested, claim.growth) = (record.to, Some(record.clone().into()));
             // Until the driver has looked at the new size, nothing else is asked for.
             the_claim(&mut view).resize = Resize::Controller;
             assert_eq!(decide_at(&view, second).0, vec![]);

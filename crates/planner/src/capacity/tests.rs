@@ -42,7 +42,7 @@ fn low_with(change: impl FnOnce(&mut View)) -> View {
 /// Low, with this driver, after growths that were decided at these seconds.
 fn low_after(profile: DriverProfileSpec, seconds: &[i64]) -> View {
     low_with(|view| {
-        the_claim(view).growth = Some(grown_at(seconds));
+        the_claim(view).growth = Some(grown_at(seconds).into());
         override_driver(view, profile);
     })
 }

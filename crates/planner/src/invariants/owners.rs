@@ -68,7 +68,7 @@ pub(super) fn recorded(
     }
     let unwritten = GrowthRecord { owner: Some(OwnerGrowth { written: None, ..by.clone() }), ..record.clone() };
     if previous == Some(&unwritten) {
-        return if claim.growth.as_ref() == previous { Ok(()) } else { Err(Rule::Precondition) };
+        return if claim.growth.as_deref() == previous { Ok(()) } else { Err(Rule::Precondition) };
     }
     measurable(claim)?;
     in_flight(claim)?;

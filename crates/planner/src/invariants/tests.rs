@@ -137,7 +137,7 @@ fn a_growth_is_refused_when_no_slot_is_free_or_the_record_forgets_one() {
     let rule = |count: u32, seconds: &[i64], earlier: &[i64]| {
         let mut view = view();
         view.drivers.insert(LOCAL_DRIVER.to_owned(), with_slots(count));
-        the_claim(&mut view).growth = Some(grown_at(seconds));
+        the_claim(&mut view).growth = Some(grown_at(seconds).into());
         broken(&view, grow_after(grown_at(seconds), earlier))
     };
     assert_eq!(rule(3, &[-3000, -2000], &[-3000, -2000]), None);
@@ -147,7 +147,7 @@ fn a_growth_is_refused_when_no_slot_is_free_or_the_record_forgets_one() {
         assert_eq!(rule(3, &[-3000, -2000], forgetful), Some(Rule::Slots), "{forgetful:?}");
     }
     let mut view = view();
-    the_claim(&mut view).growth = Some(grown_at(&[-2000]));
+    the_claim(&mut view).growth = Some(grown_at(&[-2000]).into());
     assert_eq!(broken(&view, grow_after(grown_at(&[-2000]), &[-2000])), Some(Rule::Slots), "it has no slots");
     let mut cooling = with_slots(9);
     cooling.modifications.as_mut().unwrap().cooldown = Some(orlop_api::Period::from_secs(2001));
@@ -190,7 +190,7 @@ fn no_growth_while_one_is_under_way() {
     assert_eq!(broken(&of_somebody_else, next(None)), Some(Rule::InFlight));
     let mut view = grown();
     let usable = GrowthRecord { usable: Some(at(1)), ..record() };
-    the_claim(&mut view).growth = Some(usable.clone());
+    the_claim(&mut view).growth = Some(usable.clone().into());
     assert_eq!(broken(&view, next(Some(usable))), None);
 }
 
@@ -249,7 +249,7 @@ fn a_record_may_only_be_completed() {
     assert_eq!(broken(&grown(), with(|record| record.usable = None)), Some(Rule::Record));
     let usable = GrowthRecord { usable: Some(at(1)), ..record() };
     let mut completed = grown();
-    the_claim(&mut completed).growth = Some(usable.clone());
+    the_claim(&mut completed).growth = Some(usable.clone().into());
     let later = GrowthRecord { usable: Some(at(2)), ..record() };
     let again = Action::RecordUsable { claim: id("data-0"), uid: claim().uid, previous: usable, record: later };
     assert_eq!(broken(&completed, again), Some(Rule::Record));

@@ -49,7 +49,7 @@ fn conditions_say_what_is_wrong_and_where() {
     };
     let worlds = [
         ("enough room", view()),
-        ("no claims", with(view(), |view| view.claims.clear())),
+        ("no claims", with(view(), |view| view.claims = crate::Claims::default())),
         ("mode Off", with(view(), |view| the_policy(view).mode = Mode::Off)),
         ("unbound", with(view(), |view| the_claim(view).bound = false)),
         ("growing", growing()),

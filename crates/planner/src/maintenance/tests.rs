@@ -79,7 +79,7 @@ fn decide(view: &View, second: i64) -> (Vec<Action>, Decision) {
 fn asked(view: &mut View, second: i64) {
     let claim = the_claim(view);
     claim.requested = mib(640);
-    claim.growth = Some(GrowthRecord { decided: at(second), crossed: at(second), ..record() });
+    claim.growth = Some(Box::new(GrowthRecord { decided: at(second), crossed: at(second), ..record() }));
 }
 
 fn note(second: i64) -> ScaledFrom {
@@ -330,9 +330,9 @@ fn play(
         match action {
             Action::Grow { record, .. } | Action::TakeBack { record, .. } => {
                 let claim = view.claims.get_mut(&id).unwrap();
-                (claim.requested, claim.growth) = (record.to, Some(record));
+                (claim.requested, claim.growth) = (record.to, Some(record.into()));
             }
-            Action::RecordUsable { record, .. } => view.claims.get_mut(&id).unwrap().growth = Some(record),
+            Action::RecordUsable { record, .. } => view.claims.get_mut(&id).unwrap().growth = Some(record.into()),
             Action::SyncPod { .. }
             | Action::RecordGrowth { .. }
             | Action::WriteOwner { .. }

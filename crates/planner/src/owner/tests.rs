@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::*;
 use crate::fixture::{claim, id, mib, pod, the_claim, the_usage, view};
@@ -93,7 +93,7 @@ fn the_chain_has_the_outermost_owner_first() {
     let world = |change: &dyn Fn(&mut View)| {
         let mut view = with_sets(&[("db", &["data"])]);
         let claim = crate::Claim { pods: Vec::new(), ..claim() };
-        view.claims = BTreeMap::from([(id("data-db-0"), claim)]);
+        view.claims = crate::Claims::from([(id("data-db-0"), claim)]);
         change(&mut view);
         let claim = &view.claims[&id("data-db-0")];
         let ownership = view.ownership(&id("data-db-0"), claim);

@@ -234,7 +234,7 @@ fn slots_are_shared_with_growth_and_the_last_is_kept_for_it() {
         let mut view = busy("slow", 95);
         let parameters = orlop_api::driver::built_in::of(LOCAL_DRIVER).attribute_parameters.clone();
         override_driver(&mut view, DriverProfileSpec { attribute_parameters: parameters, ..with_slots(count) });
-        the_claim(&mut view).growth = (!growths.is_empty()).then(|| grown_at(growths));
+        the_claim(&mut view).growth = (!growths.is_empty()).then(|| grown_at(growths).into());
         the_policy(&mut view).capacity = view_spec().filter(|_| grows);
         view
     };
@@ -317,7 +317,7 @@ fn a_plan_that_takes_too_much_is_refused_whatever_led_to_it() {
     assert_eq!(refused(&|_| {}, &recommends), 1);
     let mut growing = view.clone();
     the_claim(&mut growing).requested = mib(640);
-    the_claim(&mut growing).growth = Some(record_of_growth());
+    the_claim(&mut growing).growth = Some(record_of_growth().into());
     assert_eq!(refused(&|_| {}, &growing), 1);
 }
 

@@ -196,11 +196,12 @@ prop_compose! {
         let (requested, capacity, volume_capacity) =
             sizes.unwrap_or((sensible.requested, sensible.capacity, sensible.volume_capacity));
         Claim {
-            requested, capacity, volume_capacity, growth, bound, raw_block,
+            requested, capacity, volume_capacity, bound, raw_block,
+            growth: growth.map(Box::new),
             paused: paused.then(|| "true".into()),
             usage: usage.unwrap_or(sensible.usage),
             outlook: sensible.outlook,
-            class: class.map(str::to_owned),
+            class: class.map(Into::into),
             resize: if infeasible { Resize::Infeasible("no".to_owned()) } else { Resize::Idle },
             pods: ["a", "b"][..pods.min(2)].iter().map(|name| pod(name)).collect(),
             ..claim()
@@ -275,15 +276,15 @@ pub(super) fn apply(view: &mut View, actions: &[Action]) {
         match action {
             Action::Grow { record, .. } => {
                 claim.requested = record.to;
-                claim.growth = Some(record.clone());
+                claim.growth = Some(record.clone().into());
             }
             Action::TakeBack { record, .. } => {
                 claim.requested = record.to;
-                claim.growth = Some(record.clone());
+                claim.growth = Some(record.clone().into());
                 claim.resize = Resize::Controller;
             }
             Action::RecordGrowth { record, .. } | Action::RecordUsable { record, .. } => {
-                claim.growth = Some(record.clone());
+                claim.growth = Some(record.clone().into());
             }
             Action::WriteOwner { .. } => unreachable!("no claim of these views has an owner"),
             Action::SetClass { record, .. } => {

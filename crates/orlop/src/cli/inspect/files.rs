@@ -165,7 +165,7 @@ impl Manifests {
         // It is taken to be bound to a volume of its size.
         let facts = ClaimFacts {
             uid: Uid(format!("{ASSUMED}-{id}").into()),
-            volume: Some(format!("{ASSUMED}-{id}")),
+            volume: Some(format!("{ASSUMED}-{id}").into()),
             capacity: facts.capacity.or(Some(facts.requested)),
             ..facts
         };
@@ -225,14 +225,15 @@ impl Manifests {
 
     /// Has the core know a claim with its volume. Returns the volume's size.
     fn bind(&self, core: &mut Core, id: ClaimId, mut facts: ClaimFacts, is_it: bool) -> Bytes {
-        facts.class = facts.class.or_else(|| self.default_class.clone());
+        facts.class = facts.class.or_else(|| self.default_class.as_deref().map(Into::into));
         if is_it {
-            facts.volume = Some(ASSUMED.to_owned());
+            facts.volume = Some(ASSUMED.into());
         }
-        let driver = facts.class.as_ref().and_then(|class| self.classes.get(class)).map(|it| it.provisioner.clone());
+        let class = facts.class.as_deref().and_then(|class| self.classes.get(class));
+        let driver = class.map(|class| class.provisioner.as_str().into());
         let capacity = facts.capacity.unwrap_or(facts.requested);
         let volume = VolumeFacts { capacity, driver, claim: Some((id.clone(), facts.uid.clone())) };
-        let name = facts.volume.clone().unwrap_or_default();
+        let name = facts.volume.clone().unwrap_or_else(|| ASSUMED.into());
         core.observe(Observation::Claim(Change::Is(id, facts)));
         core.observe(Observation::Volume(Change::Is(name, volume)));
         capacity

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -42,7 +43,7 @@ pub(super) struct Session {
     pub(super) incoming: Streaming<FromAgent>,
     pub(super) outgoing: mpsc::Sender<Result<FromOperator, Status>>,
     pub(super) measurements: Measurements,
-    pub(super) wanted: watch::Receiver<BTreeMap<String, Watch>>,
+    pub(super) wanted: watch::Receiver<BTreeMap<Arc<str>, Watch>>,
     /// What the agent was told to watch, for each volume that it has reported on this stream.
     pub(super) told: BTreeMap<String, Option<Watch>>,
     /// Volumes that earlier streams of the node had reported, and this one not yet.
@@ -205,7 +206,7 @@ impl Session {
         let wanted = self.wanted.borrow_and_update();
         let mut watches = Vec::new();
         for (volume, told) in &mut self.told {
-            let wanted = wanted.get(volume).cloned();
+            let wanted = wanted.get(&**volume).cloned();
             if *told != wanted {
                 watches.push(message(volume, wanted.as_ref()));
                 *told = wanted;

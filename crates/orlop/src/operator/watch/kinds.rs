@@ -52,11 +52,11 @@ pub(super) fn claims() -> Kind<DeserializeGuard<PersistentVolumeClaim>, ClaimId,
     }
 }
 
-pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, String, VolumeFacts> {
+pub(super) fn volumes() -> Kind<DeserializeGuard<PersistentVolume>, Arc<str>, VolumeFacts> {
     Kind {
         name: "persistentvolumes",
         fields: None,
-        key: objects::name,
+        key: |meta| objects::name(meta).into(),
         facts: |object| objects::volume(object.0?).map(Some),
         observation: Observation::Volume,
         optional: false,

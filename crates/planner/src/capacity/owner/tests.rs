@@ -34,7 +34,7 @@ fn record(actions: &[Action]) -> GrowthRecord {
 fn recorded() -> View {
     let mut view = owned();
     let record = record(&alone(&view, 1).0);
-    the_claim(&mut view).growth = Some(record);
+    the_claim(&mut view).growth = Some(record.into());
     view
 }
 
@@ -43,7 +43,7 @@ fn written() -> View {
     let mut view = recorded();
     the_cluster(&mut view).fields = asking_for("640Mi").fields;
     let record = record(&alone(&view, 2).0);
-    the_claim(&mut view).growth = Some(record);
+    the_claim(&mut view).growth = Some(record.into());
     view
 }
 
@@ -187,7 +187,7 @@ fn a_claim_that_is_about_to_be_full_while_its_owner_cannot_be_known_is_grown_its
         decision.message
     );
     // Its operator has set the claim back.
-    the_claim(&mut view).growth = Some(record.clone());
+    the_claim(&mut view).growth = Some(record.clone().into());
     let (actions, decision) = alone(&view, 70);
     assert_eq!((actions, decision.reason), (vec![], Reason::OwnedElsewhere));
     the_claim(&mut view).growth = None;
@@ -240,7 +240,7 @@ fn of_the_claims_of_one_field_the_largest_has_it_written_and_the_others_wait() {
 fn a_claim_waits_for_another_of_its_field_that_is_on_record_already() {
     let mut view = two();
     let leader = record(&decided(&view, 1).0);
-    view.claims.get_mut(&id("data-1")).unwrap().growth = Some(leader.clone());
+    view.claims.get_mut(&id("data-1")).unwrap().growth = Some(leader.clone().into());
     let (plan, report) = plan_claims(&view, [&id("data-0")], at(2));
     assert_eq!(plan, Plan::default());
     assert_eq!(report.decisions[&id("data-0")].outcome, Outcome::Growing(leader.to));
@@ -354,16 +354,18 @@ impl State {
         claim.volume_capacity = claim.capacity;
         claim.usage.as_mut().unwrap().available = mib(self.free);
         claim.paused = self.is_paused.then(|| "true".into());
-        claim.growth = self.record.map(|(to, written, usable)| GrowthRecord {
-            from: steps(0),
-            to: steps(to),
-            usable: usable.then(|| at(1)),
-            owner: Some(OwnerGrowth {
-                uid: "cluster".to_owned(),
-                field: "spec.storage.size".to_owned(),
-                written: written.then(|| at(0)),
-            }),
-            ..crate::fixture::record()
+        claim.growth = self.record.map(|(to, written, usable)| {
+            Box::new(GrowthRecord {
+                from: steps(0),
+                to: steps(to),
+                usable: usable.then(|| at(1)),
+                owner: Some(OwnerGrowth {
+                    uid: "cluster".to_owned(),
+                    field: "spec.storage.size".to_owned(),
+                    written: written.then(|| at(0)),
+                }),
+                ..crate::fixture::record()
+            })
         });
         view
     }

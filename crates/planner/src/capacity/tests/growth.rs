@@ -17,7 +17,7 @@ fn a_growth_that_a_measurement_shows_is_recorded_before_another_is_decided() {
     let expected =
         Action::RecordUsable { claim: id("data-0"), uid: claim().uid, previous: record(), record: recorded.clone() };
     assert_eq!(actions, [expected]);
-    the_claim(&mut view).growth = Some(recorded);
+    the_claim(&mut view).growth = Some(recorded.into());
     assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "and then the next");
 }
 
@@ -25,7 +25,7 @@ fn a_growth_that_a_measurement_shows_is_recorded_before_another_is_decided() {
 fn a_record_that_the_claim_contradicts_holds_up_nothing() {
     for (from, to) in [(512, 512), (640, 512), (512, 9000)] {
         let mut view = low();
-        the_claim(&mut view).growth = Some(GrowthRecord { from: mib(from), to: mib(to), ..record() });
+        the_claim(&mut view).growth = Some(Box::new(GrowthRecord { from: mib(from), to: mib(to), ..record() }));
         assert!(matches!(decide_at(&view, 5).1.outcome, Outcome::Grow(_)), "{from} to {to}");
     }
 }
