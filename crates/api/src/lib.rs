@@ -17,8 +17,8 @@ mod written;
 pub use budget::{BudgetLimits, StorageBudget, StorageBudgetSpec, StorageBudgetStatus};
 pub use days::Days;
 pub use driver::{
-    Abilities, AttributeParameter, Dimension, DriverProfile, DriverProfileSpec, Expansion, Limits, Modifications,
-    ParameterMatch, ParameterUnit, Performance, Price, VolumeType, amount,
+    Abilities, AttributeParameter, Dimension, DriverProfile, DriverProfileSpec, ExceededCounter, Expansion, Limits,
+    Modifications, ParameterMatch, ParameterUnit, Performance, Price, Saturation, TimeUnit, VolumeType, amount,
 };
 pub use manifest::to_yaml;
 pub use owner::{OwnerProfile, OwnerProfileSpec, Writing};

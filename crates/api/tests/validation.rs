@@ -458,6 +458,25 @@ fn a_unit_is_for_parameters_that_limit_throughput() {
 }
 
 #[test]
+fn metrics_of_what_exceeds_limits_are_named_as_prometheus_names_them() {
+    let rules = Rules::of::<DriverProfile>();
+    let refusals = |label: &str, metric: &str| {
+        let counters = json!([{ "metric": metric, "exceeds": "Iops" }]);
+        let saturation =
+            json!({ "volumeLabel": label, "counters": counters, "source": "a page", "asOf": "2026-01-31" });
+        rules.refusals(&json!({ "saturation": saturation }))
+    };
+    assert_eq!(refusals("volume_id", "storage:exceeded_seconds_total"), Vec::<String>::new());
+    let no_label = "spec.saturation.volumeLabel: is not the name of a label of Prometheus: write letters, digits and \
+                    underscores, and no digit first";
+    assert_eq!(refusals("volume-id", "exceeded_seconds_total"), [no_label]);
+    let no_metric = "spec.saturation.counters[0].metric: is not the name of a metric of Prometheus: write letters, digits, \
+                     underscores and colons, and no digit first";
+    assert_eq!(refusals("volume_id", r#"x"} or {"#), [no_metric]);
+    assert_eq!(refusals("volume_id", "5xx"), [no_metric]);
+}
+
+#[test]
 fn a_budget_may_limit_operations_alone() {
     let rules = Rules::of::<StorageBudget>();
     assert_eq!(rules.refusals(&json!({ "limits": { "iops": 1000 } })), Vec::<String>::new());

@@ -33,6 +33,7 @@ pub use self::templates::TemplateActed;
 use crate::{
     agenda::Agenda,
     asked::Unanswered,
+    counting::{Counted, Counting},
     errand::{Acted, Errand},
     failure::Failure,
     measure::{History, Measurement},
@@ -71,6 +72,7 @@ pub struct Core {
     busy: BTreeSet<ClaimId>,
     setbacks: Setbacks,
     unanswered: Unanswered,
+    counting: Counting,
     templates: Templates,
     /// The claims that grow with another for which their owner was asked, by that one.
     together: BTreeMap<ClaimId, Vec<ClaimId>>,
@@ -99,6 +101,9 @@ pub struct Effects {
     /// What the sources of measurements should report at once, by the PersistentVolume's name, of the claims that were
     /// decided about: mostly as it was before. None to ask for nothing.
     pub watches: Vec<(Arc<str>, Option<Watch>)>,
+    /// What the drivers' counters should be asked of, by the PersistentVolume's name, of the claims that were decided about. None
+    /// to ask no longer.
+    pub counted: Vec<(Arc<str>, Option<Counted>)>,
     /// The claims that were decided about; what was decided is in the ledger.
     pub decided: Vec<ClaimId>,
     /// The claims of which it is wanted how they have filled, each once; brought by [`Core::remember`] where somebody knows.
@@ -334,7 +339,10 @@ impl Core {
         for id in statuses.chain(dirty.budgets.into_iter().map(StatusId::Budget)) {
             self.pace.mark(id, now.instant);
         }
-        self.effects.watches.extend(dirty.released.into_iter().map(|volume| (volume, None)));
+        for volume in dirty.released {
+            self.effects.counted.extend(self.counting.note(&volume, None));
+            self.effects.watches.push((volume, None));
+        }
         let sets = self.sets_of(&dirty.claims).into_iter().chain(dirty.sets).collect();
         self.look_at_templates(sets, now);
         // A claim that is being acted on is decided when the outcome is known; it is marked again then.
@@ -506,6 +514,9 @@ impl Core {
         let (claim, volume) = view.claims.get(id).zip(self.observer.volume_of(id))?;
         let wanted = orlop_planner::watch(view, id, claim);
         self.effects.watches.push((volume.clone(), wanted.clone()));
+        let by = orlop_planner::counted_by(view, id, claim).zip(claim.driver.as_deref());
+        let counted = by.zip(self.observer.handle_of(volume)).map(|((by, driver), handle)| (handle.into(), driver, by));
+        self.effects.counted.extend(self.counting.note(volume, counted));
         self.observer.note_load_watch(id, wanted.as_ref().and_then(|watch| watch.load.as_ref()), now);
         wanted
     }

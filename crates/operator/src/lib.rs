@@ -10,6 +10,7 @@ mod agenda;
 mod asked;
 mod backoff;
 mod core;
+mod counting;
 mod errand;
 mod failure;
 pub mod inspect;
@@ -34,6 +35,7 @@ mod vigil;
 pub use self::{
     backoff::Backoff,
     core::{Core, Effects, StatusWrite, TemplateActed},
+    counting::Counted,
     errand::{Acted, Errand, Next},
     failure::Failure,
     measure::{History, Measurement},

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use orlop_api::Bytes;
-use orlop_planner::{ClaimId, Rates, Usage};
+use orlop_planner::{ClaimId, Exceeded, LoadReading, Usage};
 
 /// News of volumes, in the order in which they came.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,12 +31,17 @@ pub enum Measurement {
         node: String,
         /// The PersistentVolume's name.
         volume: String,
+        /// What was measured.
+        reading: Box<LoadReading>,
+    },
+    /// The driver's counters of a volume were read.
+    Exceeded {
+        /// The PersistentVolume's name.
+        volume: String,
         /// When.
         at: Timestamp,
-        /// What is done.
-        rates: Rates,
-        /// The most of each that was done since this was last said.
-        peak: Rates,
+        /// For which share of the time since they were read before its limits were exceeded.
+        shares: Exceeded,
     },
     /// Every volume of the node that its agent last sampled still is as it was, but for less than was asked for.
     Confirmed {

@@ -185,6 +185,7 @@ fn start_agent(kubelet: &Kubelet, whereabouts: Whereabouts) -> JoinHandle<()> {
     let config = agent::Config {
         node: "node-1".to_owned(),
         kubelet_dir: kubelet.dir.path().to_owned(),
+        cgroup_root: "/".into(),
         interval: Duration::from_secs(1),
     };
     tokio::spawn(async move {
@@ -242,7 +243,10 @@ fn volume_is_reported() {
                 assert!(usage.total <= Bytes(128 * MIB), "the disk below the mount was measured");
                 None
             }
-            Measurement::SampledClaim { .. } | Measurement::Load { .. } | Measurement::Confirmed { .. } => None,
+            Measurement::SampledClaim { .. }
+            | Measurement::Load { .. }
+            | Measurement::Exceeded { .. }
+            | Measurement::Confirmed { .. } => None,
         });
         assert_eq!(gone.await, "pvc-1");
     });
@@ -335,7 +339,7 @@ fn volume_is_lost_between_streams() {
                 Measurement::Sampled { volume, .. } => order.push(format!("{volume} sampled")),
                 Measurement::Gone { volume, .. } => order.push(format!("{volume} gone")),
                 Measurement::Confirmed { .. } => return Some(()),
-                Measurement::SampledClaim { .. } | Measurement::Load { .. } => {}
+                Measurement::SampledClaim { .. } | Measurement::Load { .. } | Measurement::Exceeded { .. } => {}
             }
             None
         });

@@ -25,10 +25,11 @@ use jiff::{SignedDuration, Timestamp};
 use libtest_mimic::{Arguments, Trial};
 use orlop::operator::prometheus::{
     self, Prometheus,
+    exceeded::{self, CountedVolumes, Counters},
     history::{self, Wanted},
 };
-use orlop_api::{Bytes, Count};
-use orlop_operator::{History, Measurement, Metrics};
+use orlop_api::{Bytes, Count, Dimension, driver::built_in};
+use orlop_operator::{Counted, History, Measurement, Metrics};
 use orlop_planner::{Capacity, ClaimId, NamespaceName, Source, Usage};
 use serde_json::{Value, json};
 use tokio::{
@@ -47,9 +48,10 @@ type Test = (&'static str, fn());
 
 fn main() {
     let arguments = Arguments::from_args();
-    let tests: [Test; 7] = [
+    let tests: [Test; 8] = [
         ("what_prometheus_has_read_is_measured_with_the_time_at_which_it_was_read", measured),
         ("how_a_claim_has_filled_is_put_together_from_what_the_servers_have_read", remembered),
+        ("a_volume_is_known_by_its_handle_to_have_been_asked_for_more_than_its_limits_allow", limits_exceeded),
         ("a_claim_without_a_number_is_passed_over_and_the_others_are_not", partial),
         ("claims_of_another_cluster_or_without_their_namespace_are_not_taken_for_ours", others),
         ("a_server_that_refuses_the_password_is_asked_again_with_the_one_that_is_there_by_then", password),
@@ -84,6 +86,16 @@ impl Kubelet {
         let labels = format!(r#"namespace="shop",persistentvolumeclaim="{claim}""#);
         let line = format!("kubelet_volume_stats_{name}{{{labels}}} {value} {}\n", at.as_millisecond());
         self.0.lock().unwrap().push_str(&line);
+    }
+
+    /// The EBS driver on a node says for how long the limits of a volume have been exceeded.
+    fn counts(&self, handle: &str, (iops, throughput): (f64, f64), at: Timestamp) {
+        for (name, seconds) in [("iops", iops), ("tp", throughput), ("ec2_tp", 99.0)] {
+            let name = format!("aws_ebs_csi_exceeded_{name}_seconds_total").replace("exceeded_ec2", "ec2_exceeded");
+            let labels = format!(r#"instance_id="i-1",volume_id="{handle}""#);
+            let line = format!("{name}{{{labels}}} {seconds} {}\n", at.as_millisecond());
+            self.0.lock().unwrap().push_str(&line);
+        }
     }
 
     fn is_silent(&self) {
@@ -443,5 +455,68 @@ fn remembered() {
         metrics.encode_into(&mut text).unwrap();
         let failed = format!(r#"orlop_prometheus_queries_total{{server="{gone}",outcome="failed"}} "#);
         assert!(text.contains(&failed), "one that is gone is counted, and holds up no other");
+    });
+}
+
+fn limits_exceeded() {
+    run(async {
+        let (ours, theirs) = (Kubelet::default(), Kubelet::default());
+        let (first, second) = (ago(60), ago(30));
+        ours.counts("vol-1", (100.0, 7.0), first);
+        ours.counts("vol-2", (100.0, 7.0), first);
+        theirs.counts("vol-1", (900.0, 900.0), first);
+        let targets = [
+            (ours.serve().await, json!({ "cluster": "ours" })),
+            (theirs.serve().await, json!({ "cluster": "theirs" })),
+        ];
+        let server = Server::start(&targets);
+        let servers = [json!({ "url": server.url(), "matchLabels": { "cluster": "ours" } })];
+        let (measurements, mut measured) = mpsc::channel(1);
+        let (volumes, of_volumes) = watch::channel(CountedVolumes::new());
+        let metrics = Metrics::default();
+        let asking = tokio::spawn(exceeded::run(Counters {
+            servers: servers.iter().map(|server| server.to_string().parse().unwrap()).collect(),
+            volumes: of_volumes,
+            measurements,
+            interval: INTERVAL,
+            metrics: metrics.clone(),
+        }));
+        let count = || {
+            let mut text = String::new();
+            metrics.encode_into(&mut text).unwrap();
+            let name = format!(r#"orlop_prometheus_queries_total{{server="{}",outcome="complete"}} "#, server.url());
+            text.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |it| it.parse::<u64>().unwrap())
+        };
+        assert_eq!(count(), 0, "there is no volume to ask of");
+        let by = built_in::of("ebs.csi.aws.com").saturation.clone().unwrap();
+        let counted = Counted { handle: "vol-1".into(), by: Arc::new(by) };
+        volumes.send_replace(CountedVolumes::from([("pv-a".into(), counted)]));
+        let start = Instant::now();
+        // The first reading must be taken in by both before there is another.
+        let asked = loop {
+            let client = kube::Client::try_from(kube::Config::new(server.url().parse().unwrap())).unwrap();
+            let question =
+                http::Request::get("/api/v1/query?query=aws_ebs_csi_exceeded_tp_seconds_total").body(Vec::new());
+            let answer = client.request_text(question.unwrap()).await.unwrap();
+            if answer.contains(r#""cluster":"ours""#) && answer.contains(r#""cluster":"theirs""#) {
+                break count();
+            }
+            assert!(start.elapsed() < PATIENCE, "the server does not read its targets");
+            tokio::time::sleep(INTERVAL).await;
+        };
+        while count() < asked + 2 {
+            assert!(start.elapsed() < PATIENCE, "nothing is asked");
+            tokio::time::sleep(INTERVAL).await;
+        }
+        ours.is_silent();
+        ours.counts("vol-1", (112.0, 7.0), second);
+        ours.counts("vol-2", (130.0, 7.0), second);
+        let batch = tokio::time::timeout(PATIENCE, measured.recv()).await.expect("a measurement").unwrap();
+        let [Measurement::Exceeded { volume, at, shares }] = &batch[..] else { panic!("{batch:?}") };
+        assert_eq!((&**volume, *at), ("pv-a", second));
+        let shares: Vec<_> = shares.iter().collect();
+        let percent = 1_200_000_000_000 / second.duration_since(first).as_nanos();
+        assert_eq!(shares, [(Dimension::Iops, u8::try_from(percent).unwrap()), (Dimension::Throughput, 0)]);
+        asking.abort();
     });
 }

@@ -347,11 +347,13 @@ impl Ledger {
             self.untally(&id, &before, &mut changes.policies);
         }
         let performance = performance.map(|decision| Box::new(PerformanceEntry { decision, since: class_since }));
-        let entry = Entry { decision, since, performance };
+        let mut entry = Entry { decision, since, performance };
         for policy in policies(&entry.decision.governance) {
             self.policies.entry(policy.clone()).or_default().add(&id, &entry);
             changes.policies.insert(policy.clone());
         }
+        // A sentence is put together in more room than it takes.
+        entry.decision.message.shrink_to_fit();
         self.claims.insert(id, Box::new(entry));
     }
 

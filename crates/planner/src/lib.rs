@@ -36,8 +36,8 @@ pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
 pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
 pub use performance::{
-    AttributesClass, ClassChange, ClassMove, ClassUse, Load, LoadSample, LoadWatch, Modification, PerformanceDecision,
-    Quiet, Rates,
+    AttributesClass, ClassChange, ClassMove, ClassUse, Exceeded, Excess, Load, LoadReading, LoadSample, LoadWatch,
+    Modification, PerformanceDecision, Pressure, Quiet, Rates, counted_by,
 };
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};

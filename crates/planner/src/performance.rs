@@ -1,10 +1,17 @@
 //! Which VolumeAttributesClass a claim is to have: a faster one soon when its volume does all that its class gives, a
-//! slower one late when it does little. This file has the order of the questions; [`load`] is what the volume does,
-//! [`classes`] what each class gives, [`step`] which class comes next. Whether the driver may be asked now is for
-//! [`slots`](crate::capacity::slots) to say, whether the budgets allow it for [`budget`](crate::budget).
+//! slower one late when it does little. This file has the order of the questions; [`asked`] says what is measured, [`load`]
+//! is what the volume does, [`pressure`] how much its pod waits for it, [`excess`] what its driver says of its limits,
+//! [`saturation`] by what it is seen to be held back, [`classes`] what each class gives, [`step`] which class comes next.
+//! Whether the driver may be asked now is for [`slots`](crate::capacity::slots) to say, whether the budgets allow it for
+//! [`budget`](crate::budget).
 
+mod asked;
 mod classes;
+mod excess;
 mod load;
+mod pressure;
+mod saturation;
+mod seen;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -12,12 +19,19 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Limits, Mode, PerformanceSpec, names::PerformanceReason as Reason};
 
-pub(crate) use self::classes::named;
-use self::step::{Ladder, Step};
 pub use self::{
+    asked::counted_by,
     classes::{AttributesClass, ClassChange, ClassUse, Modification, RefusedClass},
-    load::{Load, LoadSample, LoadWatch, Quiet, Rates},
+    excess::{Exceeded, Excess},
+    load::{Load, LoadReading, LoadSample, LoadWatch, Quiet, Rates},
+    pressure::Pressure,
 };
+use self::{
+    asked::in_force,
+    seen::Seen,
+    step::{Ladder, Step},
+};
+pub(crate) use self::{asked::watch, classes::named};
 use crate::{
     budget::{Bookings, OverBudget},
     capacity::{
@@ -26,7 +40,7 @@ use crate::{
     },
     plan::Action,
     report,
-    view::{Claim, ClaimId, Governance, Policy, Resize, Uid, View},
+    view::{Claim, ClaimId, Policy, Resize, Uid, View},
 };
 
 /// Drivers take seconds to minutes for a change of class; the resizer's longest pause between retries is five minutes.
@@ -129,26 +143,6 @@ pub(crate) fn decide(
     Some((action.map(|action| *action), decision))
 }
 
-/// What of the volume's I/O decides anything; none where nothing does.
-pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<LoadWatch> {
-    let (_, spec) = in_force(view, &view.governance(id, claim))?;
-    if !claim.bound || claim.raw_block {
-        return None;
-    }
-    let ladder = Ladder::of(view, claim, spec).ok()?;
-    Some(LoadWatch {
-        busy: ladder.present().share(spec.raise_above.number()),
-        quiet: ladder.slower().map(|(_, limits)| limits.share(spec.lower_below.number())),
-    })
-}
-
-/// The policy that governs, where it says anything about performance.
-fn in_force<'a>(view: &'a View, governance: &Governance) -> Option<(&'a Policy, &'a PerformanceSpec)> {
-    let Governance::By(policy) = governance else { return None };
-    let policy = view.policies.get(policy).filter(|policy| policy.mode != Mode::Off)?;
-    Some((policy, policy.performance.as_ref()?))
-}
-
 /// A claim with the one policy that governs it.
 struct Case<'a> {
     view: &'a View,
@@ -205,9 +199,9 @@ impl<'a> Case<'a> {
     fn questions(&self) -> Result<Verdict, Verdict> {
         self.settled()?;
         let ladder = self.ladder()?;
-        let sample = self.sample()?;
-        let Some(step) = Step::called_for(&ladder, self.spec, sample, self.now) else {
-            return Err(self.adequate(&ladder, sample));
+        let seen = self.seen()?;
+        let Some(step) = Step::called_for(&ladder, self.spec, seen, self.now) else {
+            return Err(self.adequate(&ladder, seen));
         };
         let Step { to, reason, why } = step?;
         self.not_growing()?;
@@ -310,18 +304,19 @@ impl<'a> Case<'a> {
     }
 
     /// What the volume does, as far as that is known.
-    fn sample(&self) -> Result<&'a LoadSample, Verdict> {
-        if self.claim.raw_block {
-            let message =
-                "a raw block volume: the agents measure mounted filesystems only, so its class is left as it is";
+    fn seen(&self) -> Result<Seen<'a>, Verdict> {
+        let load = self.claim.load.as_deref();
+        let seen = load.and_then(|load| Seen::of(load, self.now));
+        if self.claim.raw_block && seen.is_none() {
+            let message = "a raw block volume: the agents measure mounted filesystems only, and what its driver may count is \
+                           not known, so its class is left as it is";
             return Err(Verdict::keep(Reason::Unused, message));
         }
         let Some(since) = self.claim.pods.iter().filter_map(|pod| pod.since).min() else {
             return Err(Verdict::keep(Reason::Unused, "no running pod uses the claim, so there is no I/O to measure"));
         };
-        let load = self.claim.load.as_deref();
-        if let Some(sample) = load.and_then(|load| load.current(self.now)) {
-            return Ok(sample);
+        if let Some(seen) = seen {
+            return Ok(seen);
         }
         let asked = load.map_or(self.now, |load| load.asked);
         let first_by = later(asked, FIRST_WITHIN).max(later(since, MOUNTED_WITHIN));
@@ -335,10 +330,19 @@ impl<'a> Case<'a> {
     }
 
     /// Nothing is called for now: until when?
-    fn adequate(&self, ladder: &Ladder<'_>, sample: &LoadSample) -> Verdict {
-        let by_busy = sample.busy.map(|since| later(since, self.spec.raise_after.into()));
-        let quiet = sample.quiet.as_ref().filter(|_| ladder.slower().is_some());
-        let by_quiet = quiet.map(|quiet| later(quiet.since, self.spec.lower_after.into()));
+    fn adequate(&self, ladder: &Ladder<'_>, seen: Seen<'_>) -> Verdict {
+        let Some(sample) = seen.sample else {
+            let message = format!(
+                "no more is asked of the volume than its limits allow, as its driver counts: {}; what I/O it does is not \
+                 measured, so it gets no slower class",
+                ladder.present()
+            );
+            return Verdict::keep(Reason::Adequate, message).again_at(later(self.now, LOOK_AGAIN_AFTER));
+        };
+        let by_busy = [sample.busy, sample.strained].into_iter().flatten().min();
+        let by_busy = by_busy.map(|since| later(since, self.spec.raise_after.into()));
+        let quiet = seen.quiet_since().filter(|_| ladder.slower().is_some());
+        let by_quiet = quiet.map(|since| later(since, self.spec.lower_after.into()));
         let again_at = [by_busy, by_quiet].into_iter().flatten().filter(|at| *at > self.now).min();
         let again_at = again_at.unwrap_or(Timestamp::MAX).min(later(self.now, LOOK_AGAIN_AFTER));
         let class = self

@@ -34,6 +34,18 @@ impl Dimension {
         self as usize
     }
 
+    /// What it is, in words: `write IOPS`, `read throughput`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iops => "IOPS",
+            Self::ReadIops => "read IOPS",
+            Self::WriteIops => "write IOPS",
+            Self::Throughput => "throughput",
+            Self::ReadThroughput => "read throughput",
+            Self::WriteThroughput => "write throughput",
+        }
+    }
+
     /// So much of it a second, in words: `500 write IOPS`, `20.0 MiB/s read`.
     pub fn amount(self, amount: u64) -> String {
         let bytes = || Bytes(amount).human();

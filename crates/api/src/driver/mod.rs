@@ -5,6 +5,7 @@ mod attributes;
 pub mod built_in;
 mod performance;
 mod price;
+mod saturation;
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use attributes::{AttributeParameter, Dimension, Limits, ParameterUnit};
 pub use performance::Performance;
 pub use price::{Price, amount};
+pub use saturation::{ExceededCounter, Saturation, TimeUnit};
 
 use crate::units::{Bytes, Period};
 
@@ -91,6 +93,9 @@ pub struct DriverProfileSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["parameter", "limits"]))]
     pub attribute_parameters: Vec<AttributeParameter>,
+    /// By which metrics the driver says for how long more was asked of a volume than its limits allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saturation: Option<Saturation>,
     /// What a volume costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
@@ -262,6 +267,7 @@ impl Default for DriverProfileSpec {
             iops: None,
             throughput: None,
             attribute_parameters: Vec::new(),
+            saturation: None,
             price: None,
             topology_key: None,
             source: None,

@@ -196,8 +196,12 @@ mod tests {
             growth: None,
             spelling: Spelling::default(),
         };
-        let volume =
-            VolumeFacts { capacity: Bytes(2 << 30), driver: None, claim: Some((claim_id.clone(), Uid("c".into()))) };
+        let volume = VolumeFacts {
+            capacity: Bytes(2 << 30),
+            driver: None,
+            handle: None,
+            claim: Some((claim_id.clone(), Uid("c".into()))),
+        };
         for observation in [
             Observation::Policy(Change::Is(policy_id, objects::policy(Ok(policy)))),
             Observation::Namespace(Change::Is(id().namespace, Labels::default())),

@@ -48,7 +48,7 @@ fn core_with(metrics: &Metrics) -> Core {
     let mut core = Core::new(metrics.clone());
     let policy = policy();
     let claim = claim_facts();
-    let volume = VolumeFacts { capacity: Bytes::GIB, driver: None, claim: Some((id(), Uid("u".into()))) };
+    let volume = VolumeFacts { capacity: Bytes::GIB, driver: None, handle: None, claim: Some((id(), Uid("u".into()))) };
     let class = orlop_planner::Class { provisioner: "d".into(), expandable: true, parameters: BTreeMap::new() };
     macro_rules! list {
         ($kind:ident $(, $key:expr => $facts:expr)?) => {

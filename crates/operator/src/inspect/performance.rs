@@ -2,9 +2,12 @@
 
 use jiff::Timestamp;
 use orlop_api::Dimension;
-use orlop_planner::{Claim, ClaimId, Governance, LoadSample, PerformanceDecision};
+use orlop_planner::{Claim, ClaimId, Excess, Governance, LoadSample, PerformanceDecision, Pressure};
 
-use super::document::{ClassLimits, LoadAccount, PerformanceAccount, PerformanceThresholds};
+use super::document::{
+    ClassLimits, ExceededAccount, ExceededLimit, LoadAccount, PerformanceAccount, PerformanceThresholds,
+    PressureAccount,
+};
 use crate::Core;
 
 /// The account of it; none where no policy says anything about the claim's class. `decision` is what was decided, and since
@@ -41,8 +44,14 @@ pub(super) fn account(
             lower_after: spec.lower_after,
         },
         load: core.observer().load_of(id).map(|sample| load(&sample)),
+        exceeded: core.observer().excess_of(id).map(exceeded),
         change: attributes.and_then(|it| it.change.clone()),
     })
+}
+
+fn exceeded(excess: &Excess) -> ExceededAccount {
+    let limit = |(dimension, percent): (Dimension, u8)| ExceededLimit { limit: dimension.name().to_owned(), percent };
+    ExceededAccount { at: excess.at, limits: excess.shares.iter().map(limit).collect(), since: excess.since }
 }
 
 fn load(sample: &LoadSample) -> LoadAccount {
@@ -53,7 +62,9 @@ fn load(sample: &LoadSample) -> LoadAccount {
         writes: rate(Dimension::WriteIops),
         read_bytes: rate(Dimension::ReadThroughput),
         written_bytes: rate(Dimension::WriteThroughput),
+        pressure: sample.pressure.map(|Pressure { some, full }| PressureAccount { some, full }),
         busy_since: sample.busy,
+        strained_since: sample.strained,
         quiet_since: sample.quiet.as_ref().map(|quiet| quiet.since),
     }
 }

@@ -157,7 +157,8 @@ impl Volume {
 
     fn volume(&self) -> Observation {
         let driver = Some("ebs.csi.aws.com".into());
-        let facts = VolumeFacts { capacity: Bytes::GIB, driver, claim: Some((self.id.clone(), self.uid())) };
+        let facts =
+            VolumeFacts { capacity: Bytes::GIB, driver, handle: None, claim: Some((self.id.clone(), self.uid())) };
         Observation::Volume(Change::Is(format!("pv-{}", self.id).into(), facts))
     }
 

@@ -61,6 +61,10 @@ struct Performance {
     rates: Option<(u64, u64)>,
     /// How much that is of what the class gives, in millionths.
     utilization: Option<u64>,
+    /// For which share of the time its pod waits for I/O, in percent, while it is known.
+    stalled: Option<u8>,
+    /// For which share of the time the limit was exceeded that was for most of it, in percent, while it is known.
+    exceeded: Option<u8>,
     class: Option<String>,
     problem: Option<PerformanceReason>,
 }
@@ -103,20 +107,24 @@ impl Row {
             target: decision.target(),
             problem: decision.is_problem().then_some(decision.reason),
             cost: Cost::of(view, claim),
-            performance: of_class.map(|decision| Box::new(Performance::new(view, claim, decision))),
+            performance: of_class.map(|decision| Box::new(Performance::new(view, claim, decision, now))),
             full: full(claim),
         }
     }
 }
 
 impl Performance {
-    fn new(view: &View, claim: &Claim, decision: &PerformanceDecision) -> Self {
+    fn new(view: &View, claim: &Claim, decision: &PerformanceDecision, now: Timestamp) -> Self {
         let known = decision.reason != PerformanceReason::NoLoad;
         let sample = claim.load.as_ref().and_then(|load| load.sample.as_ref()).filter(|_| known);
         let rates = sample.map(|it| (it.rates.get(Dimension::Iops), it.rates.get(Dimension::Throughput)));
         let utilization = sample.and_then(|it| view.utilization(claim, &it.rates));
+        let stalled = sample.and_then(|it| it.pressure).map(|pressure| pressure.full);
+        let exceeded =
+            claim.load.as_ref().and_then(|load| load.excess.as_ref()).filter(|excess| excess.is_current(now));
+        let exceeded = exceeded.and_then(|excess| excess.shares.iter().map(|(_, percent)| percent).max());
         let problem = decision.is_problem().then_some(decision.reason);
-        Self { rates, utilization, class: decision.class.clone(), problem }
+        Self { rates, utilization, stalled, exceeded, class: decision.class.clone(), problem }
     }
 }
 
@@ -262,6 +270,24 @@ const PER_CLAIM: [PerClaim; 14] = [
     ),
 ];
 
+/// A metric of each claim that is a share of time: its name, what it is, and its value in percent where there is one.
+type Share = (&'static str, &'static str, fn(&Performance) -> Option<u8>);
+
+const SHARES: [Share; 2] = [
+    (
+        "claim_io_stalled_ratio",
+        "For which share of time all of a pod of the claim waits for I/O, of any of its disks, where the claim's policy has a \
+         performance section",
+        |it| it.stalled,
+    ),
+    (
+        "claim_io_exceeded_ratio",
+        "For which share of time more is asked of the claim's volume than a limit allows, where its policy has a performance \
+         section and its driver counts it",
+        |it| it.exceeded,
+    ),
+];
+
 impl Collector for Claims {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         if !self.is_wanted() {
@@ -277,6 +303,14 @@ impl Collector for Claims {
             for (id, row) in rows() {
                 if let Some(value) = value(row) {
                     family.encode_family(&labels(id))?.encode_gauge(&value)?;
+                }
+            }
+        }
+        for (name, help, percent) in &SHARES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (id, row) in rows() {
+                if let Some(percent) = row.performance.as_deref().and_then(percent) {
+                    family.encode_family(&labels(id))?.encode_gauge(&(f64::from(percent) / 100.0))?;
                 }
             }
         }

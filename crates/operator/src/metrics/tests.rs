@@ -1,9 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use orlop_api::{BudgetLimits, Bytes, Count, Mode, driver::built_in, names::PerformanceReason};
+use orlop_api::{BudgetLimits, Bytes, Count, Dimension, Mode, driver::built_in, names::PerformanceReason};
 use orlop_planner::{
-    AttributesClass, Capacity, Claim, Class, ClassMove, ClassUse, Decision, Governance, Labels, Load, LoadSample,
-    NamespaceName, Outcome, PerformanceDecision, Rates, Resize, Selector, Uid, Usage, View,
+    AttributesClass, Capacity, Claim, Class, ClassMove, ClassUse, Decision, Exceeded, Excess, Governance, Labels, Load, LoadSample, NamespaceName,
+    Outcome, PerformanceDecision, Pressure, Rates, Resize, Selector, Uid, Usage, View,
     forecast::{Forecast, Outlook, PerDay},
 };
 
@@ -90,13 +90,23 @@ fn row(claim: &Claim, outcome: Outcome, reason: Reason, second: i64) -> ClaimRow
 
 /// A claim of which all is known that there is to know.
 fn known() -> Claim {
-    let sample = LoadSample { at: at(0), rates: Rates::new(1000, 2000, 4 * MIB, 8 * MIB), busy: None, quiet: None };
+    let sample = LoadSample {
+        at: at(0),
+        rates: Rates::new(1000, 2000, 4 * MIB, 8 * MIB),
+        pressure: Some(Pressure { some: 50, full: 25 }),
+        busy: None,
+        strained: None,
+        quiet: None,
+    };
+    let mut shares = Exceeded::default();
+    shares.set(Dimension::Iops, 40);
+    let excess = Excess { at: at(0), shares, since: None, last: None };
     let forecast =
         Forecast { per_day: PerDay { low: 1 << 20, median: 2 << 20, high: 4 << 20 }, peak: Bytes(900 * MIB) };
     let attributes = ClassUse { requested: Some("gp3-fast".to_owned()), ..ClassUse::default() };
     Claim {
         attributes: Some(Box::new(attributes)),
-        load: Some(Box::new(Load { asked: at(0), sample: Some(sample) })),
+        load: Some(Box::new(Load { asked: at(0), sample: Some(sample), excess: Some(excess) })),
         outlook: Some(Box::new(Outlook::Known(forecast))),
         ..claim()
     }

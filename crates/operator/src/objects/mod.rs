@@ -216,11 +216,10 @@ pub fn volume(volume: PersistentVolume) -> Result<VolumeFacts, Unreadable> {
         let id = ClaimId { namespace: NamespaceName(claim.namespace?.into()), name: claim.name?.into() };
         Some((id, Uid(claim.uid?.into())))
     });
-    Ok(VolumeFacts {
-        capacity: bytes("spec.capacity.storage", capacity)?,
-        driver: spec.csi.map(|csi| csi.driver.into()),
-        claim,
-    })
+    let name = volume.metadata.name;
+    let (driver, handle) = spec.csi.map(|csi| (csi.driver.into(), csi.volume_handle)).unzip();
+    let handle = handle.filter(|handle| name.as_ref() != Some(handle)).map(String::into_boxed_str);
+    Ok(VolumeFacts { capacity: bytes("spec.capacity.storage", capacity)?, driver, handle, claim })
 }
 
 /// What matters of a pod; nothing where it uses no claim.

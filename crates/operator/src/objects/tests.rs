@@ -165,6 +165,14 @@ fn a_volume_names_its_claim_only_with_the_claims_uid() {
     assert_eq!(&*bound.claim.unwrap().1.0, "u");
     assert_eq!((bound.capacity, bound.driver.as_deref()), (Bytes(2 << 30), Some("local.orlop.dev")));
     assert_eq!(volume(json!({ "namespace": "app", "name": "data" })).claim, None, "reserved, and not bound yet");
+    let by_driver = |handle: &str| {
+        let csi = json!({ "driver": "d", "volumeHandle": handle });
+        let spec = json!({ "capacity": { "storage": "1Gi" }, "csi": csi });
+        let object = json!({ "metadata": { "name": "pvc-1" }, "spec": spec });
+        super::volume(serde_json::from_value(object).unwrap()).unwrap().handle
+    };
+    assert_eq!(by_driver("vol-1").as_deref(), Some("vol-1"));
+    assert_eq!(by_driver("pvc-1"), None, "it is the volume's own name");
 }
 
 #[test]

@@ -125,6 +125,8 @@ pub struct VolumeFacts {
     pub capacity: Bytes,
     /// The CSI driver.
     pub driver: Option<Arc<str>>,
+    /// `spec.csi.volumeHandle`, where it is not the volume's own name, as it is with many drivers.
+    pub handle: Option<Box<str>>,
     /// The claim that it is bound to. Both must name each other: a claim alone can name any volume.
     pub claim: Option<(ClaimId, Uid)>,
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use orlop_planner::{ClaimId, Load, LoadSample, LoadWatch, Rates};
+use orlop_planner::{ClaimId, Exceeded, Excess, Load, LoadReading, LoadSample, LoadWatch};
 
 use super::Observer;
 
@@ -21,7 +21,7 @@ impl Observer {
     }
 
     /// A volume's I/O was measured.
-    pub(super) fn load_sampled(&mut self, node: &str, volume: &str, (at, rates, peak): (Timestamp, Rates, Rates)) {
+    pub(super) fn load_sampled(&mut self, node: &str, volume: &str, reading: &LoadReading) {
         let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
         let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
         let Some(known) = self.claims.get_mut(id) else { return };
@@ -30,10 +30,28 @@ impl Observer {
             known.load_node = Some(node.into());
         }
         let before = load.sample.as_ref().map(outline);
-        load.sampled(watch, at, rates, peak);
+        load.sampled(watch, reading);
         if before != load.sample.as_ref().map(outline) {
             self.dirty.claims.insert(id.clone());
         }
+    }
+
+    /// The driver's counters of a volume were read.
+    pub(super) fn exceeded(&mut self, volume: &str, at: Timestamp, shares: Exceeded) {
+        let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
+        let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
+        let Some(load) = claim.load.as_mut() else { return };
+        let was_known = load.excess.is_some();
+        load.exceeded(at, shares);
+        // While a limit is exceeded, each reading may be the one that shows it for long enough.
+        if !was_known || load.excess.as_ref().is_some_and(|excess| excess.since.is_some()) {
+            self.dirty.claims.insert(id.clone());
+        }
+    }
+
+    /// What the driver has counted of a claim's volume, as far as it is known.
+    pub fn excess_of(&self, id: &ClaimId) -> Option<&Excess> {
+        self.view.claims.get(id)?.load.as_ref()?.excess.as_ref()
     }
 
     /// The agent of a node no longer measures the volume: what it has measured is confirmed by nobody from now on.
@@ -68,7 +86,7 @@ impl Observer {
     }
 }
 
-/// What of a load leads to another decision: since when it has been much or little.
-fn outline(sample: &LoadSample) -> (Option<Timestamp>, Option<Timestamp>) {
-    (sample.busy, sample.quiet.as_ref().map(|quiet| quiet.since))
+/// What of a load leads to another decision: since when it has been much or little, or waited for.
+fn outline(sample: &LoadSample) -> [Option<Timestamp>; 3] {
+    [sample.busy, sample.strained, sample.quiet.as_ref().map(|quiet| quiet.since)]
 }

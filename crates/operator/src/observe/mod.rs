@@ -186,14 +186,16 @@ impl Observer {
             Measurement::Sampled { node, volume, usage } => {
                 // Agents may tell of a volume before the API server does.
                 let known = self.volumes.get_key_value(&*volume);
-                self.sampled(&node, known.map_or_else(|| volume.into(), |(volume, _)| volume.clone()), usage);
+                let volume = known.map_or_else(|| volume.into(), |(volume, _)| volume.clone());
+                self.sampled(&node, &volume, usage);
             }
             Measurement::SampledClaim { node, claim, usage } => {
                 if let Some(volume) = self.volume_that_names(&claim).cloned() {
-                    self.sampled(&node, volume, usage);
+                    self.sampled(&node, &volume, usage);
                 }
             }
-            Measurement::Load { node, volume, at, rates, peak } => self.load_sampled(&node, &volume, (at, rates, peak)),
+            Measurement::Load { node, volume, reading } => self.load_sampled(&node, &volume, &reading),
+            Measurement::Exceeded { volume, at, shares } => self.exceeded(&volume, at, shares),
             Measurement::Gone { node, volume } => {
                 self.load_gone(&node, &volume);
                 self.measured.gone(&node, &volume);
@@ -207,9 +209,9 @@ impl Observer {
         }
     }
 
-    fn sampled(&mut self, node: &str, volume: Arc<str>, usage: Usage) {
+    fn sampled(&mut self, node: &str, volume: &Arc<str>, usage: Usage) {
         self.measured.sampled(self.texts.get(node), volume.clone(), usage);
-        self.measured_anew(&volume);
+        self.measured_anew(volume);
     }
 
     /// The claim that a measurement is of.
@@ -217,6 +219,7 @@ impl Observer {
         match measurement {
             Measurement::Sampled { volume, .. }
             | Measurement::Load { volume, .. }
+            | Measurement::Exceeded { volume, .. }
             | Measurement::Gone { volume, .. } => self.volumes.get(&**volume)?.claim.as_ref().map(|(id, _)| id),
             Measurement::SampledClaim { claim, .. } => Some(claim),
             Measurement::Confirmed { .. } => None,
@@ -347,6 +350,13 @@ impl Observer {
     /// The volume that the claim is bound to.
     pub fn volume_of(&self, claim: &ClaimId) -> Option<&Arc<str>> {
         self.claims.get(claim)?.volume.as_ref()
+    }
+
+    /// The handle by which its driver knows a volume.
+    pub fn handle_of<'a>(&'a self, volume: &'a str) -> Option<&'a str> {
+        let facts = self.volumes.get(volume)?;
+        facts.driver.as_ref()?;
+        Some(facts.handle.as_deref().unwrap_or(volume))
     }
 
     /// The latest measurement of a claim's volume, as it was last confirmed.

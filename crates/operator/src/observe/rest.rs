@@ -52,7 +52,10 @@ impl Observer {
         let volume = match measurement {
             Measurement::Sampled { volume, .. } => volume.as_str(),
             Measurement::SampledClaim { claim, .. } => self.volume_that_names(claim).map_or("", |volume| volume),
-            Measurement::Load { .. } | Measurement::Confirmed { .. } | Measurement::Gone { .. } => return,
+            Measurement::Load { .. }
+            | Measurement::Exceeded { .. }
+            | Measurement::Confirmed { .. }
+            | Measurement::Gone { .. } => return,
         };
         let claim = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref());
         if let Some(known) = claim.and_then(|(id, _)| self.claims.get_mut(id)) {

@@ -41,7 +41,9 @@ impl Observer {
     /// Has a claim share what is known already.
     pub(super) fn share_claim(&mut self, id: &mut ClaimId, facts: &mut ClaimFacts) {
         self.texts.share(&mut id.namespace.0);
-        facts.class.as_mut().map(|class| self.texts.share(class));
+        if let Some(class) = &mut facts.class {
+            self.texts.share(class);
+        }
         if let Some((known, claim)) = self.view.claims.get_key_value(id) {
             *id = known.clone();
             share(&mut facts.uid, &claim.uid);
@@ -59,7 +61,9 @@ impl Observer {
 
     /// Has a volume share what is known already.
     pub(super) fn share_volume(&mut self, name: &mut Arc<str>, facts: &mut VolumeFacts) {
-        facts.driver.as_mut().map(|driver| self.texts.share(driver));
+        if let Some(driver) = &mut facts.driver {
+            self.texts.share(driver);
+        }
         let Some((id, uid)) = &mut facts.claim else { return };
         self.texts.share(&mut id.namespace.0);
         if let Some((known, claim)) = self.view.claims.get_key_value(id) {

@@ -6,8 +6,8 @@ mod trends;
 use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
-    Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Labels, LoadWatch, NamespaceName, PodId, Policy,
-    PolicyId, PolicyKind, Rates, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage,
+    Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Labels, LoadReading, LoadWatch, NamespaceName, PodId,
+    Policy, PolicyId, PolicyKind, Rates, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage,
     maintenance::ScaledFrom,
 };
 
@@ -41,6 +41,7 @@ fn volume(name: &str) -> VolumeFacts {
     VolumeFacts {
         capacity: Bytes::GIB,
         driver: Some("driver".into()),
+        handle: None,
         claim: Some((claim_id(name), Uid(format!("{name}-uid").into()))),
     }
 }

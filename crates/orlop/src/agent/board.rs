@@ -11,10 +11,10 @@ use orlop_planner::{
 };
 
 use super::{
-    counters::{History, Level},
+    load::{History, Level},
     probe::Reading,
 };
-use crate::rpc::agent_v1::{Load, Sample, Samples};
+use crate::rpc::agent_v1::{Sample, Samples};
 
 /// A change of a hundredth of the volume is worth a report.
 const MEANINGFUL_PARTS: u64 = 100;
@@ -108,7 +108,7 @@ impl Board {
         let Some(entry) = self.volumes.get_mut(volume) else { return Due::No };
         entry.latest = None;
         entry.crossed = None;
-        entry.load = History::default();
+        entry.load.forget();
         if entry.reported.take().is_none() {
             return Due::No;
         }
@@ -131,12 +131,14 @@ impl Board {
             // What was said of the load answers another question.
             reported.level = None;
         }
+        entry.load.watch(load(watch.as_ref()));
         entry.watch = watch;
         entry.notice_crossing();
         entry.due()
     }
 
-    /// A new stream has begun: whoever is at its other end knows nothing yet, and has asked for nothing.
+    /// A new stream has begun: whoever is at its other end knows nothing yet, and has asked for nothing. The load goes on being
+    /// judged by what was asked last, because the next operator mostly asks the same.
     pub fn stream_began(&mut self) {
         self.gone.clear();
         for entry in self.volumes.values_mut() {
@@ -156,8 +158,7 @@ impl Board {
             if let Some(state) = entry.latest.filter(|_| entry.due() >= at_least) {
                 let level = entry.level();
                 entry.reported = Some(Reported { state, crossed: entry.crossed.is_some(), level });
-                let load = level.and_then(|_| load(&entry.load));
-                entry.load.reported();
+                let load = entry.load.report().filter(|_| level.is_some());
                 samples.push(Sample { load, ..sample(volume, state, entry.crossed) });
             }
         }
@@ -169,6 +170,11 @@ impl Board {
     pub fn confirmed(&self) -> Option<Timestamp> {
         let reported = self.volumes.values().filter(|entry| entry.reported.is_some());
         reported.filter_map(|entry| entry.latest).map(|state| state.reading.at).min()
+    }
+
+    /// Is it to be known how much the volume's pod waits for I/O?
+    pub fn asks_for_pressure(&self, volume: &str) -> bool {
+        self.volumes.get(volume).is_some_and(|entry| entry.load.is_watched())
     }
 
     /// How closely to look at a volume from now on.
@@ -185,7 +191,7 @@ impl Entry {
             // Another size makes another whole: what was crossed was crossed by the size before.
             self.crossed = None;
         }
-        self.load.push(reading.at, reading.counters);
+        self.load.push(reading.at, reading.counters, reading.stalls);
         self.history.push(forecast::Sample { at: reading.at, total: reading.total, available: reading.available });
         self.latest = Some(State { reading, rate: self.history.rate(reading.at) });
         self.notice_crossing();
@@ -206,7 +212,7 @@ impl Entry {
         let age = now.reading.at.duration_since(then.state.reading.at);
         let by_load = match (then.level, self.level()) {
             (before, after) if before == after => Due::No,
-            (_, Some(Level::Busy)) => Due::Now,
+            (_, Some(Level::Busy | Level::Strained)) => Due::Now,
             _ => Due::Soon,
         };
         let by_fill = match self.crossed {
@@ -223,7 +229,8 @@ impl Entry {
 
     /// How much the volume does, where that is asked for and known.
     fn level(&self) -> Option<Level> {
-        self.load.level(self.watch.as_ref()?.load.as_ref()?)
+        self.watch.as_ref()?.load.as_ref()?;
+        self.load.level()
     }
 
     fn pace(&self) -> Pace {
@@ -281,7 +288,7 @@ fn step_rate(before: &Reading, after: &Reading) -> u64 {
 }
 
 fn sample(volume: &str, state: State, crossed: Option<Timestamp>) -> Sample {
-    let Reading { at, total, available, inodes, counters: _ } = state.reading;
+    let Reading { at, total, available, inodes, counters: _, stalls: _ } = state.reading;
     Sample {
         volume: volume.to_owned(),
         measured_at_ms: at.as_millisecond(),
@@ -293,11 +300,6 @@ fn sample(volume: &str, state: State, crossed: Option<Timestamp>) -> Sample {
         crossed_at_ms: crossed.map_or(0, Timestamp::as_millisecond),
         load: None,
     }
-}
-
-fn load(history: &History) -> Option<Load> {
-    let rates = history.rates?;
-    Some(Load { rates: Some(rates.into()), peak: Some(history.peak.into()) })
 }
 
 #[cfg(test)]
@@ -313,7 +315,7 @@ mod tests {
 
     fn reading(at_ms: i64, available: u64) -> Reading {
         let at = Timestamp::from_millisecond(at_ms).unwrap();
-        Reading { at, total: Bytes(GIB), available: Bytes(available), inodes: None, counters: None }
+        Reading { at, total: Bytes(GIB), available: Bytes(available), inodes: None, counters: None, stalls: None }
     }
 
     /// Fewer than 200 MiB, fewer than 100 inodes.

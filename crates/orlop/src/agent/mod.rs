@@ -1,20 +1,27 @@
 //! The node agent: measures the volumes below the kubelet's directory, and streams to the operator that leads what has
 //! changed: at once when a volume crosses what the operator asked to be told of, and else each second or later.
 //!
-//! [`mounts`] says what is mounted, [`probe`] measures it, [`counters`] has what its device does, [`sampler`] does so in time, [`board`] decides what is worth
-//! a report, [`dial`] and [`stream`] bring it to the operator. One task holds all state; what waits is bounded, and what
+//! [`mounts`] says what is mounted, [`probe`] measures it, [`counters`] has what its device does and [`pressure`] how its pod
+//! waits, [`load`] what that comes to, [`sampler`] does so in time, [`board`] decides what is worth a report, [`dial`] and
+//! [`stream`] bring it to the operator. One task holds all state; what waits is bounded, and what
 //! cannot be sent is merged with what comes after it.
 
 pub mod board;
 pub mod counters;
 pub mod dial;
+mod load;
 pub mod metrics;
 pub mod mounts;
+pub mod pressure;
 pub mod probe;
 pub mod sampler;
 pub mod stream;
+mod window;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{
@@ -27,6 +34,7 @@ use crate::rpc::agent_v1::{FromAgent, Heartbeat, from_agent::Message};
 use board::Due;
 use dial::Directory;
 use metrics::Metrics;
+use pressure::PodCgroups;
 use sampler::Sampler;
 use stream::Event;
 
@@ -47,6 +55,8 @@ pub struct Config {
     pub node: String,
     /// The kubelet's directory.
     pub kubelet_dir: PathBuf,
+    /// The kubelet's `cgroupRoot`.
+    pub cgroup_root: PathBuf,
     /// How often a volume is measured.
     pub interval: Duration,
 }
@@ -71,8 +81,9 @@ pub async fn run(
     metrics: &Metrics,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
-    let Config { node, kubelet_dir, interval: every } = config;
-    let sampler = Sampler::new(&kubelet_dir, probe::Statvfs, every)
+    let Config { node, kubelet_dir, cgroup_root, interval: every } = config;
+    let cgroups = PodCgroups::new(Path::new(pressure::HIERARCHIES), &cgroup_root);
+    let sampler = Sampler::new(&kubelet_dir, probe::Statvfs { cgroups }, every)
         .map_err(|source| AgentError::KubeletDir { directory: kubelet_dir, source })?;
     let (events, incoming) = mpsc::channel(EVENTS);
     // Ends with this function, and with it the stream.

@@ -29,6 +29,8 @@ pub struct Mount {
     pub id: u64,
     /// What it is on: a block device, or a number that the kernel has made up for a filesystem that is on none.
     pub device: Device,
+    /// The UID of the pod that uses it there.
+    pub pod: String,
 }
 
 /// The mounted volumes by the PersistentVolume's name; of a volume that several pods use, one mount.
@@ -83,19 +85,20 @@ fn find(kubelet_dir: &Path, mountinfo: &[u8]) -> (Volumes, usize) {
     let mut volumes = Volumes::new();
     let mut unreadable = 0;
     for line in mountinfo.split(|byte| *byte == b'\n') {
-        let Some(mount) = parse(line) else { continue };
-        let Some(place) = mount.path.strip_prefix(kubelet_dir).ok().and_then(Place::of) else { continue };
-        match place.volume(&mount.path) {
+        let Some((id, device, path)) = parse(line) else { continue };
+        let Some((pod, place)) = path.strip_prefix(kubelet_dir).ok().and_then(Place::of) else { continue };
+        match place.volume(&path) {
             Ok(Some(volume)) => {
                 // Of mounts on one path, one hides those before it; of several paths the first is as good as any.
                 let known = volumes.get(&volume);
-                if known.is_none_or(|known| mount.path <= known.path) {
-                    volumes.insert(volume, mount);
+                if known.is_none_or(|known| path <= known.path) {
+                    let pod = pod.to_owned();
+                    volumes.insert(volume, Mount { path, id, device, pod });
                 }
             }
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(path = %mount.path.display(), %error, "cannot tell which volume is mounted");
+                tracing::debug!(path = %path.display(), %error, "cannot tell which volume is mounted");
                 unreadable += 1;
             }
         }
@@ -104,13 +107,13 @@ fn find(kubelet_dir: &Path, mountinfo: &[u8]) -> (Volumes, usize) {
 }
 
 /// A line of `mountinfo`: the first field is the mount's number, the third its device, the fifth its path (see proc(5)).
-fn parse(line: &[u8]) -> Option<Mount> {
+fn parse(line: &[u8]) -> Option<(u64, Device, PathBuf)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let (major, minor) = std::str::from_utf8(fields.nth(1)?).ok()?.split_once(':')?;
     let device = Device { major: major.parse().ok()?, minor: minor.parse().ok()? };
     let path = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
-    Some(Mount { path, id, device })
+    Some((id, device, path))
 }
 
 /// Replaces the escapes of white space and backslashes, such as `\040`, by the bytes that they stand for.
@@ -139,7 +142,8 @@ enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(path: &'a Path) -> Option<Self> {
+    /// The UID of the pod, and what is mounted there for it.
+    fn of(path: &'a Path) -> Option<(&'a str, Self)> {
         let names: Option<Vec<&str>> = path
             .components()
             .map(|part| match part {
@@ -148,8 +152,8 @@ impl<'a> Place<'a> {
             })
             .collect();
         match names?.as_slice() {
-            ["pods", _, "volumes", "kubernetes.io~csi", _, "mount"] => Some(Self::Csi),
-            ["pods", _, "volumes", "kubernetes.io~local-volume", name] => Some(Self::Local(name)),
+            ["pods", pod, "volumes", "kubernetes.io~csi", _, "mount"] => Some((pod, Self::Csi)),
+            ["pods", pod, "volumes", "kubernetes.io~local-volume", name] => Some((pod, Self::Local(name))),
             _ => None,
         }
     }
@@ -211,7 +215,10 @@ mod tests {
         let text = mountinfo(dir.path(), &[(40, "u1/volumes/kubernetes.io~csi/dir-1/mount")]);
         let (volumes, unreadable) = find(dir.path(), &text);
         let path = dir.path().join("pods/u1/volumes/kubernetes.io~csi/dir-1/mount");
-        assert_eq!(volumes, Volumes::from([("pvc-1".to_owned(), Mount { path, id: 40, device: LOOP_3 })]));
+        assert_eq!(
+            volumes,
+            Volumes::from([("pvc-1".to_owned(), Mount { path, id: 40, device: LOOP_3, pod: "u1".to_owned() })])
+        );
         assert_eq!(unreadable, 0);
     }
 
@@ -250,7 +257,8 @@ mod tests {
         let (one, two) = ("u1/volumes/kubernetes.io~csi/pvc-1/mount", "u2/volumes/kubernetes.io~csi/pvc-1/mount");
         let (volumes, _) = find(dir.path(), &mountinfo(dir.path(), &[(40, two), (41, one), (42, one)]));
         assert_eq!(volumes.len(), 1);
-        assert_eq!(volumes["pvc-1"], Mount { path: dir.path().join("pods").join(one), id: 42, device: LOOP_3 });
+        let path = dir.path().join("pods").join(one);
+        assert_eq!(volumes["pvc-1"], Mount { path, id: 42, device: LOOP_3, pod: "u1".to_owned() });
     }
 
     #[test]
@@ -263,7 +271,7 @@ mod tests {
     #[test]
     fn a_path_with_escaped_spaces_is_read_back() {
         let mount = parse(br"36 35 98:0 / /mnt/a\040b\134c rw - ext4 /dev/x rw").unwrap();
-        assert_eq!(mount, Mount { path: r"/mnt/a b\c".into(), id: 36, device: Device { major: 98, minor: 0 } });
+        assert_eq!(mount, (36, Device { major: 98, minor: 0 }, r"/mnt/a b\c".into()));
         assert_eq!(unescape(br"\04"), br"\04", "a cut escape stands for itself");
     }
 

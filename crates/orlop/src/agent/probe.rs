@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::{
     counters::{self, Counters, DEVICES},
     mounts::Mount,
+    pressure::{PodCgroups, Stalls},
 };
 
 /// How many filesystems are measured at the same time.
@@ -40,20 +41,26 @@ pub struct Reading {
     pub inodes: Option<Capacity<Count>>,
     /// What its device has done; none where it is on none, or that cannot be read.
     pub counters: Option<Counters>,
+    /// For how long its pod has waited for I/O; none where that was not asked for, or the kernel does not say.
+    pub stalls: Option<Stalls>,
 }
 
 /// Measures a filesystem, however long that takes.
 pub trait Measure: Send + Sync + 'static {
-    /// The filesystem mounted by `mount`. Fails when it is no longer mounted there.
-    fn measure(&self, mount: &Mount) -> io::Result<Reading>;
+    /// The filesystem mounted by `mount`, and where `pressure` is set how its pod waits. Fails when it is no longer mounted
+    /// there.
+    fn measure(&self, mount: &Mount, pressure: bool) -> io::Result<Reading>;
 }
 
 /// Measures by `statvfs`.
-#[derive(Debug, Clone, Copy)]
-pub struct Statvfs;
+#[derive(Debug, Clone)]
+pub struct Statvfs {
+    /// Where it is counted how pods wait.
+    pub cgroups: PodCgroups,
+}
 
 impl Measure for Statvfs {
-    fn measure(&self, mount: &Mount) -> io::Result<Reading> {
+    fn measure(&self, mount: &Mount, pressure: bool) -> io::Result<Reading> {
         let at = Timestamp::now();
         let found = rustix::fs::statvfs(&mount.path)?;
         // What was unmounted in between leaves its directory behind, and the numbers would be those of the disk below
@@ -68,6 +75,7 @@ impl Measure for Statvfs {
             inodes: (found.f_files > 0).then_some(inodes),
             // How full a volume is matters more, and is known also without them.
             counters: counters::read(Path::new(DEVICES), mount.device).unwrap_or_default(),
+            stalls: if pressure { self.cgroups.stalls(&mount.pod) } else { None },
         })
     }
 }
@@ -103,6 +111,7 @@ struct Shared {
 
 struct Job {
     mount: Mount,
+    pressure: bool,
     reply: oneshot::Sender<io::Result<Reading>>,
 }
 
@@ -143,13 +152,13 @@ impl Prober {
         }
     }
 
-    /// Measures a volume, or says that it is late.
-    pub async fn measure(&self, mount: Mount) -> Probed {
+    /// Measures a volume, with how its pod waits where that is asked for, or says that it is late.
+    pub async fn measure(&self, mount: Mount, pressure: bool) -> Probed {
         let Ok(running) = Arc::clone(&self.at_once).acquire_owned().await else {
             return Probed::Answered(Err(io::Error::other("nothing is measured any more")));
         };
         let (reply, mut answer) = oneshot::channel();
-        if let Err(error) = self.start(Job { mount, reply }) {
+        if let Err(error) = self.start(Job { mount, pressure, reply }) {
             return Probed::Answered(Err(error));
         }
         if let Ok(answer) = tokio::time::timeout(self.deadline, &mut answer).await {
@@ -182,7 +191,7 @@ impl Prober {
 fn work(mut job: Job, shared: &Weak<Shared>) {
     loop {
         let Some(present) = shared.upgrade() else { return };
-        let answer = present.measure.measure(&job.mount);
+        let answer = present.measure.measure(&job.mount, job.pressure);
         // Idle before it answers, so that whoever measures next finds this thread and starts no other. The idle list
         // has the only sender: when the list goes, so does this thread.
         let next = wait_for_work(&present);
@@ -232,7 +241,7 @@ mod tests {
     }
 
     impl Measure for Network {
-        fn measure(&self, mount: &Mount) -> io::Result<Reading> {
+        fn measure(&self, mount: &Mount, _: bool) -> io::Result<Reading> {
             let at = Timestamp::now();
             if mount.path.starts_with("/dead") {
                 let (gate, changed, hanging) = &*self.0;
@@ -240,19 +249,19 @@ mod tests {
                 drop(changed.wait_while(gate.lock().unwrap(), |open| !*open).unwrap());
                 hanging.fetch_sub(1, Ordering::SeqCst);
             }
-            Ok(Reading { at, total: Bytes::GIB, available: Bytes::MIB, inodes: None, counters: None })
+            Ok(Reading { at, total: Bytes::GIB, available: Bytes::MIB, inodes: None, counters: None, stalls: None })
         }
     }
 
     fn mount(path: &str) -> Mount {
-        Mount { path: path.into(), id: 1, device: Device { major: 0, minor: 1 } }
+        Mount { path: path.into(), id: 1, device: Device { major: 0, minor: 1 }, pod: "uid".to_owned() }
     }
 
     const DEADLINE: Duration = Duration::from_millis(20);
 
     /// Measures `count` dead mounts until all of them are late.
     async fn all_late(prober: &Prober, count: usize) -> Vec<LateAnswer> {
-        let measure = |number| prober.measure(mount(&format!("/dead/{number}")));
+        let measure = |number| prober.measure(mount(&format!("/dead/{number}")), false);
         let late = |answer| match answer {
             Probed::Late(late) => late,
             Probed::Answered(answer) => panic!("a dead mount answered: {answer:?}"),
@@ -263,7 +272,7 @@ mod tests {
     }
 
     async fn measure(prober: &Prober, mount: Mount) -> io::Result<Reading> {
-        match prober.measure(mount).await {
+        match prober.measure(mount, true).await {
             Probed::Answered(answer) => answer,
             Probed::Late(_) => panic!("it is late"),
         }
@@ -287,7 +296,7 @@ mod tests {
         let network = Network::default();
         let prober = Prober::new(network.clone(), DEADLINE);
         let late = all_late(&prober, AT_ONCE + STUCK).await;
-        let one_more = tokio::time::timeout(DEADLINE * 4, prober.measure(mount("/dead/more"))).await;
+        let one_more = tokio::time::timeout(DEADLINE * 4, prober.measure(mount("/dead/more"), false)).await;
         assert!(one_more.is_err(), "it waits for a thread");
         assert_eq!(network.hanging(), AT_ONCE + STUCK);
         network.open();
@@ -309,7 +318,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_directory_that_is_not_the_mount_it_was_is_not_measured() {
-        let prober = Prober::new(Statvfs, Duration::from_secs(10));
+        let prober = Prober::new(
+            Statvfs { cgroups: PodCgroups::new(Path::new("/nowhere"), Path::new("/")) },
+            Duration::from_secs(10),
+        );
         let stat = rustix::fs::statx(CWD, "/proc", AtFlags::empty(), StatxFlags::MNT_ID).unwrap();
         let proc = Mount { id: stat.stx_mnt_id, ..mount("/proc") };
         measure(&prober, proc.clone()).await.unwrap();

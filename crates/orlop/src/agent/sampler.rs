@@ -171,9 +171,10 @@ impl Sampler {
                 continue;
             }
             tracked.busy = true;
+            let pressure = self.board.asks_for_pressure(volume);
             let (threads, volume, mount) = (Arc::clone(&self.prober), volume.clone(), tracked.mount.clone());
             self.running.push(Box::pin(async move {
-                let probed = threads.measure(mount.clone()).await;
+                let probed = threads.measure(mount.clone(), pressure).await;
                 Done::Probed { volume, mount, started: now, probed }
             }));
         }

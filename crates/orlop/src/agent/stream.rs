@@ -1,6 +1,6 @@
 //! Keeps a stream to the operator: dials again whenever it ends, and says when it begins, ends, and what comes on it.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use orlop_api::{Bytes, Count};
 use orlop_planner::Watch;
@@ -93,7 +93,7 @@ fn wanted(watch: &agent_v1::Watch) -> Option<Watch> {
         available_below: Bytes(available_bytes_below),
         free_inodes_below: Count(free_inodes_below),
         seconds_to_full_below,
-        load: load.map(Into::into),
+        load: load.map(|load| Arc::new(load.into())),
     })
 }
 

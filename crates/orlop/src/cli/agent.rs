@@ -16,6 +16,9 @@ pub(super) struct Args {
     /// The kubelet's directory, with its mounts propagated from the host
     #[arg(long, default_value = "/var/lib/kubelet")]
     kubelet_dir: PathBuf,
+    /// The kubelet's cgroup root (cgroupRoot of its configuration), below which the pods' cgroups are
+    #[arg(long, default_value = "/")]
+    cgroup_root: PathBuf,
     /// The namespace of the operator
     #[arg(long, env = "POD_NAMESPACE", default_value = "orlop-system")]
     namespace: String,
@@ -44,6 +47,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let config = Config {
         node: args.node_name,
         kubelet_dir: args.kubelet_dir,
+        cgroup_root: args.cgroup_root,
         interval: Duration::from_millis(args.interval_ms),
     };
     let directory = Published::new(client, args.namespace, args.token_file);

@@ -24,7 +24,7 @@ use super::{
     http::Health,
     lease::Leadership,
     measure::Watches,
-    prometheus::history::Wanted,
+    prometheus::{exceeded::CountedVolumes, history::Wanted},
 };
 
 /// The loop turns at least this often, so that it is seen to be alive.
@@ -48,6 +48,8 @@ pub(super) struct Outputs {
     pub(super) executor: Executor,
     pub(super) notices: Notices,
     pub(super) watches: Watches,
+    /// The volumes whose drivers' counters are wanted.
+    pub(super) counted: watch::Sender<CountedVolumes>,
     pub(super) nodes: watch::Sender<BTreeSet<String>>,
     /// The kinds of owner that are looked for.
     pub(super) kinds: watch::Sender<Option<WantedKinds>>,
@@ -120,7 +122,7 @@ impl Engine {
         self.to.health.turned(self.core.observer().is_synced());
         self.to.nodes.send_if_modified(|nodes| replace(nodes, self.core.observer().nodes()));
         let began = Instant::now();
-        let Effects { errands, statuses, templates, notices, watches, decided, histories } =
+        let Effects { errands, statuses, templates, notices, watches, counted, decided, histories } =
             self.core.turn(self.leadership.is_held(), Moment::now());
         if !decided.is_empty() {
             self.to.metrics.planned(decided.len(), began.elapsed());
@@ -148,10 +150,8 @@ impl Engine {
         if let Some(wanted) = self.to.wanted.as_ref().filter(|_| !histories.is_empty()) {
             wanted.add(histories);
         }
-        self.to.watches.send_if_modified(|wanted| {
-            // Each is looked at, also where one before it was news.
-            watches.into_iter().fold(false, |is_news, (volume, watch)| update(wanted, volume, watch) || is_news)
-        });
+        self.to.watches.send_if_modified(|wanted| update_all(wanted, watches));
+        self.to.counted.send_if_modified(|wanted| update_all(wanted, counted));
     }
 }
 
@@ -161,6 +161,12 @@ fn replace<T: Clone + PartialEq>(before: &mut T, after: &T) -> bool {
         before.clone_from(after);
     }
     differs
+}
+
+/// Sets or removes entries. Returns whether that changes anything.
+fn update_all<T: PartialEq>(map: &mut BTreeMap<Arc<str>, T>, entries: Vec<(Arc<str>, Option<T>)>) -> bool {
+    // Each is looked at, also where one before it was news.
+    entries.into_iter().fold(false, |is_news, (key, value)| update(map, key, value) || is_news)
 }
 
 /// Sets or removes an entry. Returns whether that changes anything.

@@ -132,6 +132,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
     let (watches, nodes, kinds) = (Watches::default(), latest::Sender::default(), latest::Sender::default());
     let mut watching = watch::start(&client, &observations, &metrics, stored_in, config.maintenance, kinds.subscribe());
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
+    let counted = latest::Sender::default();
     let connected = ConnectedNodes::default();
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
     let (histories, remembered) = mpsc::channel(HISTORIES_MAX);
@@ -147,6 +148,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             histories,
             wanted: wanted.clone().unwrap_or_default(),
             watches: watches.clone(),
+            counted: counted.subscribe(),
             nodes: nodes.subscribe(),
             metrics: metrics.clone(),
             connected,
@@ -165,6 +167,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             executor: Executor::new(client, config.namespace, leadership),
             notices,
             watches,
+            counted,
             nodes,
             kinds,
             health: health.clone(),

@@ -3,6 +3,7 @@
 //! none, and the newest of what several say counts.
 
 mod answer;
+pub mod exceeded;
 pub mod history;
 mod question;
 

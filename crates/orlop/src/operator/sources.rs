@@ -23,7 +23,11 @@ use super::{
     kubelets::{self, Kubelets},
     lease::Leadership,
     measure::{ConnectedNodes, Measurements, Watches},
-    prometheus::{self, Prometheus, history},
+    prometheus::{
+        self, Prometheus,
+        exceeded::{self, CountedVolumes, Counters},
+        history,
+    },
 };
 use crate::prometheus::Server;
 
@@ -58,6 +62,8 @@ pub(super) struct Connections {
     /// Of which claims that is wanted.
     pub(super) wanted: history::Wanted,
     pub(super) watches: Watches,
+    /// The volumes whose drivers' counters are wanted.
+    pub(super) counted: watch::Receiver<CountedVolumes>,
     pub(super) nodes: watch::Receiver<BTreeSet<String>>,
     pub(super) metrics: Metrics,
     /// Which nodes have an agent connected; is kept here.
@@ -74,6 +80,7 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
         histories,
         wanted,
         watches,
+        counted,
         nodes,
         connected,
         metrics,
@@ -99,8 +106,15 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
     info!(%endpoint, "listens for agents");
 
     let (unconnected, of_unconnected) = watch::channel(0);
-    let counting = count_unconnected(nodes.clone(), connected.subscribe(), unconnected, metrics.clone());
+    let numbering = count_unconnected(nodes.clone(), connected.subscribe(), unconnected, metrics.clone());
     let remembering = history::run(config.prometheus.clone(), wanted, histories, metrics.clone());
+    let counting = exceeded::run(Counters {
+        servers: config.prometheus.clone(),
+        volumes: counted,
+        measurements: measurements.clone(),
+        interval: config.prometheus_interval,
+        metrics: metrics.clone(),
+    });
     let querying = prometheus::run(Prometheus {
         servers: config.prometheus,
         unconnected: of_unconnected,
@@ -132,7 +146,8 @@ pub(super) async fn run(config: SourcesConfig, connections: Connections) -> Oper
         () = asking => OperatorError::Ended("source that asks the kubelets"),
         () = querying => OperatorError::Ended("source that asks Prometheus"),
         () = remembering => OperatorError::Ended("source of histories"),
-        () = counting => OperatorError::Ended("count of the nodes without an agent"),
+        () = counting => OperatorError::Ended("source of the drivers' counters"),
+        () = numbering => OperatorError::Ended("count of the nodes without an agent"),
     }
 }
 

@@ -60,6 +60,28 @@ pub struct Load {
     pub rates: ::core::option::Option<Rates>,
     #[prost(message, optional, tag = "2")]
     pub peak: ::core::option::Option<Rates>,
+    #[prost(message, optional, tag = "3")]
+    pub pressure: ::core::option::Option<Pressure>,
+    #[prost(message, optional, tag = "4")]
+    pub peak_pressure: ::core::option::Option<Pressure>,
+    #[prost(message, optional, tag = "5")]
+    pub quiet: ::core::option::Option<Quiet>,
+    #[prost(message, optional, tag = "6")]
+    pub watch: ::core::option::Option<LoadWatch>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pressure {
+    #[prost(uint32, tag = "1")]
+    pub some: u32,
+    #[prost(uint32, tag = "2")]
+    pub full: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Quiet {
+    #[prost(uint64, tag = "1")]
+    pub for_ms: u64,
+    #[prost(message, optional, tag = "2")]
+    pub peak: ::core::option::Option<Rates>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Rates {
@@ -112,6 +134,8 @@ pub struct LoadWatch {
     pub busy: ::core::option::Option<Bounds>,
     #[prost(message, optional, tag = "2")]
     pub quiet: ::core::option::Option<Bounds>,
+    #[prost(message, optional, tag = "3")]
+    pub gives: ::core::option::Option<Bounds>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Bounds {

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
-    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ForecastAccount, Governed, MaintenanceAccount,
-    ModificationAccount, PerformanceAccount, ProfileOrigin, SizeAccount, ThresholdAccount, UsageAccount,
-    WriteBackAccount, lasting,
+    ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ExceededLimit, ForecastAccount, Governed,
+    MaintenanceAccount, ModificationAccount, PerformanceAccount, PressureAccount, ProfileOrigin, SizeAccount, ThresholdAccount,
+    UsageAccount, WriteBackAccount, lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -259,12 +259,24 @@ fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
             bytes(load.written_bytes),
             ago(load.at, now)
         ));
+        if let Some(PressureAccount { some, full }) = load.pressure {
+            page.more(&format!("its pod waited for I/O for {some}% of the time, all of it for {full}%"));
+        }
+        for at in &load.strained_since {
+            page.more(&format!("its pod waits for it, for {}", age(*at, now)));
+        }
         for at in &load.busy_since {
             page.more(&format!("nearly all that the class gives, for {}", age(*at, now)));
         }
         for at in &load.quiet_since {
             page.more(&format!("little for the next slower class, for {}", age(*at, now)));
         }
+    }
+    if let Some(exceeded) = &account.exceeded {
+        let limit = |it: &ExceededLimit| format!("{} for {}% of the time", it.limit, it.percent);
+        let limits: Vec<_> = exceeded.limits.iter().map(limit).collect();
+        page.more(&format!("beyond its limits by its driver: {}, read {}", limits.join(", "), ago(exceeded.at, now)));
+        exceeded.since.iter().for_each(|at| page.more(&format!("in each reading since {}", second(*at))));
     }
     page.more(&format!(
         "a faster class after {} at {} of what its class gives; a slower one after {} below {} of what that one gives",

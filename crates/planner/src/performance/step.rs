@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use orlop_api::{Dimension, Limits, PerformanceSpec, names::PerformanceReason as Reason};
 
-use super::{LoadSample, RefusedClass, Verdict, later};
+use super::{RefusedClass, Verdict, later, saturation::Saturation, seen::Seen};
 use crate::view::{Claim, View};
 
 /// The classes of a policy with what each gives, from the slowest to the fastest, and where on it the claim is.
@@ -61,12 +61,15 @@ impl<'a> Ladder<'a> {
         self.slower.last().copied()
     }
 
-    /// The slowest of the faster classes that has room for what is done, by `raise_above`; or else the fastest that gives
-    /// more of what is used up.
-    fn faster(&self, spec: &PerformanceSpec, sample: &LoadSample, used_up: &[Dimension]) -> Option<(&'a str, Limits)> {
+    /// The slowest of the faster classes that has room for what is done, by `raise_above`, where that is known; or else the
+    /// fastest that gives more of what is used up.
+    fn faster(&self, spec: &PerformanceSpec, seen: Seen<'_>, used_up: &[Dimension]) -> Option<(&'a str, Limits)> {
         let gives_more =
             |limits: &Limits| used_up.iter().any(|dimension| limits.get(*dimension) > self.present.get(*dimension));
-        let has_room = |limits: &Limits| !sample.rates.reaches(&limits.share(spec.raise_above.number()));
+        let has_room = |limits: &Limits| {
+            let bounds = limits.share(spec.raise_above.number());
+            seen.sample.is_none_or(|sample| !sample.rates.reaches(&bounds))
+        };
         let more = || self.faster.iter().filter(|(_, limits)| gives_more(limits));
         more().find(|(_, limits)| has_room(limits)).or_else(|| more().next_back()).copied()
     }
@@ -86,13 +89,14 @@ impl<'a> Step<'a> {
     pub(super) fn called_for(
         ladder: &Ladder<'a>,
         spec: &PerformanceSpec,
-        sample: &LoadSample,
+        seen: Seen<'_>,
         now: Timestamp,
     ) -> Option<Result<Self, Verdict>> {
-        if sample.busy.is_some_and(|since| now >= later(since, spec.raise_after.into())) {
-            return Some(Self::up(ladder, spec, sample));
+        if let Some(saturation) = Saturation::of(ladder.present(), spec, seen, now) {
+            return Some(Self::up(ladder, spec, seen, saturation));
         }
-        let quiet = sample.quiet.as_ref().filter(|quiet| now >= later(quiet.since, spec.lower_after.into()))?;
+        seen.quiet_since().filter(|since| now >= later(*since, spec.lower_after.into()))?;
+        let quiet = seen.sample?.quiet.as_ref()?;
         let (name, limits) = ladder.slower()?;
         let most: Vec<_> = limits.iter().map(|(dimension, _)| dimension.amount(quiet.peak.get(dimension))).collect();
         let why = format!(
@@ -104,30 +108,20 @@ impl<'a> Step<'a> {
         Some(Ok(Self { to: (name, limits), reason: Reason::Idle, why }))
     }
 
-    fn up(ladder: &Ladder<'a>, spec: &PerformanceSpec, sample: &LoadSample) -> Result<Self, Verdict> {
-        let bounds = ladder.present().share(spec.raise_above.number());
-        let used_up: Vec<_> = sample.rates.at_bounds(&bounds).collect();
-        let parts: Vec<_> = used_up
-            .iter()
-            .map(|dimension| {
-                let limit = ladder.present().get(*dimension).unwrap_or_default();
-                format!("{} of {}", dimension.amount(sample.rates.get(*dimension)), dimension.amount(limit))
-            })
-            .collect();
-        let why = format!(
-            "for {} the volume has done at least {} of what it may: {}",
-            spec.raise_after,
-            spec.raise_above,
-            parts.join(", ")
-        );
-        match ladder.faster(spec, sample, &used_up) {
+    fn up(
+        ladder: &Ladder<'a>,
+        spec: &PerformanceSpec,
+        seen: Seen<'_>,
+        saturation: Saturation,
+    ) -> Result<Self, Verdict> {
+        let Saturation { used_up, why, in_short } = saturation;
+        match ladder.faster(spec, seen, &used_up) {
             Some(to) => Ok(Self { to, reason: Reason::Saturated, why }),
             None => Err(Verdict::wait(
                 Reason::FastestClass,
                 format!(
-                    "the volume does at least {} of what it may, {}, and attributesClasses names no faster class that the \
-                     driver takes: add one, or spread the load",
-                    spec.raise_above,
+                    "{in_short}, {}, and attributesClasses names no faster class that the driver takes: add one, or spread \
+                     the load",
                     ladder.present()
                 ),
             )),

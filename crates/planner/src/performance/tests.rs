@@ -42,7 +42,8 @@ fn world(class: Option<&str>) -> View {
 
 fn load(rates: Rates, busy: Option<i64>, quiet: Option<i64>, now: i64) -> Box<Load> {
     let quiet = quiet.map(|since| Quiet { since: at(since), peak: rates });
-    Box::new(Load { asked: at(0), sample: Some(LoadSample { at: at(now), rates, busy: busy.map(at), quiet }) })
+    let sample = LoadSample { at: at(now), rates, pressure: None, busy: busy.map(at), strained: None, quiet };
+    Box::new(Load { asked: at(0), sample: Some(sample), excess: None })
 }
 
 /// The world at second 1000 with a claim of this class that has done so many writes since second 900, which is nearly all
@@ -110,6 +111,90 @@ fn a_volume_is_saturated_only_when_it_has_been_busy_for_long_enough() {
     assert_eq!(reason_at(&view, 1_000), Reason::Adequate);
 }
 
+/// The world at second 1000 with a claim whose pod has waited since second 900, for half of the time.
+fn strained(class: &str, rate: u64) -> View {
+    let mut view = world(Some(class));
+    let mut load = load(writes(rate), None, None, 1_000);
+    let sample = load.sample.as_mut().unwrap();
+    (sample.strained, sample.pressure) = (Some(at(900)), Some(Pressure { some: 60, full: 50 }));
+    the_claim(&mut view).load = Some(load);
+    view
+}
+
+#[test]
+fn a_volume_for_which_its_pod_waits_while_it_does_a_good_part_of_what_it_may_is_saturated() {
+    let view = strained("slow", 75);
+    let (_, decision) = decide_at(&view, 1_000);
+    assert_eq!((decision.reason, decision.target()), (Reason::Saturated, Some("medium")));
+    assert!(decision.message.contains("50%") && decision.message.contains("75 write IOPS of 100"), "{decision:?}");
+    let before = decide_at(&view, 929).1;
+    assert_eq!((before.reason, before.again_at), (Reason::Adequate, Some(at(930))));
+    assert_eq!(reason_at(&strained("fast", 750), 1_000), Reason::FastestClass);
+}
+
+/// Makes the driver of the claim count; what it counted shows for second 940 and second 1000 that writes were asked for beyond
+/// the limit for this share of the time.
+fn exceeded(view: &mut View, percent: u8) {
+    let parameters = orlop_api::driver::built_in::of(LOCAL_DRIVER).attribute_parameters.clone();
+    let saturation = orlop_api::driver::built_in::of("ebs.csi.aws.com").saturation.clone();
+    assert!(saturation.is_some());
+    let profile = DriverProfileSpec { attribute_parameters: parameters, saturation, ..DriverProfileSpec::default() };
+    override_driver(view, profile);
+    let load = the_claim(view).load.get_or_insert_with(|| Box::new(Load::asked(at(0))));
+    let mut shares = Exceeded::default();
+    shares.set(orlop_api::Dimension::WriteIops, percent);
+    for second in [940, 1_000] {
+        load.exceeded(at(second), shares);
+    }
+}
+
+#[test]
+fn a_volume_whose_driver_counts_that_its_limits_are_exceeded_is_saturated_whatever_its_device_shows() {
+    let mut idle = world(Some("slow"));
+    the_claim(&mut idle).load = Some(load(writes(5), None, None, 1_000));
+    let mut unmeasured = world(Some("slow"));
+    let mut raw = world(Some("slow"));
+    the_claim(&mut raw).raw_block = true;
+    for view in [&mut idle, &mut unmeasured, &mut raw] {
+        exceeded(view, 43);
+        assert!(watch(view, &id("data-0"), &view.claims[&id("data-0")]).is_some());
+        assert!(counted_by(view, &id("data-0"), &view.claims[&id("data-0")]).is_some());
+        let (_, decision) = decide_at(view, 1_000);
+        assert_eq!((decision.reason, decision.target()), (Reason::Saturated, Some("medium")));
+        assert!(decision.message.contains("write IOPS for 43% of the time"), "{}", decision.message);
+    }
+    let mut both = busy("slow", 95);
+    exceeded(&mut both, 43);
+    let message = decide_at(&both, 1_000).1.message;
+    assert!(message.contains("95 write IOPS of 100") && message.contains("43%"), "{message}");
+    assert_eq!(reason_at(&unmeasured, 1_179), Reason::Saturated);
+    assert_eq!(reason_at(&unmeasured, 1_180), Reason::NoLoad, "what is not known changes nothing");
+}
+
+#[test]
+fn a_volume_of_which_only_its_driver_tells_gets_no_slower_class() {
+    let mut view = world(Some("fast"));
+    exceeded(&mut view, 0);
+    let (actions, decision) = decide_at(&view, 1_000);
+    assert_eq!((actions.len(), decision.reason), (0, Reason::Adequate));
+    assert!(decision.message.ends_with("it gets no slower class"), "{}", decision.message);
+    let mut plain = world(Some("fast"));
+    the_claim(&mut plain).raw_block = true;
+    assert_eq!(reason_at(&plain, 1_000), Reason::Unused);
+    assert_eq!(watch(&plain, &id("data-0"), &plain.claims[&id("data-0")]), None);
+}
+
+#[test]
+fn a_volume_whose_limits_were_exceeded_is_idle_only_from_then_on() {
+    let mut view = quiet("fast", 30);
+    exceeded(&mut view, 10);
+    let before = decide_at(&view, 900 + SIX_HOURS).1;
+    assert_eq!((before.reason, before.again_at), (Reason::Adequate, Some(at(1_000 + SIX_HOURS))));
+    let sample = the_claim(&mut view).load.as_mut().unwrap().sample.as_mut().unwrap();
+    sample.at = at(1_000 + SIX_HOURS);
+    assert_eq!(reason_at(&view, 1_000 + SIX_HOURS), Reason::Idle);
+}
+
 #[test]
 fn a_volume_that_does_little_goes_down_one_step_and_late() {
     let view = quiet("fast", 30);
@@ -123,9 +208,10 @@ fn a_volume_that_does_little_goes_down_one_step_and_late() {
 #[test]
 fn what_is_watched_are_the_bounds_by_which_it_is_decided() {
     let view = world(Some("medium"));
-    let LoadWatch { busy, quiet } = watch(&view, &id("data-0"), &view.claims[&id("data-0")]).unwrap();
+    let LoadWatch { busy, quiet, gives } = watch(&view, &id("data-0"), &view.claims[&id("data-0")]).unwrap();
     assert_eq!(busy.to_string(), "180 write IOPS");
     assert_eq!(quiet.unwrap().to_string(), "40 write IOPS");
+    assert_eq!(gives.to_string(), "200 write IOPS");
     let slowest = world(Some("slow"));
     assert_eq!(watch(&slowest, &id("data-0"), &slowest.claims[&id("data-0")]).unwrap().quiet, None);
 }
@@ -358,6 +444,17 @@ fn every_decision_says_why() {
     say(&quiet("fast", 30), 900 + SIX_HOURS);
     say(&busy("slow", 95), 929);
     say(&busy("fast", 990), 1_000);
+    say(&strained("slow", 75), 1_000);
+    say(&strained("fast", 750), 1_000);
+    let mut counted = world(Some("slow"));
+    exceeded(&mut counted, 43);
+    say(&counted, 1_000);
+    let mut counted = world(Some("fast"));
+    exceeded(&mut counted, 43);
+    say(&counted, 1_000);
+    the_claim(&mut counted).load = None;
+    exceeded(&mut counted, 0);
+    say(&counted, 1_000);
     say(&world(None), 1_000);
     let mut recommends = busy("slow", 95);
     the_policy(&mut recommends).mode = Mode::Recommend;
@@ -399,7 +496,16 @@ fn lived(classes: &[u64], mut demand: impl FnMut(i64) -> u64) -> (usize, i64, us
             asked = Some(wanted);
         }
         let rates = writes(demand(second).min(classes[class]));
-        the_claim(&mut view).load.as_mut().unwrap().sampled(&wanted, at(second), rates, rates);
+        let reading = LoadReading {
+            at: at(second),
+            rates,
+            peak: rates,
+            pressure: None,
+            peak_pressure: None,
+            quiet: None,
+            watch: None,
+        };
+        the_claim(&mut view).load.as_mut().unwrap().sampled(&wanted, &reading);
         let (actions, _) = decide_at(&view, second);
         if let Some(record) = actions.iter().find_map(Action::sets_class).cloned() {
             class = record.to.as_ref().unwrap().trim_start_matches("class-").parse().unwrap();

@@ -289,7 +289,10 @@ impl Simulation {
                     let Some(ours) = process.ours(node, *at, now) else { continue };
                     *at = ours;
                 }
-                Measurement::SampledClaim { .. } | Measurement::Load { .. } | Measurement::Gone { .. } => {}
+                Measurement::SampledClaim { .. }
+                | Measurement::Load { .. }
+                | Measurement::Exceeded { .. }
+                | Measurement::Gone { .. } => {}
             }
             process.core.measure(measurement, now);
         }

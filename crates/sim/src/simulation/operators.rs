@@ -210,7 +210,7 @@ impl Simulation {
             return;
         }
         // There is no StatefulSet to be made anew, and nobody who remembers.
-        let Effects { errands, statuses, templates: _, notices: _, watches, decided, histories: _ } =
+        let Effects { errands, statuses, templates: _, notices: _, watches, counted: _, decided, histories: _ } =
             process.core.turn(leads, now);
         for (volume, watch) in watches {
             match watch {

@@ -178,6 +178,9 @@ pub struct PerformanceAccount {
     /// What the volume does; none where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadAccount>,
+    /// For how long more is asked of it than its limits allow, as its driver counts; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceeded: Option<ExceededAccount>,
     /// The last change that Orlop asked for, as it is recorded on the claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ClassChange>,
@@ -220,12 +223,49 @@ pub struct LoadAccount {
     pub read_bytes: u64,
     /// Bytes a second that are written.
     pub written_bytes: u64,
+    /// How much the volume's pod waits for I/O; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<PressureAccount>,
     /// Since when it is nearly all that the class gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub busy_since: Option<Timestamp>,
+    /// Since when the volume's pod waits while the volume does a good part of what the class gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strained_since: Option<Timestamp>,
     /// Since when it is little for the next slower class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet_since: Option<Timestamp>,
+}
+
+/// For how long more is asked of a volume than its limits allow, as its driver counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExceededAccount {
+    /// When the counters were read.
+    pub at: Timestamp,
+    /// The limits.
+    pub limits: Vec<ExceededLimit>,
+    /// Since when each reading has shown a limit to be exceeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// For which share of the time before the counters were read a limit was exceeded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExceededLimit {
+    /// What is limited, in words.
+    pub limit: String,
+    /// In percent.
+    pub percent: u8,
+}
+
+/// For which share of the last ten seconds the tasks of a volume's pod waited for I/O, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PressureAccount {
+    /// At least one of them.
+    pub some: u8,
+    /// All that were not idle.
+    pub full: u8,
 }
 
 /// How large a claim is.

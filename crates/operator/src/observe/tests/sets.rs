@@ -44,13 +44,19 @@ fn what_a_volume_does_is_news_when_it_begins_or_ends_to_be_much_or_little_and_no
         bounds.set(orlop_api::Dimension::WriteIops, writes);
         bounds
     };
-    let watch = Arc::new(LoadWatch { busy: bounds(90), quiet: Some(bounds(20)) });
+    let watch = Arc::new(LoadWatch { busy: bounds(90), quiet: Some(bounds(20)), gives: bounds(100) });
     let load = |node: &str, second: i64, writes: u64| Measurement::Load {
         node: node.into(),
         volume: "pv-a".into(),
-        at: Timestamp::from_second(second).unwrap(),
-        rates: Rates::new(0, writes, 0, 0),
-        peak: Rates::new(0, writes, 0, 0),
+        reading: Box::new(LoadReading {
+            at: Timestamp::from_second(second).unwrap(),
+            rates: Rates::new(0, writes, 0, 0),
+            peak: Rates::new(0, writes, 0, 0),
+            pressure: None,
+            peak_pressure: None,
+            quiet: None,
+            watch: None,
+        }),
     };
     let mut observer = observer();
     observer.measure(load("node-1", 10, 95));
@@ -72,7 +78,7 @@ fn what_a_volume_does_is_news_when_it_begins_or_ends_to_be_much_or_little_and_no
     observer.measure(Measurement::Confirmed { node: "node-1".into(), at: at(60) });
     assert_eq!(observer.load_of(&claim_id("a")).unwrap().at, at(40), "its agent no longer measures it");
 
-    let other = Arc::new(LoadWatch { busy: bounds(900), quiet: None });
+    let other = Arc::new(LoadWatch { busy: bounds(900), quiet: None, gives: bounds(1000) });
     observer.note_load_watch(&claim_id("a"), Some(&other), Timestamp::UNIX_EPOCH);
     assert_eq!(observer.load_of(&claim_id("a")), None, "it was no answer to this");
 }

@@ -232,7 +232,7 @@ impl Manifests {
         let class = facts.class.as_deref().and_then(|class| self.classes.get(class));
         let driver = class.map(|class| class.provisioner.as_str().into());
         let capacity = facts.capacity.unwrap_or(facts.requested);
-        let volume = VolumeFacts { capacity, driver, claim: Some((id.clone(), facts.uid.clone())) };
+        let volume = VolumeFacts { capacity, driver, handle: None, claim: Some((id.clone(), facts.uid.clone())) };
         let name = facts.volume.clone().unwrap_or_else(|| ASSUMED.into());
         core.observe(Observation::Claim(Change::Is(id, facts)));
         core.observe(Observation::Volume(Change::Is(name, volume)));

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, Count};
 use orlop_operator::{Measurement, Moment, NodeClock};
-use orlop_planner::{Capacity, Source, Usage, Watch};
+use orlop_planner::{Capacity, LoadReading, Quiet, Source, Usage, Watch};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep_until, timeout_at},
@@ -186,9 +186,21 @@ impl Session {
     /// What a sample says of the volume's I/O, where it says anything of it.
     fn load(&self, sample: &Sample, at: Timestamp) -> Option<Measurement> {
         let load = sample.load?;
-        let (rates, peak) = (load.rates?.into(), load.peak?.into());
+        let quiet = load.quiet.and_then(|quiet| {
+            let since = at.checked_sub(SignedDuration::from_millis(i64::try_from(quiet.for_ms).ok()?)).ok()?;
+            Some(Quiet { since, peak: quiet.peak?.into() })
+        });
+        let reading = LoadReading {
+            at,
+            rates: load.rates?.into(),
+            peak: load.peak?.into(),
+            pressure: load.pressure.map(Into::into),
+            peak_pressure: load.peak_pressure.map(Into::into),
+            quiet,
+            watch: load.watch.map(Into::into),
+        };
         let (node, volume) = (self.presence.node.clone(), sample.volume.clone());
-        Some(Measurement::Load { node, volume, at, rates, peak })
+        Some(Measurement::Load { node, volume, reading: Box::new(reading) })
     }
 
     /// A time of the node's, which may be long ago, by our clock.

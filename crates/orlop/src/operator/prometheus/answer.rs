@@ -148,7 +148,7 @@ const fn whole(value: f64) -> u64 {
 
 /// Seconds since 1970, of which Prometheus keeps the thousandths.
 #[expect(clippy::cast_possible_truncation, reason = "what is no time that there is, is refused")]
-fn time(seconds: f64) -> Option<Timestamp> {
+pub(super) fn time(seconds: f64) -> Option<Timestamp> {
     Timestamp::from_millisecond((seconds * 1_000.0).round() as i64).ok()
 }
 

@@ -2,11 +2,13 @@
 //! soon it acts on a sample that has changed. The API server and etcd are real, and so are the objects; what would take
 //! a data centre, the kubelets and whoever looks after the objects, is stood in for or not there.
 
+mod agents;
 mod kubelets;
 mod objects;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{Ipv4Addr, TcpListener},
     path::Path,
     process::Stdio,
@@ -28,7 +30,7 @@ use orlop_e2e::{
 };
 use tokio::process::{Child, Command};
 
-use self::{kubelets::Kubelets, objects::Fleet};
+use self::{agents::Agents, kubelets::Kubelets, objects::Fleet};
 
 const BED: &str = "bench";
 /// How many claims there are, where the environment does not say otherwise.
@@ -58,7 +60,10 @@ pub async fn run() -> anyhow::Result<()> {
         begun.elapsed().as_secs()
     );
     let kubelets = Kubelets::serve(&site.bed, fleet).await?;
-    let result = measure(&site, fleet, &kubelets).await;
+    let mut result = Ok(());
+    for is_by_agents in [true, false] {
+        result = result.and(measure(&site, fleet, &kubelets, is_by_agents).await);
+    }
     Site::remove(BED).await?;
     result
 }
@@ -75,12 +80,19 @@ async fn start() -> anyhow::Result<Site> {
     Ok(site)
 }
 
-async fn measure(site: &Site, fleet: Fleet, kubelets: &Arc<Kubelets>) -> anyhow::Result<()> {
+/// Measures an operator that the agents of all nodes tell how full the volumes are, or one that has to ask the kubelets.
+async fn measure(site: &Site, fleet: Fleet, kubelets: &Arc<Kubelets>, is_by_agents: bool) -> anyhow::Result<()> {
     let mut operator = Process::start(site.bed.kubeconfig_path().as_path())?;
     let begun = Instant::now();
+    let source = if is_by_agents {
+        Source::Agents(Agents::connect(site, fleet).await?)
+    } else {
+        Source::Kubelets(kubelets.clone())
+    };
     let all = fleet.claims as u64;
     eventually("all claims to be decided about", Duration::from_mins(15), || async {
-        Ok((operator.claims_with(Reason::EnoughRoom)? == all).then_some(()))
+        // Those that another operator has had grow stay so: nobody grows their volumes.
+        Ok((operator.claims_with(Reason::EnoughRoom)? + PROBES as u64 >= all).then_some(()))
     })
     .await?;
     let ready = begun.elapsed();
@@ -92,20 +104,21 @@ async fn measure(site: &Site, fleet: Fleet, kubelets: &Arc<Kubelets>) -> anyhow:
     let busy = operator.cpu()?.saturating_sub(used).as_secs_f64() / since.elapsed().as_secs_f64();
     let requests = Requests::of(&operator)?.since(&requests);
     // All at once, for a kubelet is asked only once in a minute.
-    let probes = (0..PROBES).map(|number| probe(site, kubelets, number * fleet.claims / PROBES));
+    let offset = usize::from(is_by_agents);
+    let probes = (0..PROBES).map(|number| probe(site, fleet, &source, number * fleet.claims / PROBES + offset));
     let mut latencies = futures::future::try_join_all(probes).await?;
     latencies.sort();
     let (resident, most) = operator.memory()?;
     ensure!(operator.child.try_wait()?.is_none(), "the operator has ended");
 
-    println!("\n| {} claims on {} nodes, kubelets asked every {KUBELET_INTERVAL} | |\n|---|---|", all, fleet.nodes());
+    println!("\n| {} claims on {} nodes, {source} | |\n|---|---|", all, fleet.nodes());
     println!("| from its start until every claim is measured and decided | {} s |", ready.as_secs());
     println!("| memory of the operator (RSS), and at most | {resident} MiB, {most} MiB |");
     println!("| processor at rest | {:.1} % of a core |", busy * 100.0);
     let middle = latencies[latencies.len() / 2].as_secs_f64();
     let longest = latencies.last().map_or(0.0, Duration::as_secs_f64);
     println!(
-        "| a changed sample is handed out → the claim is patched, {PROBES} times | median {middle:.2} s, longest {longest:.2} s |"
+        "| a volume is said to be full → the claim is patched, {PROBES} times | median {middle:.2} s, longest {longest:.2} s |"
     );
     println!("\n| requests of the operator at rest | a minute |\n|---|---|");
     for (what, count) in requests.0.iter().filter(|(_, count)| **count > 0.0) {
@@ -114,11 +127,44 @@ async fn measure(site: &Site, fleet: Fleet, kubelets: &Arc<Kubelets>) -> anyhow:
     Ok(())
 }
 
-/// Fills one volume, and returns how long it takes from its kubelet saying so to the claim's larger request.
-async fn probe(site: &Site, kubelets: &Arc<Kubelets>, claim: usize) -> anyhow::Result<Duration> {
+/// Who says how full the volumes are.
+enum Source {
+    Agents(Agents),
+    Kubelets(Arc<Kubelets>),
+}
+
+impl Source {
+    async fn fill(&self, fleet: Fleet, claim: usize) -> anyhow::Result<()> {
+        match self {
+            Self::Agents(agents) => agents.fill(fleet, claim).await?,
+            Self::Kubelets(kubelets) => kubelets.fill(claim),
+        }
+        Ok(())
+    }
+
+    /// When it was first said that the claim's volume is all but full.
+    fn said(&self, claim: usize) -> Option<Instant> {
+        match self {
+            Self::Agents(agents) => agents.said(claim),
+            Self::Kubelets(kubelets) => kubelets.served(claim),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agents(_) => f.write_str("an agent on each"),
+            Self::Kubelets(_) => write!(f, "kubelets asked every {KUBELET_INTERVAL}"),
+        }
+    }
+}
+
+/// Fills one volume, and returns how long it takes from that being said to the claim's larger request.
+async fn probe(site: &Site, fleet: Fleet, source: &Source, claim: usize) -> anyhow::Result<Duration> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(site.client.clone(), &Fleet::namespace(claim));
     let name = Fleet::name(claim);
-    kubelets.fill(claim);
+    source.fill(fleet, claim).await?;
     let limit = Instant::now() + Duration::from_mins(3);
     loop {
         ensure!(Instant::now() < limit, "claim {name} was not grown within 3 minutes");
@@ -126,8 +172,8 @@ async fn probe(site: &Site, kubelets: &Arc<Kubelets>, claim: usize) -> anyhow::R
         let seen = Instant::now();
         let grown = now.metadata.annotations.is_some_and(|all| all.contains_key(orlop_api::names::GROWTH_ANNOTATION));
         if grown {
-            let served = kubelets.served(claim).with_context(|| format!("{name} grew before it was full"))?;
-            return Ok(seen.saturating_duration_since(served));
+            let said = source.said(claim).with_context(|| format!("{name} grew before it was full"))?;
+            return Ok(seen.saturating_duration_since(said));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -50,6 +50,10 @@ impl Fleet {
         format!("data-db-{claim}")
     }
 
+    pub fn volume(claim: usize) -> String {
+        format!("pvc-{claim}")
+    }
+
     pub fn pod(claim: usize) -> String {
         format!("db-{claim}")
     }
@@ -98,7 +102,7 @@ impl Fleet {
 
     async fn make_claim(self, client: &Client, number: usize) -> anyhow::Result<()> {
         let (name, namespace, size) = (Self::name(number), Self::namespace(number), format!("{SIZE_GIB}Gi"));
-        let volume = format!("pvc-{number}");
+        let volume = Self::volume(number);
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
         let claim = json!({
             "metadata": {
@@ -147,7 +151,7 @@ impl Fleet {
     }
 }
 
-async fn create<K>(api: &Api<K>, object: Value) -> anyhow::Result<K>
+pub async fn create<K>(api: &Api<K>, object: Value) -> anyhow::Result<K>
 where
     K: kube::Resource + Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize,
 {
