@@ -125,6 +125,8 @@ pub enum Reason {
     AwaitingMeasurement,
     /// The driver refused a growth, and a smaller one is asked for in its place.
     GrowthReduced,
+    /// Growth is called for, and it is being found out by whose field: a matter of seconds, a minute at most.
+    AwaitingOwner,
     /// A growth that was asked for has been under way for too long.
     GrowthOverdue,
     /// The driver refused the growth.
@@ -180,6 +182,7 @@ impl Reason {
             | Self::Growing
             | Self::GrowthReduced
             | Self::AwaitingMeasurement
+            | Self::AwaitingOwner
             | Self::NotBound
             | Self::RawBlock
             | Self::NotInUse => false,

@@ -270,6 +270,7 @@ impl Core {
             self.observer.mark_all();
         }
         self.pass_when_due(now);
+        self.metrics.statefulsets_stopped(self.observer.view().scaled.len());
         self.write_due_statuses(now);
     }
 
@@ -382,6 +383,7 @@ impl Core {
             self.look_at_stopped(claim, now);
         }
         self.begin(plan);
+        self.ask_for_kinds(&report, now);
         self.record(report, now);
         self.effects.decided.extend(claims);
     }

@@ -115,6 +115,9 @@ pub enum Rule {
     /// Its operator would change the claim back.
     #[error("its owner says how large it is, and the owner is to be changed in its place")]
     OwnedElsewhere,
+    /// Who makes a claim is known before it is changed.
+    #[error("it names an owner of a kind of which nobody has asked lately whether the cluster has it")]
+    OwnerNotAskedFor,
     /// Only an owner that nobody else writes, in the field that is known, with a size that is on record.
     #[error("its owner is not one whose field is to be written so")]
     NotItsOwner,
@@ -182,9 +185,10 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, giv
     match action {
         Action::Grow { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
-            if view.write_back(id, claim).is_some() || record.owner.is_some() {
+            if record.owner.is_some() {
                 return Err(Rule::OwnedElsewhere);
             }
+            owners::claim_itself(view, id, claim, record.decided)?;
             let abilities = growth(view, id, claim, previous.as_ref(), record)?;
             sums.add(view, id, claim, abilities.price, record.to.round_up(abilities.size_increment))
         }

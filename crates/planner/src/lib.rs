@@ -44,7 +44,7 @@ pub use performance::{
 };
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
-pub use resources::{Resource, ResourceId, Resources, ServedKind, WriteBack};
+pub use resources::{Knowledge, NamedOwner, Objects, OwnerKind, Resource, ResourceId, Resources, Unknown, WriteBack};
 pub use template::{Drift, Resizes, Stance, StoredSet, TemplateAction, templates};
 pub use view::{
     Allowed, Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, OwnerGrowth, PodId,

@@ -95,6 +95,7 @@ fn main() -> ExitCode {
         templates::a_statefulset_is_made_anew_with_a_larger_template_whatever_ends_the_operator,
         templates::a_statefulset_that_helm_applies_is_reported_and_left_alone,
         writeback::a_claim_grows_by_way_of_its_owner_and_is_never_fought_over,
+        writeback::a_claim_whose_owners_kind_has_only_just_come_is_not_changed_itself,
         writeback::an_owner_that_flux_applies_is_left_alone_until_somebody_commits_the_size,
         writeback::an_operator_that_is_killed_between_record_and_owner_writes_the_owner_once,
         bed::a_second_up_changes_nothing_and_a_killed_component_comes_back,

@@ -24,7 +24,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use orlop_api::{PolicyStatus, StorageBudgetStatus};
+use orlop_api::{OwnerProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
     Allowed, BudgetName, Claim, ClaimId, DeploymentId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId,
     Source, Uid, Usage, View, WorkloadId, forecast::Trend,
@@ -54,6 +54,9 @@ pub struct Observer {
     resources: HashMap<ResourceId, Version>,
     /// Have the kinds of custom resource been listed once?
     knows_owners: bool,
+    /// The claims that wait until it was asked whether the cluster has these kinds.
+    asked: BTreeMap<String, BTreeSet<ClaimId>>,
+    wanted_kinds: Option<WantedKinds>,
     nodes: BTreeSet<String>,
     measured: Measured,
     trends: Trends,
@@ -62,6 +65,15 @@ pub struct Observer {
     lists: Lists,
     texts: Texts,
     dirty: Dirty,
+}
+
+/// Which kinds of owner are to be looked for in the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedKinds {
+    /// The cluster's own profiles. Those that are built in count, too, where these do not take their place.
+    pub profiles: BTreeMap<String, Arc<OwnerProfileSpec>>,
+    /// The kinds for whose answer claims wait: it is to be asked at once whether the cluster has them.
+    pub asked: BTreeSet<String>,
 }
 
 /// What has changed since it was last asked for.
@@ -380,6 +392,11 @@ impl Observer {
     /// or less.
     pub const fn changed_accounts(&self) -> &BTreeSet<BudgetName> {
         &self.dirty.accounts
+    }
+
+    /// Which kinds of owner are to be looked for; none before all profiles are known.
+    pub const fn wanted_kinds(&self) -> Option<&WantedKinds> {
+        self.wanted_kinds.as_ref()
     }
 
     /// The names of the nodes.

@@ -110,7 +110,7 @@ pub(crate) fn request(
             spelling?;
             let target = OwnerTarget {
                 id: owner.clone(),
-                version: resources.kinds.get(&*owner.definition)?.version.clone(),
+                version: resources.kinds.get(&*owner.definition)?.version()?.clone(),
                 profile: Arc::new(resources.profile(&owner.definition)?.clone()),
             };
             Some(Request { target: Target::Owner(target), patch: json_patch(field.patch(&owner_uid.0, *to))? })

@@ -11,7 +11,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StorageBudget, StoragePolicy};
+use orlop_api::{
+    ClusterStoragePolicy, DriverProfile, DriverProfileSpec, OwnerProfile, OwnerProfileSpec, StorageBudget,
+    StoragePolicy,
+};
 use orlop_operator::{
     objects::{self, DeploymentObject, PodObject, SetObject, Unreadable},
     observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
@@ -157,6 +160,17 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
         key: objects::name,
         facts: |object| Ok(Some(object.0?.spec)),
         observation: Observation::Driver,
+        optional: false,
+    }
+}
+
+pub(super) fn owner_profiles() -> Kind<DeserializeGuard<OwnerProfile>, String, Arc<OwnerProfileSpec>> {
+    Kind {
+        name: "ownerprofiles",
+        fields: None,
+        key: objects::name,
+        facts: |object| Ok(Some(Arc::new(object.0?.spec))),
+        observation: Observation::OwnerProfile,
         optional: false,
     }
 }
