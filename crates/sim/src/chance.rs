@@ -1,6 +1,9 @@
 //! Scenarios made from a seed: small fleets, all workloads, and every kind of trouble, none of it likelier than the user
 //! says. What is made is a [`Scenario`] like any other, so that one that fails can be written down and shortened.
 
+mod classes;
+mod sets;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
@@ -23,6 +26,12 @@ const LATER: u64 = 0x6f72_6c6f_7000_0001;
 
 /// What came later still has a row of its own, too.
 const LATEST: u64 = 0x6f72_6c6f_7000_0002;
+
+/// And so have VolumeAttributesClasses.
+const CLASSES: u64 = 0x6f72_6c6f_7000_0003;
+
+/// And StatefulSets.
+const SETS: u64 = 0x6f72_6c6f_7000_0004;
 
 /// What is made of a seed.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +74,8 @@ impl Chance {
             agentless: BTreeSet::new(),
             kubelet_interval: None,
             classes,
+            attributes_classes: BTreeMap::new(),
+            sets: BTreeMap::new(),
             policies: [("all".to_owned(), policy(rng))].into(),
             budgets: budgets(&claims, rng),
             claims,
@@ -80,6 +91,8 @@ impl Chance {
         group(&mut scenario, latest);
         refuse(&mut scenario, busy, latest);
         pause(&mut scenario, busy, latest);
+        classes::chance(&mut scenario, busy, &mut Rng::with_seed(self.seed ^ CLASSES));
+        sets::chance(&mut scenario, busy, &mut Rng::with_seed(self.seed ^ SETS));
         scenario
     }
 }
@@ -196,6 +209,7 @@ fn policy(rng: &mut Rng) -> Policy {
     Policy {
         mode: Mode::Auto,
         labels: BTreeMap::new(),
+        performance: None,
         capacity: CapacitySpec {
             min_free: if rng.bool() { Threshold::Percent(rng.u8(5..40)) } else { Threshold::Absolute(Bytes(2 << 30)) },
             min_free_inodes: Threshold::Percent(5),
@@ -227,6 +241,8 @@ fn claim(nodes: usize, busy: u64, rng: &mut Rng) -> Claim {
         used: Bytes(size / 100 * rng.u64(0..75)),
         inodes: None,
         workload: workload(size, busy, rng),
+        attributes_class: None,
+        demand: None,
     }
 }
 

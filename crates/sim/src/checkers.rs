@@ -3,14 +3,19 @@
 
 mod answers;
 mod budgets;
+mod classes;
 mod foreign;
 mod fullness;
+mod idleness;
 mod leaders;
 mod once;
 mod reasons;
+mod saturation;
+mod sets;
 mod settling;
 mod shrinking;
 mod slots;
+mod windows;
 
 use std::time::Duration;
 
@@ -64,5 +69,12 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(reasons::Reasons::default()),
         Box::new(settling::Settling::default()),
         Box::new(answers::Answers::default()),
+        Box::new(saturation::Saturation::default()),
+        Box::new(idleness::Idleness::default()),
+        Box::new(classes::Listed),
+        Box::new(classes::Steady::default()),
+        Box::new(sets::Lost::default()),
+        Box::new(sets::Replicas::default()),
+        Box::new(windows::Windows),
     ]
 }

@@ -4,9 +4,9 @@ use std::{fmt, time::Duration};
 
 use orlop_api::{
     Bytes,
-    names::{Reason, condition},
+    names::{PerformanceReason, Reason, condition},
 };
-use orlop_planner::Action;
+use orlop_planner::{Action, TemplateAction};
 use serde_json::Value;
 
 use crate::scenario::{Change, Trouble};
@@ -62,6 +62,73 @@ pub enum Fact {
         /// The claim's capacity since.
         size: Bytes,
     },
+    /// A pod would do more than the class of its volume allows.
+    HeldBack {
+        /// The claim.
+        claim: String,
+        /// How many operations a second it would do.
+        wanted: u64,
+        /// How many are done.
+        done: u64,
+    },
+    /// A pod that was held back by the class of its volume is no longer.
+    Unhindered {
+        /// The claim.
+        claim: String,
+        /// How many operations a second it does.
+        wanted: u64,
+    },
+    /// A driver begins to give a volume another VolumeAttributesClass.
+    Modifies {
+        /// The claim.
+        claim: String,
+        /// Which.
+        to: String,
+    },
+    /// A driver did not give a volume another VolumeAttributesClass.
+    ModificationFails {
+        /// The claim.
+        claim: String,
+        /// Which.
+        to: String,
+        /// What the driver says.
+        why: &'static str,
+    },
+    /// A driver has given a volume another VolumeAttributesClass.
+    Modified {
+        /// The claim.
+        claim: String,
+        /// The class before; none where there was none.
+        from: Option<String>,
+        /// The class since.
+        to: String,
+    },
+    /// A replica of a StatefulSet starts.
+    ReplicaStarts {
+        /// Its claim.
+        claim: String,
+        /// The size of the claim, where it was made for it.
+        made: Option<Bytes>,
+    },
+    /// The pod of a replica is stopped by its StatefulSet.
+    ReplicaStops {
+        /// Its claim.
+        claim: String,
+    },
+    /// A StatefulSet is gone, and its pods and claims are left.
+    SetGone {
+        /// The StatefulSet.
+        set: String,
+    },
+    /// The API server has answered a request of a step by which a StatefulSet is made anew.
+    Stepped {
+        /// Whose request.
+        operator: usize,
+        /// The step.
+        action: TemplateAction,
+        /// The answer's code where it was refused, else 0.
+        code: u16,
+    },
     /// An operator leads.
     Leads {
         /// Which.
@@ -114,6 +181,17 @@ pub enum Fact {
         /// The sentence.
         message: String,
     },
+    /// The same for what it does about a claim's VolumeAttributesClass.
+    DecidedClass {
+        /// Which operator.
+        operator: usize,
+        /// The claim.
+        claim: String,
+        /// The reason.
+        reason: PerformanceReason,
+        /// The sentence.
+        message: String,
+    },
 }
 
 /// What a volume can be without.
@@ -152,6 +230,30 @@ impl fmt::Display for Fact {
             Self::ExpansionFails { claim, why } => write!(f, "the driver does not expand {claim}: {why}"),
             Self::Expanded { claim, from, to } => write!(f, "the driver has expanded {claim} from {from} to {to}"),
             Self::Usable { claim, size } => write!(f, "{claim} can use its {size}"),
+            Self::HeldBack { claim, wanted, done } => {
+                write!(f, "the pod of {claim} would do {wanted} operations a second, and may do {done}")
+            }
+            Self::Unhindered { claim, wanted } => {
+                write!(f, "the pod of {claim} does the {wanted} operations a second that it would")
+            }
+            Self::Modifies { claim, to } => write!(f, "the driver begins to give {claim} class {to}"),
+            Self::ModificationFails { claim, to, why } => {
+                write!(f, "the driver does not give {claim} class {to}: {why}")
+            }
+            Self::Modified { claim, from, to } => {
+                write!(f, "the driver has given {claim} class {to}")?;
+                from.iter().try_for_each(|from| write!(f, " in place of {from}"))
+            }
+            Self::ReplicaStarts { claim, made: None } => write!(f, "the pod of {claim} starts"),
+            Self::ReplicaStarts { claim, made: Some(size) } => {
+                write!(f, "the pod of {claim} starts, for which the claim was made with {size}")
+            }
+            Self::ReplicaStops { claim } => write!(f, "the pod of {claim} is stopped"),
+            Self::SetGone { set } => write!(f, "StatefulSet {set} is gone, and its pods and claims are left"),
+            Self::Stepped { operator, action, code: 0 } => write!(f, "operator {}: {action}", name(*operator)),
+            Self::Stepped { operator, action, code } => {
+                write!(f, "operator {} may not {action}: the API server refuses it with {code}", name(*operator))
+            }
             Self::Leads { operator } => write!(f, "operator {} leads", name(*operator)),
             Self::Ended { operator, why } => write!(f, "operator {} ends: {why}", name(*operator)),
             Self::Started { operator } => write!(f, "operator {} starts", name(*operator)),
@@ -165,6 +267,15 @@ impl fmt::Display for Fact {
                     record.from
                 )
             }
+            Self::Applied { action: Some(Action::SetClass { claim, record, .. }), operator, .. } => {
+                let (from, to) = (record.from.as_deref().unwrap_or("none"), record.to.as_deref().unwrap_or("none"));
+                let operator = name(*operator);
+                write!(
+                    f,
+                    "operator {operator} requests class {to} for {} in place of {from} ({})",
+                    claim.name, record.reason
+                )
+            }
             Self::Applied { action: Some(Action::SyncPod { claim, .. }), operator, .. } => {
                 write!(f, "operator {} touches the pod of {}, so that its kubelet looks", name(*operator), claim.name)
             }
@@ -176,6 +287,9 @@ impl fmt::Display for Fact {
             }
             Self::Decided { operator, claim, reason, message } => {
                 write!(f, "operator {} on {claim}: {reason}, {message}", name(*operator))
+            }
+            Self::DecidedClass { operator, claim, reason, message } => {
+                write!(f, "operator {} on the class of {claim}: {reason}, {message}", name(*operator))
             }
         }
     }

@@ -118,6 +118,10 @@ pub(crate) const fn kind(trouble: &Trouble) -> &'static str {
         Trouble::DriverFails {} => "driver fails",
         Trouble::DriverRefuses { .. } => "driver refuses",
         Trouble::DriverSlow { .. } => "driver slow",
+        Trouble::ModificationFails {} => "class change fails",
+        Trouble::ModificationRefused { .. } => "class refused",
+        Trouble::ControllersDown {} => "controllers down",
+        Trouble::SetsRefused {} => "StatefulSets refused",
         Trouble::KubeletDown { .. } => "kubelet down",
         Trouble::CrashLoop { .. } => "pod crashes",
     }

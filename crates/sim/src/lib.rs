@@ -7,6 +7,7 @@ pub mod chance;
 pub mod checkers;
 mod fact;
 mod faults;
+mod io;
 mod plot;
 mod process;
 mod run;
@@ -22,6 +23,7 @@ mod workload;
 pub use self::{
     fact::{Entry, Fact, Resource},
     faults::Faults,
+    io::{Demand, Pattern},
     plot::Plot,
     run::{Outcome, Witness, run, until_broken, witness},
     scenario::*,

@@ -8,17 +8,20 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::names::Reason;
+use orlop_api::names::{PerformanceReason, Reason};
 use orlop_operator::{
     Core, Errand, Failure, Measurement, Metrics, Moment, NodeClock, StatusWrite,
     kubelets::{Measured, Schedule},
     lease::{Campaign, Candidate},
-    observe::{Change, Observation},
+    observe::Observation,
     request::Request,
 };
 use orlop_planner::{Action, Watch};
 
-use crate::server::{Kind, Lease};
+use crate::{
+    server::{Kind, Lease},
+    simulation::steps::Step,
+};
 
 /// For how long a lease holds. Longer than it would be, because renewing is most of what happens in a quiet world.
 const LEASE: Duration = Duration::from_mins(2);
@@ -43,6 +46,8 @@ pub(crate) enum Message {
     Summary { node: usize, answer: Result<Vec<Measured>, Silence> },
     /// What became of a request.
     Answered { call: u64, answer: Box<Answer> },
+    /// What became of a request of a step.
+    StepAnswered { call: u64, number: Option<u32>, answer: Box<Result<serde_json::Value, Failure>> },
     /// It is time to try for the lease.
     LeaseDue,
     /// The lease was read.
@@ -86,20 +91,23 @@ pub(crate) struct Asking {
 pub(crate) enum Call {
     Errand(Box<Errand>),
     Status(StatusWrite),
+    Step(Box<Step>),
 }
 
 impl Call {
-    pub(crate) fn request(&self) -> &Request {
+    /// What is sent; none of a step, which is sent in its own way.
+    pub(crate) fn request(&self) -> Option<&Request> {
         match self {
-            Self::Errand(errand) => errand.request(),
-            Self::Status(status) => &status.request,
+            Self::Errand(errand) => Some(errand.request()),
+            Self::Status(status) => Some(&status.request),
+            Self::Step(_) => None,
         }
     }
 
     pub(crate) fn action(&self) -> Option<&Action> {
         match self {
             Self::Errand(errand) => Some(errand.action()),
-            Self::Status(_) => None,
+            Self::Status(_) | Self::Step(_) => None,
         }
     }
 }
@@ -144,15 +152,8 @@ pub(crate) struct Process {
     /// None while it does not lead, or is to ask none.
     pub(crate) asking: Option<Asking>,
     pub(crate) reasons: HashMap<String, Reason>,
-}
-
-/// An operator's mind that knows already that the world has no VolumeAttributesClass.
-fn core() -> Core {
-    let mut core = Core::new(Metrics::default());
-    for change in [Change::ListBegins, Change::ListComplete] {
-        core.observe(Observation::AttributesClass(change));
-    }
-    core
+    /// The same of their VolumeAttributesClasses.
+    pub(crate) class_reasons: HashMap<String, PerformanceReason>,
 }
 
 /// The attempt at the lease that is under way.
@@ -168,7 +169,7 @@ impl Process {
             number,
             state: State::Dead,
             life: 0,
-            core: core(),
+            core: Core::new(Metrics::default()),
             campaign: campaign(number),
             attempt: Attempt { number: 0, asked: born },
             streams: BTreeMap::new(),
@@ -181,6 +182,7 @@ impl Process {
             agents: BTreeMap::new(),
             asking: None,
             reasons: HashMap::new(),
+            class_reasons: HashMap::new(),
         }
     }
 
@@ -195,11 +197,6 @@ impl Process {
             streams: self.streams.iter().map(|(kind, it)| (*kind, Stream { open: false, ..*it })).collect(),
             ..Self::new(self.number, now)
         };
-        // The world has none, and its kinds that are watched each take their part of the chance.
-        self.core.observe(Observation::Set(Change::ListBegins));
-        self.core.observe(Observation::Set(Change::ListComplete));
-        self.core.observe(Observation::Stored(Change::ListBegins));
-        self.core.observe(Observation::Stored(Change::ListComplete));
     }
 
     /// Ends at once. What it has sent is on its way.

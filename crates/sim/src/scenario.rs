@@ -1,12 +1,19 @@
 //! A scenario: what there is, what happens to it, and for how long. It is read from a file like a story, or made from a
 //! seed by [`chance`](crate::chance).
 
+mod check;
+mod deed;
+mod trouble;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Mode, Period, Threshold};
+use orlop_api::{
+    BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Limits, Mode, PerformanceSpec, Period, Threshold,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::workload::Workload;
+pub use self::{deed::*, trouble::*};
+use crate::{io::Demand, workload::Workload};
 
 /// A scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,13 +40,20 @@ pub struct Scenario {
     pub kubelet_interval: Option<Period>,
     /// Each StorageClass with the driver behind it.
     pub classes: BTreeMap<String, Class>,
+    /// Each VolumeAttributesClass.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes_classes: BTreeMap<String, AttributesClass>,
     /// Each StoragePolicy; all are in the one namespace that there is.
     pub policies: BTreeMap<String, Policy>,
     /// Each StorageBudget.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub budgets: BTreeMap<String, Budget>,
     /// The claims, each used by one pod.
+    #[serde(default)]
     pub claims: BTreeMap<String, Claim>,
+    /// The StatefulSets, each with one template, which is called `data`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sets: BTreeMap<String, StatefulSet>,
     /// What goes wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
@@ -75,6 +89,16 @@ fn two_seconds() -> Period {
     Period::from_secs(2)
 }
 
+/// A VolumeAttributesClass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AttributesClass {
+    /// The StorageClass whose driver it is of.
+    pub class: String,
+    /// Its parameters. What they limit the driver's `attributeParameters` say.
+    pub parameters: BTreeMap<String, String>,
+}
+
 /// A StoragePolicy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -87,6 +111,9 @@ pub struct Policy {
     pub labels: BTreeMap<String, String>,
     /// When a claim is grown, by how much, and where growth ends.
     pub capacity: CapacitySpec,
+    /// Between which VolumeAttributesClasses a claim moves, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub performance: Option<PerformanceSpec>,
 }
 
 const fn auto() -> Mode {
@@ -115,6 +142,9 @@ pub struct Claim {
     pub size: Bytes,
     /// Its StorageClass.
     pub class: String,
+    /// Its VolumeAttributesClass at first, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes_class: Option<String>,
     /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -129,6 +159,19 @@ pub struct Claim {
     pub inodes: Option<Inodes>,
     /// What is written and deleted.
     pub workload: Workload,
+    /// How many operations a second the pod would do, beside that; none where it would do none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demand: Option<Demand>,
+}
+
+/// A StatefulSet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StatefulSet {
+    /// How many replicas it has at first. Their claims are called `data-SET-NUMBER`, and are spread over the nodes.
+    pub replicas: u32,
+    /// What the claims of all replicas are made from, with what their pods do.
+    pub template: Claim,
 }
 
 /// A filesystem's inodes, of which each file takes one. Where files are smaller than what there is an inode for, the inodes
@@ -140,228 +183,6 @@ pub struct Inodes {
     pub bytes_each: Bytes,
     /// What each file takes of the filesystem.
     pub file_size: Bytes,
-}
-
-/// Something that goes wrong.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Fault {
-    /// When it begins.
-    pub at: Period,
-    /// How long it lasts.
-    pub lasting: Period,
-    /// What it is.
-    #[serde(flatten)]
-    pub what: Trouble,
-}
-
-/// What goes wrong. Operators and nodes are counted from 0; a share is of all that could be hit, in percent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Trouble {
-    /// An operator is killed, and started again when the fault is over.
-    Kill {
-        /// Which.
-        operator: usize,
-    },
-    /// An operator is killed just before or just after its next request leaves it, and started again when the fault is
-    /// over.
-    KillAtRequest {
-        /// Which.
-        operator: usize,
-        /// After the request has left?
-        after: bool,
-    },
-    /// An operator stands still, and then goes on as if no time had passed.
-    Pause {
-        /// Which.
-        operator: usize,
-    },
-    /// An operator's wall clock is ahead by so many seconds, or behind.
-    OperatorClock {
-        /// Which.
-        operator: usize,
-        /// Seconds; negative where it is behind.
-        ahead: i64,
-    },
-    /// A node's wall clock is ahead by so many seconds, or behind.
-    NodeClock {
-        /// Which.
-        node: usize,
-        /// Seconds; negative where it is behind.
-        ahead: i64,
-    },
-    /// The API server answers nobody, and ends all watches.
-    ServerDown {},
-    /// Requests of the operators go wrong.
-    Requests {
-        /// How.
-        fate: RequestFate,
-        /// How many, in percent.
-        share: u8,
-    },
-    /// Watch events go wrong.
-    Watches {
-        /// How.
-        fate: WatchFate,
-        /// How many, in percent.
-        share: u8,
-    },
-    /// The agent of a node does not run.
-    AgentDown {
-        /// Which.
-        node: usize,
-    },
-    /// No agent runs, on no node: their image cannot be pulled, or somebody has deleted them.
-    AgentsDown {},
-    /// What agents report goes wrong.
-    Measurements {
-        /// How.
-        fate: MeasurementFate,
-        /// How many, in percent.
-        share: u8,
-    },
-    /// The drivers' controllers do not run.
-    ResizerDown {},
-    /// The drivers fail to expand volumes, and are asked again later and later.
-    DriverFails {},
-    /// The drivers refuse to expand volumes, for good as they say.
-    DriverRefuses {
-        /// Only beyond this size; without it, at all.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        above: Option<Bytes>,
-    },
-    /// The drivers take so many times as long.
-    DriverSlow {
-        /// How many times.
-        times: u32,
-    },
-    /// The kubelet of a node syncs no pod, and answers nobody.
-    KubeletDown {
-        /// Which.
-        node: usize,
-    },
-    /// The container of a claim's pod crashes again and again, and writes nothing. The volume stays mounted.
-    CrashLoop {
-        /// The claim.
-        claim: String,
-    },
-}
-
-/// What becomes of a request to the API server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum RequestFate {
-    /// It does not arrive.
-    Lost,
-    /// It is carried out, and the answer does not arrive.
-    AnswerLost,
-    /// It arrives half a minute later, long after it was given up.
-    Late,
-    /// It arrives twice.
-    Twice,
-    /// It is answered with this code and not carried out.
-    Answered(u16),
-}
-
-/// What becomes of a watch event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum WatchFate {
-    /// The watch ends with it, and its kind is listed anew some seconds later.
-    Broken,
-    /// The watch ends with it, and its kind is listed anew from a cache that is a minute old.
-    BrokenAndStale,
-    /// It and all after it come half a minute later.
-    Delayed,
-    /// It comes twice, the second time after what came in between.
-    Twice,
-}
-
-/// What becomes of a report of an agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum MeasurementFate {
-    /// It does not arrive.
-    Lost,
-    /// It arrives twenty seconds later, after newer ones.
-    Late,
-    /// It arrives twice.
-    Twice,
-    /// It says that there are no bytes at all.
-    Nonsense,
-}
-
-/// Something that a user does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Change {
-    /// When.
-    pub at: Period,
-    /// What.
-    #[serde(flatten)]
-    pub what: Deed,
-}
-
-/// What users do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Deed {
-    /// Request another size for a claim.
-    Request {
-        /// The claim.
-        claim: String,
-        /// The size.
-        size: Bytes,
-    },
-    /// Delete a claim with its pod and volume, and make another of the same name and size.
-    Recreate {
-        /// The claim.
-        claim: String,
-    },
-    /// Stop the pod of a claim.
-    Stop {
-        /// The claim.
-        claim: String,
-    },
-    /// Start the pod of a claim again, on this node.
-    Start {
-        /// The claim.
-        claim: String,
-        /// The node.
-        node: usize,
-    },
-    /// Keep Orlop from changing a claim, by its annotation.
-    Pause {
-        /// The claim.
-        claim: String,
-        /// Why.
-        why: String,
-    },
-    /// Take that annotation away again.
-    Resume {
-        /// The claim.
-        claim: String,
-    },
-    /// Replace a policy's spec.
-    Policy {
-        /// The policy.
-        name: String,
-        /// Its spec.
-        spec: Policy,
-    },
-    /// Replace a budget's spec.
-    Budget {
-        /// The budget.
-        name: String,
-        /// Its spec.
-        spec: Budget,
-    },
-    /// All workloads of this claim end: nothing is written any more.
-    Quiet {
-        /// The claim.
-        claim: String,
-    },
 }
 
 /// Why a scenario cannot be run.
@@ -391,7 +212,7 @@ impl Scenario {
     /// The scenario as YAML, in the form that [`Scenario::parse`] reads.
     pub fn to_yaml(&self) -> String {
         // In the order of a story, and not of the alphabet.
-        const SECTIONS: [&str; 13] = [
+        const SECTIONS: [&str; 15] = [
             "story",
             "seed",
             "lasts",
@@ -400,9 +221,11 @@ impl Scenario {
             "agentless",
             "kubeletInterval",
             "classes",
+            "attributesClasses",
             "policies",
             "budgets",
             "claims",
+            "sets",
             "faults",
             "changes",
         ];
@@ -416,66 +239,27 @@ impl Scenario {
             .collect()
     }
 
+    /// What a volume of a StorageClass may do a second with this VolumeAttributesClass: without one, what the driver gives every
+    /// volume. Empty where nothing limits it.
+    pub fn limits(&self, class: &str, attributes_class: Option<&str>) -> Limits {
+        let Some(driver) = self.classes.get(class).map(|class| &class.driver) else { return Limits::default() };
+        let Some(name) = attributes_class else {
+            let mut limits = Limits::default();
+            if let Some(iops) = driver.iops.as_ref().and_then(|iops| iops.baseline) {
+                limits.set(orlop_api::Dimension::Iops, iops.into());
+            }
+            if let Some(mib) = driver.throughput.as_ref().and_then(|throughput| throughput.baseline) {
+                limits.set(orlop_api::Dimension::Throughput, u64::from(mib) << 20);
+            }
+            return limits;
+        };
+        self.attributes_classes
+            .get(name)
+            .map_or_else(Limits::default, |class| Limits::of(&class.parameters, &driver.attribute_parameters))
+    }
+
     /// Do users do anything but end their workloads?
     pub fn has_deeds(&self) -> bool {
         self.changes.iter().any(|change| !matches!(change.what, Deed::Quiet { .. }))
-    }
-
-    fn check(&self) -> Result<(), ScenarioError> {
-        let unknown = |what: String, place| Err(ScenarioError::Unknown(what, place));
-        for (name, claim) in &self.claims {
-            if !self.classes.contains_key(&claim.class) {
-                return unknown(format!("class {} of claim {name}", claim.class), "classes");
-            }
-            self.check_node(claim.node)?;
-        }
-        self.agentless.iter().try_for_each(|node| self.check_node(*node))?;
-        for fault in &self.faults {
-            match &fault.what {
-                Trouble::Kill { operator }
-                | Trouble::KillAtRequest { operator, .. }
-                | Trouble::Pause { operator }
-                | Trouble::OperatorClock { operator, .. }
-                    if *operator >= self.operators =>
-                {
-                    return unknown(format!("operator {operator}"), "operators");
-                }
-                Trouble::NodeClock { node, .. } | Trouble::AgentDown { node } | Trouble::KubeletDown { node } => {
-                    self.check_node(*node)?;
-                }
-                Trouble::CrashLoop { claim } if !self.claims.contains_key(claim) => {
-                    return unknown(format!("claim {claim}"), "claims");
-                }
-                _ => {}
-            }
-        }
-        for change in &self.changes {
-            match &change.what {
-                Deed::Request { claim, .. }
-                | Deed::Recreate { claim }
-                | Deed::Stop { claim }
-                | Deed::Start { claim, .. }
-                | Deed::Pause { claim, .. }
-                | Deed::Resume { claim }
-                | Deed::Quiet { claim }
-                    if !self.claims.contains_key(claim) =>
-                {
-                    return unknown(format!("claim {claim}"), "claims");
-                }
-                Deed::Policy { name, .. } if !self.policies.contains_key(name) => {
-                    return unknown(format!("policy {name}"), "policies");
-                }
-                Deed::Budget { name, .. } if !self.budgets.contains_key(name) => {
-                    return unknown(format!("budget {name}"), "budgets");
-                }
-                Deed::Start { node, .. } => self.check_node(*node)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn check_node(&self, node: usize) -> Result<(), ScenarioError> {
-        if node < self.nodes { Ok(()) } else { Err(ScenarioError::Unknown(format!("node {node}"), "nodes")) }
     }
 }

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::api::{coordination::v1::LeaseSpec, core::v1::ConfigMap};
 use kube::core::{DeserializeGuard, Status, params::Patch};
 use orlop_api::Bytes;
 use orlop_operator::{
     objects::{self, PodObject},
     observe::{Change, Observation},
     request::{Request, StatusId, Target},
+    stored,
 };
-use orlop_planner::{ClaimId, NamespaceName, PolicyKind};
+use orlop_planner::{ClaimId, NamespaceName, PolicyKind, SetId, WorkloadId};
 use serde_json::{Value, json};
+
+use crate::scenario::Scenario;
 
 /// Where a claim has its requested size.
 const REQUEST: &str = "/spec/resources/requests/storage";
@@ -34,10 +37,15 @@ pub(crate) enum Kind {
     ClusterPolicy,
     Budget,
     Driver,
+    AttributesClass,
+    Set,
+    /// What is stored of a StatefulSet, by the StatefulSet's name.
+    Stored,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 10] = [
+    /// Those that every world has.
+    const ALWAYS: [Self; 10] = [
         Self::Claim,
         Self::Volume,
         Self::Pod,
@@ -50,12 +58,34 @@ impl Kind {
         Self::Driver,
     ];
 
+    /// Those that a world may do without. Whoever watches them takes a part of the chance, so they are watched where they are
+    /// there, and known to be empty elsewhere.
+    const SOMETIMES: [Self; 3] = [Self::AttributesClass, Self::Set, Self::Stored];
+
+    /// The kinds of which the world of a scenario has objects.
+    pub(crate) fn present(scenario: &Scenario) -> Vec<Self> {
+        Self::ALWAYS.into_iter().chain(Self::SOMETIMES.into_iter().filter(|kind| kind.is_in(scenario))).collect()
+    }
+
+    /// The kinds of which it has none.
+    pub(crate) fn absent(scenario: &Scenario) -> Vec<Self> {
+        Self::SOMETIMES.into_iter().filter(|kind| !kind.is_in(scenario)).collect()
+    }
+
+    fn is_in(self, scenario: &Scenario) -> bool {
+        match self {
+            Self::Set | Self::Stored => !scenario.sets.is_empty(),
+            Self::AttributesClass => !scenario.attributes_classes.is_empty(),
+            _ => true,
+        }
+    }
+
     const fn is_namespaced(self) -> bool {
-        matches!(self, Self::Claim | Self::Pod | Self::Policy)
+        matches!(self, Self::Claim | Self::Pod | Self::Policy | Self::Set)
     }
 
     /// What the operator is told of an object of the kind, by its own reading; none where it cannot read it.
-    fn observe(self, name: &str, object: Option<&Value>) -> Option<Observation> {
+    pub(crate) fn observe(self, name: &str, object: Option<&Value>) -> Option<Observation> {
         let meta: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta = serde_json::from_value(json!({
             "name": name,
             "namespace": self.is_namespaced().then_some(NAMESPACE),
@@ -84,6 +114,11 @@ impl Kind {
                     Some(objects::budget(it.0))
                 }))
             }
+            Self::Set => Observation::Set(change(objects::set_id(meta), object, |it| Some(objects::set(it)))),
+            Self::Stored => Observation::Stored(change(set_id(name), object, |it: ConfigMap| stored::facts(&it).ok())),
+            Self::AttributesClass => {
+                Observation::AttributesClass(change(name.to_owned(), object, |it| Some(objects::attributes_class(it))))
+            }
             Self::Driver => {
                 Observation::Driver(change(name.to_owned(), object, |it: orlop_api::DriverProfile| Some(it.spec)))
             }
@@ -108,6 +143,9 @@ impl Kind {
             Self::ClusterPolicy => list!(ClusterPolicy),
             Self::Budget => list!(Budget),
             Self::Driver => list!(Driver),
+            Self::AttributesClass => list!(AttributesClass),
+            Self::Set => list!(Set),
+            Self::Stored => list!(Stored),
         }
     }
 }
@@ -211,19 +249,46 @@ impl Server {
             Patch::Merge(patch) => json_patch::merge(&mut after, patch),
             _ => return Err(status(415, "UnsupportedMediaType", "unsupported patch", Value::Null)),
         }
-        if after["metadata"]["uid"] != before["metadata"]["uid"] {
-            let details = json!({ "name": name, "causes": [{ "field": "metadata.uid" }] });
-            return Err(status(422, "Invalid", "field is immutable", details));
-        }
+        check_identity(&name, &before, &after)?;
         if kind == Kind::Claim && !may_request(&before, requested(&after)) {
             let details = json!({ "name": name, "causes": [{ "field": "spec.resources.requests.storage" }] });
             return Err(status(422, "Invalid", "field can not be less than status.capacity", details));
         }
         if after != before {
+            if kind == Kind::Set && after["spec"] != before["spec"] {
+                after["metadata"]["generation"] = json!(before["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
+            }
             self.store(kind, &name, after);
         }
         let after = self.get(kind, &name).cloned().unwrap_or_default();
         Ok(Applied { observation: kind.observe(&name, Some(&after)), after })
+    }
+
+    /// Makes an object where there is none of its name.
+    pub(crate) fn create_new(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        object: Value,
+        now: Timestamp,
+    ) -> Result<Value, Box<Status>> {
+        if self.get(kind, name).is_some() {
+            return Err(status(409, "AlreadyExists", "already exists", Value::Null));
+        }
+        self.create(kind, name, object, now);
+        Ok(self.get(kind, name).cloned().unwrap_or_default())
+    }
+
+    /// Merges a patch into an object that still is what the patch says.
+    pub(crate) fn merge(&mut self, kind: Kind, name: &str, patch: &Value) -> Result<Value, Box<Status>> {
+        let before = self.get(kind, name).cloned().ok_or_else(|| status(404, "NotFound", "not found", Value::Null))?;
+        let mut after = before.clone();
+        json_patch::merge(&mut after, patch);
+        check_identity(name, &before, &after)?;
+        if after != before {
+            self.store(kind, name, after);
+        }
+        Ok(self.get(kind, name).cloned().unwrap_or_default())
     }
 
     /// What a list of the kind has.
@@ -255,6 +320,18 @@ impl Server {
     }
 }
 
+/// Refuses a change that names another object, or another state of it.
+fn check_identity(name: &str, before: &Value, after: &Value) -> Result<(), Box<Status>> {
+    if after["metadata"]["uid"] != before["metadata"]["uid"] {
+        let details = json!({ "name": name, "causes": [{ "field": "metadata.uid" }] });
+        return Err(status(422, "Invalid", "field is immutable", details));
+    }
+    if after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"] {
+        return Err(status(409, "Conflict", "the object has been modified", Value::Null));
+    }
+    Ok(())
+}
+
 /// Is this the test that something is missing, and is it?
 fn is_absent(operation: &json_patch::PatchOperation, object: &Value) -> bool {
     match operation {
@@ -268,13 +345,19 @@ pub(crate) fn claim_id(name: &str) -> ClaimId {
     ClaimId { namespace: NamespaceName(NAMESPACE.into()), name: name.into() }
 }
 
+/// The StatefulSet of this name.
+pub(crate) fn set_id(name: &str) -> SetId {
+    SetId { namespace: NamespaceName(NAMESPACE.into()), name: name.into() }
+}
+
 /// What a request is for.
 pub(crate) fn target(target: &Target) -> (Kind, String) {
     match target {
         Target::Claim(id) => (Kind::Claim, id.name.to_string()),
         Target::Pod(id) => (Kind::Pod, id.name.to_string()),
-        // The world has none, so what is asked of one finds nothing.
-        Target::Workload(id) => (Kind::Pod, id.to_string()),
+        Target::Workload(WorkloadId::StatefulSet(id)) => (Kind::Set, id.name.to_string()),
+        // No Deployment is in the world, and so none is scaled.
+        Target::Workload(WorkloadId::Deployment(id)) => unreachable!("{id} is not in the world"),
         // No custom resource is in the world, and so none is changed.
         Target::Owner(owner) => unreachable!("{} is not in the world", owner.id),
         Target::Status(StatusId::Budget(name)) => (Kind::Budget, name.to_string()),

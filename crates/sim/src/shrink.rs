@@ -2,14 +2,14 @@
 //! long as the same checker still objects (delta debugging, Zeller and Hildebrandt 2002). The same scenario is always
 //! shortened in the same way.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use orlop_api::Period;
 
 use crate::{
     run::until_broken,
     scenario::{Deed, Scenario, Trouble},
-    simulation::Tamper,
+    simulation::{Tamper, sets},
 };
 
 /// What shrinking has come to.
@@ -37,6 +37,7 @@ pub fn shrink(
         shrinking.make_certain();
         shrinking.leave_out(|it| &mut it.changes);
         shrinking.leave_out_claims();
+        shrinking.leave_out_sets();
         shrinking.leave_out_unused();
         shrinking.leave_out_budgets();
         shrinking.reduce();
@@ -139,6 +140,24 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
         }
     }
 
+    fn leave_out_sets(&mut self) {
+        for set in self.best.sets.keys().cloned().collect::<Vec<_>>() {
+            self.try_change(|it| {
+                it.sets.remove(&set);
+                let is_of_it = |claim: &String| sets::replica(claim).is_some_and(|(of, _)| *of == set);
+                it.changes.retain(|change| match &change.what {
+                    Deed::Scale { set: of, .. } => *of != set,
+                    deed => !claim_of(deed).is_some_and(is_of_it),
+                });
+            });
+            self.try_change(|it| {
+                if let Some(set) = it.sets.get_mut(&set) {
+                    set.replicas = 1;
+                }
+            });
+        }
+    }
+
     fn leave_out_unused(&mut self) {
         self.try_change(|it| it.agentless.clear());
         self.try_change(|it| it.kubelet_interval = None);
@@ -148,10 +167,23 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
                     claim.inodes = None;
                 }
             });
+            self.try_change(|it| {
+                if let Some(claim) = it.claims.get_mut(&claim) {
+                    claim.demand = None;
+                }
+            });
         }
         self.try_change(|it| {
+            it.attributes_classes.clear();
+            it.policies.values_mut().for_each(|policy| policy.performance = None);
+            it.claims.values_mut().for_each(|claim| (claim.attributes_class, claim.demand) = (None, None));
+            it.faults.retain(|fault| !matches!(fault.what, Trouble::ModificationRefused { .. }));
+        });
+        self.try_change(|it| {
             let claims = &it.claims;
-            it.classes.retain(|name, _| claims.values().any(|claim| claim.class == *name));
+            let claims = claims.values().chain(it.sets.values().map(|set| &set.template));
+            let used: BTreeSet<_> = claims.map(|claim| claim.class.clone()).collect();
+            it.classes.retain(|name, _| used.contains(name));
         });
         for policy in self.best.policies.keys().cloned().collect::<Vec<_>>() {
             self.try_change(|it| {
@@ -181,6 +213,7 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
             it.faults.retain(|fault| node_of(&fault.what).is_none_or(|node| node == 0));
             it.agentless.retain(|node| *node == 0);
             it.claims.values_mut().for_each(|claim| claim.node = 0);
+            it.sets.values_mut().for_each(|set| set.template.node = 0);
             for change in &mut it.changes {
                 if let Deed::Start { node, .. } = &mut change.what {
                     *node = 0;
@@ -205,8 +238,9 @@ fn claim_of(deed: &Deed) -> Option<&String> {
         | Deed::Start { claim, .. }
         | Deed::Pause { claim, .. }
         | Deed::Resume { claim }
+        | Deed::Demand { claim, .. }
         | Deed::Quiet { claim } => Some(claim),
-        Deed::Policy { .. } | Deed::Budget { .. } => None,
+        Deed::Policy { .. } | Deed::Budget { .. } | Deed::Scale { .. } => None,
     }
 }
 

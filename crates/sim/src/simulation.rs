@@ -2,9 +2,14 @@
 //! is taken but by the scenario's seed, so that the same scenario always goes the same way.
 
 mod agents;
+mod attributes;
 mod controllers;
+mod happenings;
 mod kubelets;
+mod leases;
 mod operators;
+pub(crate) mod sets;
+pub(crate) mod steps;
 
 use std::{
     cmp::Reverse,
@@ -16,19 +21,21 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use orlop_api::{StorageBudgetSpec, StoragePolicySpec, names::PAUSED_ANNOTATION};
+use orlop_api::{StorageBudgetSpec, StoragePolicySpec};
 use orlop_operator::{Measurement, Moment, request::Request};
-use orlop_planner::Action;
+use orlop_planner::{Action, TemplateAction};
 use serde_json::json;
 
 use crate::{
     fact::{Entry, Fact},
     faults::Faults,
     process::{Message, Process, State, later},
-    scenario::{Budget, Change, Deed, Policy, Scenario, Trouble},
-    server::{self, Kind, NAMESPACE, Server},
+    scenario::{Budget, Deed, Policy, Scenario, Trouble},
+    server::{Kind, NAMESPACE, Server},
     volume::Volume,
 };
+
+use self::steps::StepArrival;
 
 /// The wall clock's time at the beginning.
 const BEGINNING: &str = "2026-01-01T00:00:00Z";
@@ -72,6 +79,12 @@ pub trait Tamper {
         measurement
     }
 
+    /// Is a request of this step towards a larger template carried out?
+    fn step(&mut self, action: &TemplateAction) -> bool {
+        let _ = action;
+        true
+    }
+
     /// Changes whether an operator thinks that it leads.
     fn leads(&self, leads: bool) -> bool {
         leads
@@ -104,6 +117,12 @@ enum Event {
     Resize { claim: String },
     Expanded { claim: String, life: u64 },
     Sync { claim: String, life: u64 },
+    SetReconciles { set: String },
+    SetReleased { set: String, uid: String },
+    StepArrives(Box<StepArrival>),
+    Demand { claim: String, epoch: u64 },
+    Modify { claim: String },
+    Modified { claim: String, life: u64 },
 }
 
 /// A request that reaches the API server.
@@ -264,6 +283,10 @@ impl Simulation {
             self.server.create(Kind::Class, &name, object, now);
             self.server.create(Kind::Driver, &driver, json!({ "spec": class.driver }), now);
         }
+        for (name, attributes) in self.scenario.attributes_classes.clone() {
+            let object = json!({ "driverName": driver_name(&attributes.class), "parameters": attributes.parameters });
+            self.server.create(Kind::AttributesClass, &name, object, now);
+        }
         for (name, policy) in self.scenario.policies.clone() {
             self.server.create(Kind::Policy, &name, json!({ "spec": policy_spec(policy) }), now);
         }
@@ -273,6 +296,7 @@ impl Simulation {
         for name in self.scenario.claims.keys().cloned().collect::<Vec<_>>() {
             self.provision(&name);
         }
+        self.furnish_sets();
         for operator in 0..self.scenario.operators {
             let delay = Duration::from_millis(self.rng.u64(0..2_000));
             self.schedule(delay, Event::Start { operator, life: 0 });
@@ -312,6 +336,12 @@ impl Simulation {
             Event::Resize { claim } => self.resize(&claim),
             Event::Expanded { claim, life } => self.expanded(&claim, life),
             Event::Sync { claim, life } => self.sync(&claim, life),
+            Event::SetReconciles { set } => self.reconcile_set(&set),
+            Event::SetReleased { set, uid } => self.release_set(&set, &uid),
+            Event::StepArrives(arrival) => self.step_arrives(*arrival),
+            Event::Demand { claim, epoch } => self.demand_changes(&claim, epoch),
+            Event::Modify { claim } => self.modify(&claim),
+            Event::Modified { claim, life } => self.modified(&claim, life),
         }
     }
 
@@ -356,91 +386,6 @@ impl Simulation {
     fn latency(&mut self) -> Duration {
         Duration::from_micros(self.rng.u64(1_000..20_000))
     }
-
-    fn trouble_begins(&mut self, id: usize) {
-        let fault = self.scenario.faults[id].clone();
-        self.tell(Fact::TroubleBegins(fault.what.clone()));
-        self.faults.begin(id, fault.what.clone(), self.now);
-        self.schedule(fault.lasting.into(), Event::TroubleEnds(id));
-        match fault.what {
-            Trouble::Kill { operator } => self.kill(operator, "it was killed"),
-            Trouble::Pause { operator } if self.processes[operator].state == State::Running => {
-                self.processes[operator].state = State::Paused;
-            }
-            Trouble::ServerDown {} => self.break_watches(),
-            Trouble::AgentDown { node } => self.agent_ends(node),
-            Trouble::AgentsDown {} => (0..self.scenario.nodes).for_each(|node| self.agent_ends(node)),
-            Trouble::CrashLoop { claim } => self.suspend(&claim),
-            _ => {}
-        }
-    }
-
-    fn trouble_ends(&mut self, id: usize) {
-        let trouble = self.scenario.faults[id].what.clone();
-        self.faults.end(id, self.now);
-        self.tell(Fact::TroubleEnds(trouble.clone()));
-        match trouble {
-            Trouble::Kill { operator } | Trouble::KillAtRequest { operator, .. } => {
-                let life = self.processes[operator].life;
-                self.schedule(Duration::from_secs(1), Event::Start { operator, life });
-            }
-            Trouble::Pause { operator } => self.resume(operator),
-            Trouble::AgentDown { .. } | Trouble::AgentsDown {} => {
-                self.schedule(Duration::from_secs(2), Event::AgentsDial);
-            }
-            Trouble::CrashLoop { claim } => self.write(&claim, 0),
-            _ => {}
-        }
-    }
-
-    fn deed(&mut self, change: Change) {
-        self.tell(Fact::Changed(change.clone()));
-        match change.what {
-            Deed::Request { claim, size } => {
-                self.server.update(Kind::Claim, &claim, |object| {
-                    if server::may_request(object, size.0) {
-                        object["spec"]["resources"]["requests"]["storage"] = json!(size);
-                    }
-                });
-                self.schedule(Duration::from_millis(200), Event::Resize { claim });
-            }
-            Deed::Recreate { claim } => {
-                self.unprovision(&claim);
-                self.provision(&claim);
-            }
-            Deed::Stop { claim } => self.stop_pod(&claim),
-            Deed::Start { claim, node } => self.start_pod(&claim, node),
-            Deed::Pause { claim, why } => self.server.update(Kind::Claim, &claim, |object| {
-                object["metadata"]["annotations"][PAUSED_ANNOTATION] = json!(why);
-            }),
-            Deed::Resume { claim } => self.server.update(Kind::Claim, &claim, |object| {
-                // A claim that was made anew meanwhile has none.
-                let annotations = object.pointer_mut("/metadata/annotations").and_then(|it| it.as_object_mut());
-                let Some(annotations) = annotations else { return };
-                annotations.remove(PAUSED_ANNOTATION);
-                // The API server keeps no empty map.
-                if annotations.is_empty()
-                    && let Some(metadata) = object["metadata"].as_object_mut()
-                {
-                    metadata.remove("annotations");
-                }
-            }),
-            Deed::Policy { name, spec } => self.server.update(Kind::Policy, &name, |object| {
-                object["spec"] = json!(policy_spec(spec));
-                object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
-            }),
-            Deed::Budget { name, spec } => self.server.update(Kind::Budget, &name, |object| {
-                object["spec"] = json!(budget_spec(spec));
-                object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(0) + 1);
-            }),
-            Deed::Quiet { claim } => {
-                if let Some(volume) = self.volumes.get_mut(&claim) {
-                    volume.spec.workload = crate::workload::Workload::Idle {};
-                }
-                self.write(&claim, 0);
-            }
-        }
-    }
 }
 
 trait PopBefore {
@@ -471,7 +416,7 @@ fn policy_spec(policy: Policy) -> StoragePolicySpec {
         mode: policy.mode,
         selector: selector(policy.labels),
         capacity: Some(policy.capacity),
-        performance: None,
+        performance: policy.performance,
     }
 }
 

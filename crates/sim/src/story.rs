@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use orlop_api::{Mode, names::Reason};
+use orlop_api::{
+    Mode,
+    names::{PerformanceReason, Reason},
+};
 use orlop_planner::Action;
 
 use crate::{
@@ -27,6 +30,8 @@ pub struct Story {
     lines: Vec<Line>,
     /// The reason that was last told of each claim.
     reasons: BTreeMap<String, Reason>,
+    /// The same of their classes.
+    class_reasons: BTreeMap<String, PerformanceReason>,
     /// What was last told of each policy and, with true, of each budget.
     statuses: BTreeMap<(bool, String), String>,
     /// Since when each claim has needed growth, by the truth.
@@ -61,6 +66,7 @@ impl Story {
             head: scenario.story.trim_end().to_owned(),
             lines: Vec::new(),
             reasons: BTreeMap::new(),
+            class_reasons: BTreeMap::new(),
             statuses: BTreeMap::new(),
             low: BTreeMap::new(),
             slowest: None,
@@ -122,6 +128,12 @@ impl Story {
             | Fact::Expands { .. }
             | Fact::Expanded { .. }
             | Fact::Usable { .. }
+            | Fact::Modifies { .. }
+            | Fact::ReplicaStarts { .. }
+            | Fact::ReplicaStops { .. }
+            | Fact::SetGone { .. }
+            | Fact::Stepped { code: 0, .. }
+            | Fact::Modified { .. }
             | Fact::Ended { .. }
             | Fact::Started { .. }
             | Fact::Applied {
@@ -142,6 +154,10 @@ impl Story {
             | Fact::Full { .. }
             | Fact::Room { .. }
             | Fact::ExpansionFails { .. }
+            | Fact::ModificationFails { .. }
+            | Fact::Stepped { .. }
+            | Fact::HeldBack { .. }
+            | Fact::Unhindered { .. }
             | Fact::Refused { .. }
             | Fact::Applied { action: Some(Action::SyncPod { .. }), .. } => Telling::Folded,
             // The record is the operator's own.
@@ -162,6 +178,19 @@ impl Story {
                     // What is under way is told by those who do it, and that all is well once it has not been.
                     Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => Telling::Not,
                     Reason::EnoughRoom if before.is_none_or(|before| !before.is_problem()) => Telling::Not,
+                    _ => Telling::Folded,
+                }
+            }
+            Fact::DecidedClass { claim, reason, .. } => {
+                use PerformanceReason::{Adequate, AwaitingGrowth, AwaitingLoad, ClassTakenBack, Modifying};
+                // What is under way is told by those who do it, and what comes after it may be as before.
+                if matches!(reason, Modifying | AwaitingGrowth | AwaitingLoad | ClassTakenBack) {
+                    return Telling::Not;
+                }
+                let before = self.class_reasons.insert(claim.clone(), *reason);
+                match reason {
+                    _ if before == Some(*reason) => Telling::Not,
+                    Adequate if before.is_none_or(|before| !before.is_problem()) => Telling::Not,
                     _ => Telling::Folded,
                 }
             }

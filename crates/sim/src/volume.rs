@@ -1,17 +1,22 @@
 //! The truth about a claim's volume: how large it is, how much is written, what its driver is doing. Fill is a straight
 //! line between two events, so that nothing has to happen while nothing changes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, Count, Modifications};
 use orlop_operator::kubelets::Measured;
 use orlop_planner::{
-    Capacity, Watch,
+    Capacity, LoadReading, LoadWatch, Quiet, Rates, Watch,
     forecast::{FillHistory, Sample},
 };
 
-use crate::{fact::Resource, scenario};
+use crate::{
+    fact::Resource,
+    io::{Io, KEPT, Level, WINDOW},
+    process::later,
+    scenario,
+};
 
 /// A volume.
 #[derive(Debug, Clone)]
@@ -39,6 +44,8 @@ pub struct Volume {
     pub(crate) pods: u64,
     pub(crate) lives: u64,
     pub(crate) expansion: Expansion,
+    pub(crate) attributes: Attributes,
+    pub(crate) io: Io,
     /// When the driver took modifications.
     pub(crate) modified: Vec<Duration>,
     /// The workload's present stretch, counted from 0.
@@ -70,6 +77,32 @@ pub(crate) enum Expansion {
     },
 }
 
+/// What the driver has made of the claim's VolumeAttributesClass.
+#[derive(Debug, Clone)]
+pub(crate) struct Attributes {
+    pub(crate) current: Option<String>,
+    pub(crate) change: Change,
+}
+
+/// What the driver's controller does about the class.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Change {
+    #[default]
+    Idle,
+    /// It gives the volume this class.
+    Running { to: String },
+    /// It has failed so many times, and tries again later.
+    Failed { times: u32 },
+    /// It has refused this class for good, and is asked for it again only then.
+    Refused { class: String, again: Duration },
+}
+
+impl Attributes {
+    pub(crate) const fn is_changing(&self) -> bool {
+        matches!(self.change, Change::Running { .. })
+    }
+}
+
 /// What the agent of the volume's node knows and has said.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AgentView {
@@ -79,6 +112,37 @@ pub(crate) struct AgentView {
     pub(crate) crossed: Option<Timestamp>,
     /// When the next report is planned for.
     pub(crate) planned_at: Option<Duration>,
+    /// Since when it has counted what the volume's device does.
+    counting: Duration,
+    /// Since when it remembers the most that was done.
+    peak_since: Duration,
+    /// What it was last asked of the load, and has said.
+    told: Option<(Arc<LoadWatch>, Option<Level>)>,
+    /// Since when the volume has done little.
+    quiet: Option<QuietFor>,
+}
+
+/// Since when a volume has done little, by which watch, and the most that it has done since.
+#[derive(Debug, Clone)]
+struct QuietFor {
+    watch: Arc<LoadWatch>,
+    since: Duration,
+    peak: Rates,
+}
+
+impl AgentView {
+    /// One that has just begun to look at the volume.
+    pub(crate) fn new(now: Duration) -> Self {
+        let mut view = Self::default();
+        view.count_from(now);
+        view
+    }
+
+    /// What was counted before is of no use.
+    pub(crate) fn count_from(&mut self, now: Duration) {
+        (self.counting, self.peak_since) = (now, now);
+        self.quiet = None;
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +177,8 @@ impl Volume {
             pods: 0,
             lives: 0,
             expansion: Expansion::Idle,
+            attributes: Attributes { current: spec.attributes_class.clone(), change: Change::Idle },
+            io: Io::default(),
             modified: Vec::new(),
             stretch: 0,
             full: false,
@@ -258,7 +324,11 @@ impl Volume {
             return Duration::ZERO;
         }
         let regular = AT_LEAST_EVERY.saturating_sub(now.saturating_sub(reported.at));
-        let events = [self.until_moved(&reported, now), watch.and_then(|watch| self.until_crossing(watch, now))];
+        let events = [
+            self.until_moved(&reported, now),
+            watch.and_then(|watch| self.until_crossing(watch, now)),
+            watch.and_then(|watch| self.until_load(watch.load.as_ref()?, now)),
+        ];
         events.into_iter().flatten().fold(regular, Duration::min)
     }
 
@@ -288,5 +358,71 @@ impl Volume {
         let bytes = self.until_available(watch.available_below.0.max(soon).saturating_sub(1), now);
         let inodes = watch.free_inodes_below.0.checked_sub(1).and_then(|left| self.until_free_inodes(left, now));
         bytes.into_iter().chain(inodes).min()
+    }
+
+    /// What is done a second by the agent's counters; none before they have been read for as long as rates are taken.
+    fn rates(&self, now: Duration) -> Option<Rates> {
+        (now >= self.agent.counting + WINDOW).then(|| self.rates_of(self.io.mean(now)))
+    }
+
+    /// The most that was done since this was last said.
+    fn peak_rates(&self, now: Duration) -> Rates {
+        let from = self.agent.peak_since.max(self.agent.counting + WINDOW);
+        self.rates_of(self.io.peak(from, now.max(from)))
+    }
+
+    /// What so many operations a second are in every respect.
+    pub(crate) fn rates_of(&self, operations: u64) -> Rates {
+        self.spec.demand.as_ref().map_or_else(Rates::default, |demand| demand.rates(operations))
+    }
+
+    fn level(&self, watch: &LoadWatch, now: Duration) -> Option<Level> {
+        Some(Level::of(&self.rates(now)?, &self.peak_rates(now), watch))
+    }
+
+    /// When how much the volume does may be news: the agent looks once a second while that changes.
+    fn until_load(&self, watch: &Arc<LoadWatch>, now: Duration) -> Option<Duration> {
+        let told = self.agent.told.as_ref().filter(|(of, _)| of == watch).and_then(|(_, level)| *level);
+        if told != self.level(watch, now) {
+            return Some(Duration::ZERO);
+        }
+        let steady_from = self.io.steady_from().max(self.agent.counting + WINDOW);
+        (now <= steady_from).then_some(Duration::from_secs(1))
+    }
+
+    /// What the agent says of the load with its report, where it was asked for and is known. `at` is the time by its clock.
+    pub(crate) fn tell_load(
+        &mut self,
+        watch: Option<&Arc<LoadWatch>>,
+        now: Duration,
+        at: Timestamp,
+    ) -> Option<LoadReading> {
+        // Without a new question it goes by the last.
+        if let Some(watch) = watch.cloned().or_else(|| self.agent.quiet.as_ref().map(|quiet| quiet.watch.clone())) {
+            self.note_quiet(watch, now);
+        }
+        let level = watch.and_then(|watch| self.level(watch, now));
+        let (rates, peak) = (self.rates(now), self.peak_rates(now));
+        self.agent.told = watch.map(|watch| (watch.clone(), level));
+        self.agent.peak_since = now;
+        let watch = watch.filter(|_| level.is_some())?;
+        let quiet = self.agent.quiet.as_ref().map(|QuietFor { since, peak, .. }| {
+            let long = SignedDuration::try_from(now.saturating_sub(*since)).unwrap_or_default();
+            Quiet { since: later(at, -long), peak: *peak }
+        });
+        let rates = rates?;
+        Some(LoadReading { at, rates, peak, pressure: None, peak_pressure: None, quiet, watch: Some(**watch) })
+    }
+
+    /// Takes note of whether the volume has done little since the last report.
+    fn note_quiet(&mut self, watch: Arc<LoadWatch>, now: Duration) {
+        let peak = self.peak_rates(now);
+        let is_known = self.rates(now).is_some() && now.saturating_sub(self.agent.peak_since) < KEPT;
+        let before = self.agent.quiet.take().filter(|before| before.watch == watch);
+        let begins = self.agent.peak_since.max(self.agent.counting + WINDOW);
+        self.agent.quiet = (is_known && watch.is_quiet(&peak, None)).then(|| match before {
+            Some(before) => QuietFor { peak: before.peak.max(peak), ..before },
+            None => QuietFor { watch, since: begins, peak },
+        });
     }
 }

@@ -33,6 +33,13 @@ impl fmt::Display for Trouble {
                 write!(f, "the drivers refuse to expand volumes beyond {size}")
             }
             Self::DriverSlow { times } => write!(f, "the drivers take {times} times as long"),
+            Self::ModificationFails {} => f.write_str("the drivers fail to change the classes of volumes"),
+            Self::ModificationRefused { class: None } => f.write_str("the drivers refuse all VolumeAttributesClasses"),
+            Self::ModificationRefused { class: Some(class) } => {
+                write!(f, "the drivers refuse VolumeAttributesClass {class}")
+            }
+            Self::ControllersDown {} => f.write_str("the controllers of the cluster do not run"),
+            Self::SetsRefused {} => f.write_str("the API server refuses to create StatefulSets"),
             Self::KubeletDown { node } => write!(f, "the kubelet of node-{node} syncs no pod"),
             Self::CrashLoop { claim } => write!(f, "the pod of {claim} crashes again and again"),
         }
@@ -88,6 +95,8 @@ impl fmt::Display for Deed {
             Self::Resume { claim } => write!(f, "a user pauses {claim} no longer"),
             Self::Policy { name, spec } => write!(f, "a user changes policy {name}: {spec}"),
             Self::Budget { name, spec } => write!(f, "a user changes budget {name}: {spec}"),
+            Self::Scale { set, replicas } => write!(f, "a user scales StatefulSet {set} to {replicas}"),
+            Self::Demand { claim, demand } => write!(f, "the pod of {claim} would do {demand} from now on"),
             Self::Quiet { claim } => write!(f, "nothing is written to {claim} any more"),
         }
     }
@@ -95,7 +104,7 @@ impl fmt::Display for Deed {
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { mode, labels, capacity } = self;
+        let Self { mode, labels, capacity, performance } = self;
         write!(
             f,
             "{mode:?}, minFree {}, timeToFull {}, increase {}, maximum {}",
@@ -110,6 +119,17 @@ impl fmt::Display for Policy {
         if let Some(key) = &capacity.group_by {
             write!(f, ", groupBy {key}")?;
         }
+        if let Some(performance) = performance {
+            write!(
+                f,
+                ", attributesClasses {}, raiseAbove {} after {}, lowerBelow {} after {}",
+                performance.attributes_classes.join(" "),
+                performance.raise_above,
+                performance.raise_after,
+                performance.lower_below,
+                performance.lower_after
+            )?;
+        }
         labels.iter().try_for_each(|(key, value)| write!(f, ", for {key}={value}"))
     }
 }
@@ -118,10 +138,11 @@ impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { labels, limits, emergency_reserve } = self;
         let bytes = limits.bytes.map(|bytes| bytes.to_string());
+        let iops = limits.iops.map(|iops| format!("{iops} IOPS"));
         let cost = limits.monthly_cost.map(|cost| format!("{cost} USD a month"));
         let reserve = emergency_reserve.map(|reserve| format!("an emergency reserve of {reserve}"));
         let labels = labels.iter().map(|(key, value)| format!("for {key}={value}"));
-        let parts: Vec<_> = [bytes, cost, reserve].into_iter().flatten().chain(labels).collect();
+        let parts: Vec<_> = [bytes, iops, cost, reserve].into_iter().flatten().chain(labels).collect();
         f.write_str(&parts.join(", "))
     }
 }

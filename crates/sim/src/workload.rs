@@ -98,7 +98,7 @@ impl Workload {
 }
 
 /// Between half the period and one and a half.
-fn around(period: Period, rng: &mut Rng) -> Duration {
+pub(crate) fn around(period: Period, rng: &mut Rng) -> Duration {
     let seconds = period.as_secs().max(2);
     Duration::from_secs(rng.u64(seconds / 2..=seconds + seconds / 2))
 }

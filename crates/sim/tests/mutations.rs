@@ -8,7 +8,8 @@ use orlop_operator::{
     Measurement,
     request::{Request, Target},
 };
-use orlop_sim::{Outcome, Tamper, chance::Chance, run};
+use orlop_planner::{Rates, TemplateAction};
+use orlop_sim::{Outcome, Scenario, Tamper, chance::Chance, run};
 use serde_json::{Value, json};
 
 /// How many seeds may pass before the bug is found.
@@ -35,6 +36,14 @@ fn is_found_among<T: Tamper + 'static>(faults_a_day: u64, checker: &str, bug: im
     panic!("`{checker}` did not find the bug in {SEEDS} seeds; these found something: {others:?}");
 }
 
+/// Runs a scenario, which no promise is broken in, with a bug that this checker finds.
+fn is_found_in<T: Tamper + 'static>(scenario: &str, checker: &str, bug: impl FnOnce() -> T) {
+    let scenario = Scenario::parse(scenario).unwrap();
+    let outcome = run(scenario, Some(Box::new(bug())), |_, _| {});
+    let found: Vec<_> = outcome.violations.iter().map(|violation| violation.checker).collect();
+    assert!(found.contains(&checker), "`{checker}` did not find the bug; these found something: {found:?}");
+}
+
 /// The body of a request.
 fn body(request: &Request) -> Value {
     match &request.patch {
@@ -55,7 +64,7 @@ fn with_operations(request: &Request, change: impl FnOnce(&mut Vec<Value>)) -> R
 }
 
 fn is_growth(request: &Request) -> bool {
-    matches!(request.target, Target::Claim(_)) && body(request).to_string().contains("\"path\":\"/spec")
+    matches!(request.target, Target::Claim(_)) && body(request).to_string().contains("\"path\":\"/spec/resources")
 }
 
 /// Asks for half of what was decided.
@@ -217,23 +226,25 @@ fn growth_by_a_measurement_from_before_the_last_is_found() {
     is_found_by("nothing is done twice", Stale::default);
 }
 
+/// Has a record say that nothing was asked for before.
+fn forget(operations: &mut Vec<Value>) {
+    for operation in operations.iter_mut().filter(|it| it["op"] != "test") {
+        let Some(Ok(mut record)) = operation["value"].as_str().map(serde_json::from_str::<Value>) else {
+            continue;
+        };
+        if record.is_object() {
+            record["earlier"] = json!([]);
+            record["decided"] = json!("2025-01-01T00:00:00Z");
+            operation["value"] = json!(record.to_string());
+        }
+    }
+}
+
 /// Forgets when it grew a claim before.
 struct Forgetful;
 
 impl Tamper for Forgetful {
     fn request(&mut self, request: Request) -> Option<Request> {
-        let forget = |operations: &mut Vec<Value>| {
-            for operation in operations.iter_mut().filter(|it| it["op"] != "test") {
-                let Some(Ok(mut record)) = operation["value"].as_str().map(serde_json::from_str::<Value>) else {
-                    continue;
-                };
-                if record.is_object() {
-                    record["earlier"] = json!([]);
-                    record["decided"] = json!("2025-01-01T00:00:00Z");
-                    operation["value"] = json!(record.to_string());
-                }
-            }
-        };
         Some(if is_growth(&request) { with_operations(&request, forget) } else { request })
     }
 }
@@ -319,4 +330,158 @@ impl Tamper for Restless {
 #[test]
 fn an_operator_that_never_settles_is_found() {
     is_found_by("the plan settles", Restless::default);
+}
+
+fn is_class_change(request: &Request) -> bool {
+    matches!(request.target, Target::Claim(_)) && body(request).to_string().contains("/spec/volumeAttributesClassName")
+}
+
+/// Never asks for another class.
+struct KeepsClasses;
+
+impl Tamper for KeepsClasses {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        (!is_class_change(&request)).then_some(request)
+    }
+}
+
+#[test]
+fn a_saturated_volume_that_keeps_its_class_is_found() {
+    is_found_by("no saturated volume keeps its class", || KeepsClasses);
+}
+
+/// Asks for this class, whatever was decided.
+struct Always(&'static str);
+
+impl Tamper for Always {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let change = |operations: &mut Vec<Value>| {
+            for operation in operations.iter_mut().filter(|it| it["op"] == "add") {
+                if operation["path"] == "/spec/volumeAttributesClassName" {
+                    operation["value"] = json!(self.0);
+                }
+            }
+        };
+        Some(if is_class_change(&request) { with_operations(&request, change) } else { request })
+    }
+}
+
+#[test]
+fn a_class_that_no_policy_lists_is_found() {
+    is_found_by("no class but those that the policy lists", || Always("gold"));
+}
+
+#[test]
+fn a_class_beyond_a_budget_is_found() {
+    let scenario = include_str!("../scenarios/performance/operations-that-a-budget-does-not-have.yaml");
+    is_found_in(scenario, "budgets are kept", || Always("quick"));
+}
+
+/// Takes what a volume does for less or more than it is, by the time.
+struct Misjudges(fn(i64) -> (u64, u64));
+
+impl Tamper for Misjudges {
+    fn measurement(&mut self, mut measurement: Measurement) -> Measurement {
+        if let Measurement::Load { reading, .. } = &mut measurement {
+            let (times, part) = (self.0)(reading.at.as_second());
+            reading.quiet = None;
+            for rates in [&mut reading.rates, &mut reading.peak] {
+                *rates = Rates::from_array(rates.to_array().map(|rate| rate * times / part));
+            }
+        }
+        measurement
+    }
+}
+
+#[test]
+fn a_class_that_is_lowered_too_soon_is_found() {
+    is_found_by("no class is lowered before its time", || Misjudges(|_| (1, 20)));
+}
+
+#[test]
+fn a_class_that_goes_to_and_fro_is_found() {
+    is_found_by("a class settles", || Misjudges(|second| if second / 2400 % 2 == 0 { (1, 20) } else { (20, 1) }));
+}
+
+/// Forgets when it gave a claim another class, or let it grow.
+struct ForgetfulOfClasses;
+
+impl Tamper for ForgetfulOfClasses {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        Some(if is_class_change(&request) { with_operations(&request, forget) } else { request })
+    }
+}
+
+#[test]
+fn a_class_change_without_a_slot_is_found() {
+    is_found_by("no more modifications than slots", || ForgetfulOfClasses);
+}
+
+/// Never makes what it has deleted.
+struct NeverCreates;
+
+impl Tamper for NeverCreates {
+    fn step(&mut self, action: &TemplateAction) -> bool {
+        !matches!(action, TemplateAction::Create { .. })
+    }
+}
+
+#[test]
+fn a_statefulset_that_is_lost_is_found() {
+    is_found_by("no StatefulSet is lost", || NeverCreates);
+}
+
+/// Stores nothing, and so makes nothing anew.
+struct NeverStores;
+
+impl Tamper for NeverStores {
+    fn step(&mut self, action: &TemplateAction) -> bool {
+        !matches!(action, TemplateAction::Store { .. })
+    }
+}
+
+#[test]
+fn a_replica_that_would_be_smaller_than_the_others_is_found() {
+    is_found_by("a new replica is as large as the others", || NeverStores);
+}
+
+/// What a merge patch for a StatefulSet asks for.
+fn set_patch(request: &Request) -> Option<Value> {
+    matches!(request.target, Target::Workload(_)).then(|| body(request))
+}
+
+/// Stops pods and does not start them again.
+struct NeverScalesBack;
+
+impl Tamper for NeverScalesBack {
+    fn request(&mut self, request: Request) -> Option<Request> {
+        let scales_back = |patch: &Value| patch["spec"]["replicas"].as_u64().is_some_and(|replicas| replicas > 0);
+        let is_dropped = set_patch(&request).is_some_and(|patch| scales_back(&patch));
+        (!is_dropped).then_some(request)
+    }
+}
+
+#[test]
+fn pods_that_stay_stopped_after_the_window_are_found() {
+    is_found_by("pods are stopped in windows only", || NeverScalesBack);
+}
+
+/// Forgets to write down what a StatefulSet had when it scales it to zero.
+struct WritesNothingDown;
+
+impl Tamper for WritesNothingDown {
+    fn request(&mut self, mut request: Request) -> Option<Request> {
+        if let Some(mut patch) = set_patch(&request)
+            && patch["spec"]["replicas"] == 0
+        {
+            patch["metadata"]["annotations"] = Value::Null;
+            request.patch = Patch::Merge(patch);
+        }
+        Some(request)
+    }
+}
+
+#[test]
+fn pods_that_nobody_knows_to_have_been_stopped_are_found() {
+    is_found_by("no StatefulSet is lost", || WritesNothingDown);
 }

@@ -50,7 +50,7 @@ impl Core {
         if let Some(condition) = status::newly_not_ready(before, &status.conditions) {
             self.effects.notices.push(notice::not_ready(id, &known.uid, known.generation, condition));
         }
-        let request = request::status(id, &known.uid, &status);
+        let request = request::status(id, &known.uid, known.status.as_ref(), &status);
         self.write(id, request);
     }
 
@@ -83,7 +83,7 @@ impl Core {
         } else if let Some(condition) = status::newly(condition::HEALTHY, before, &status.conditions) {
             self.effects.notices.push(notice::of_budget(id, &known.uid, &status, condition));
         }
-        let request = request::status(id, &known.uid, &status);
+        let request = request::status(id, &known.uid, known.status.as_ref(), &status);
         self.write(id, request);
     }
 

@@ -217,7 +217,7 @@ fn maintenance(view: &View, claim: &Claim, governance: &Governance, now: Moment)
     let Governance::By(policy) = governance else { return None };
     let windows = view.policies.get(policy)?.maintenance.as_deref()?;
     view.abilities(claim).filter(|abilities| abilities.expansion == Expansion::Offline)?;
-    let open_until = windows.open_at(now.time).map(|open| open.until);
+    let open_until = windows.open_at(now.time).map(|open| open.until).max();
     Some(MaintenanceAccount { open_until, next: windows.next_after(now.time) })
 }
 

@@ -155,11 +155,26 @@ fn scale(id: &WorkloadId, uid: &Uid, version: u64, notes: &Value, replicas: Opti
     Request { target: Target::Workload(id.clone()), patch: Patch::Merge(patch) }
 }
 
-/// The request that writes a status.
-pub(crate) fn status(of: &StatusId, uid: &Uid, status: &impl Serialize) -> Request {
+/// The request that writes a status in place of the one that was observed.
+pub(crate) fn status<S: Serialize>(of: &StatusId, uid: &Uid, before: Option<&S>, status: &S) -> Request {
+    let mut status = json!(status);
+    take_back_missing(&json!(before), &mut status);
     // A UID cannot be changed, so another object of the same name refuses this status.
     let patch = json!({ "metadata": { "uid": &*uid.0 }, "status": status });
     Request { target: Target::Status(of.clone()), patch: Patch::Merge(patch) }
+}
+
+/// A merge patch leaves what it does not name: what is no longer said has to be named, as nothing.
+fn take_back_missing(before: &Value, after: &mut Value) {
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) else { return };
+    for (field, value) in before {
+        match after.get_mut(field) {
+            Some(after) => take_back_missing(value, after),
+            None => {
+                after.insert(field.clone(), Value::Null);
+            }
+        }
+    }
 }
 
 fn grow(uid: &Uid, spelling: &Spelling, record: &GrowthRecord) -> Option<Vec<Value>> {

@@ -1,16 +1,18 @@
 use jiff::Timestamp;
 use kube::core::{Status, params::Patch};
 use orlop_api::{
-    Bytes,
+    Bytes, StorageBudgetStatus,
+    budget::BudgetUse,
     names::{PerformanceReason, Reason},
 };
 use orlop_planner::{
-    Action, ClaimId, ClassChange, DeploymentId, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid, WorkloadId,
+    Action, BudgetName, ClaimId, ClassChange, DeploymentId, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid,
+    WorkloadId,
     maintenance::{InVain, ScaledFrom},
 };
 use serde_json::{Value, json};
 
-use super::{Target, request};
+use super::{StatusId, Target, request, status};
 use crate::{failure::Failure, observe::Spelling};
 
 const RECORD: &str = r#"{"claim":"u","from":"1Gi","to":"2Gi","filesystem":"1000Mi","crossed":"1970-01-01T00:00:10Z","decided":"1970-01-01T00:00:11Z","reason":"BelowMinFree"}"#;
@@ -254,4 +256,19 @@ fn a_workload_is_scaled_with_its_notes_in_one_request_and_only_as_it_was_observe
         assert_eq!(notes["orlop.dev/stopped-in-vain"], json!(noted));
         assert!(request(&stop, None, &Resources::default(), None).is_none(), "which state it is in is not known");
     }
+}
+
+#[test]
+fn a_status_takes_back_what_it_no_longer_says() {
+    let of = StatusId::Budget(BudgetName("team".into()));
+    let used = BudgetUse { iops: Some(500), ..BudgetUse::default() };
+    let before = StorageBudgetStatus { share: Some("50%".to_owned()), used, ..StorageBudgetStatus::default() };
+    let after = StorageBudgetStatus::default();
+    let Patch::Merge(patch) = status(&of, &Uid("b".into()), Some(&before), &after).patch else {
+        panic!("a merge patch")
+    };
+    for field in ["/status/share", "/status/used/iops"] {
+        assert_eq!(patch.pointer(field), Some(&Value::Null), "{field}");
+    }
+    assert_eq!(patch.pointer("/status/used/bytes"), Some(&json!("0")));
 }

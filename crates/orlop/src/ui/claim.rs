@@ -262,13 +262,13 @@ fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
         if let Some(PressureAccount { some, full }) = load.pressure {
             page.more(&format!("its pod waited for I/O for {some}% of the time, all of it for {full}%"));
         }
-        for at in &load.strained_since {
+        if let Some(at) = &load.strained_since {
             page.more(&format!("its pod waits for it, for {}", age(*at, now)));
         }
-        for at in &load.busy_since {
+        if let Some(at) = &load.busy_since {
             page.more(&format!("nearly all that the class gives, for {}", age(*at, now)));
         }
-        for at in &load.quiet_since {
+        if let Some(at) = &load.quiet_since {
             page.more(&format!("little for the next slower class, for {}", age(*at, now)));
         }
     }

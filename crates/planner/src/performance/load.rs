@@ -192,11 +192,16 @@ impl Load {
         self.excess = Some(Excess::after(self.excess.take(), at, shares));
     }
 
-    /// What was measured last still held at that time.
+    /// What was measured last still held at that time. Where that is long after it was measured, a clock was set or nobody has
+    /// looked in between, and what is to have held all the time begins anew.
     pub fn confirmed(&mut self, at: Timestamp) {
-        if let Some(sample) = &mut self.sample {
-            sample.at = sample.at.max(at);
+        let Some(sample) = &mut self.sample else { return };
+        if at.duration_since(sample.at) > UNBROKEN_FOR {
+            sample.busy = sample.busy.map(|_| at);
+            sample.strained = sample.strained.map(|_| at);
+            sample.quiet = sample.quiet.take().map(|quiet| Quiet { since: at, ..quiet });
         }
+        sample.at = sample.at.max(at);
     }
 
     /// The clock by which it is dated was set forward by so much, or back.
@@ -329,5 +334,20 @@ mod tests {
         assert!(load.current(at(29)).is_some() && load.current(at(30)).is_none());
         load.confirmed(at(20));
         assert!(load.current(at(49)).is_some() && load.current(at(50)).is_none());
+    }
+
+    #[test]
+    fn a_confirmation_long_after_the_measurement_says_nothing_of_the_time_between() {
+        let after = |rate: u64, confirmed: i64| {
+            let mut load = Load::asked(at(0));
+            load.sampled(&watch(), &reading(0, rate, rate));
+            load.confirmed(at(confirmed));
+            let sample = load.sample.unwrap();
+            (sample.busy, sample.quiet.map(|quiet| quiet.since))
+        };
+        assert_eq!(after(5, 150), (None, Some(at(0))));
+        assert_eq!(after(5, 7_200), (None, Some(at(7_200))), "a clock was set back, and then right");
+        assert_eq!(after(95, 150), (Some(at(0)), None));
+        assert_eq!(after(95, 7_200), (Some(at(7_200)), None));
     }
 }

@@ -3,7 +3,7 @@
 
 use orlop_api::{
     Mode,
-    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, SYNC_ANNOTATION},
+    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, SCALED_ANNOTATION, SYNC_ANNOTATION},
 };
 use orlop_planner::Action;
 use serde_json::Value;
@@ -28,7 +28,11 @@ impl Checker for Foreign {
         restore(&mut rest, "/metadata/resourceVersion");
         match action {
             None => restore(&mut rest, "/status"),
-            Some(Action::ScaleToZero { .. } | Action::ScaleBack { .. }) => {}
+            Some(Action::ScaleToZero { .. } | Action::ScaleBack { .. }) => {
+                restore(&mut rest, "/spec/replicas");
+                restore(&mut rest, "/metadata/generation");
+                restore_annotation(&mut rest, before, SCALED_ANNOTATION);
+            }
             Some(Action::SyncPod { .. }) => restore_annotation(&mut rest, before, SYNC_ANNOTATION),
             // No claim of the world has an owner.
             Some(action @ (Action::RecordGrowth { .. } | Action::WriteOwner { .. })) => {

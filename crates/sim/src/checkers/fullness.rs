@@ -109,7 +109,10 @@ pub(super) fn is_low(world: &Simulation, volume: &Volume) -> bool {
     })
 }
 
-fn governing<'a>(world: &'a Simulation, volume: &'a Volume) -> impl Iterator<Item = &'a crate::scenario::Policy> {
+pub(super) fn governing<'a>(
+    world: &'a Simulation,
+    volume: &'a Volume,
+) -> impl Iterator<Item = &'a crate::scenario::Policy> {
     let selects = |policy: &&crate::scenario::Policy| {
         policy.mode == Mode::Auto && policy.labels.iter().all(|(key, value)| volume.spec.labels.get(key) == Some(value))
     };
@@ -129,6 +132,8 @@ pub(super) fn could_grow(world: &Simulation, volume: &Volume) -> bool {
         && class.driver.expansion == Expands::Online
         && most > volume.size()
         && measured_by(world, volume).is_some()
+        // What the driver does about its class may have had it wait.
+        && !volume.attributes.is_changing()
         && slots::has_free(world, volume, class.driver.modifications.as_ref())
         && budgets::leave_room(world, volume)
 }

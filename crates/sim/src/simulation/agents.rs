@@ -105,9 +105,10 @@ impl Simulation {
     }
 
     pub(super) fn agent_ends(&mut self, node: usize) {
+        let now = self.now;
         self.confirming.remove(&node);
         for volume in self.volumes.values_mut().filter(|volume| volume.node == Some(node)) {
-            volume.agent = AgentView::default();
+            volume.agent = AgentView::new(now);
         }
         for operator in 0..self.processes.len() {
             let Some(stream) = self.processes[operator].agents.get_mut(&node).filter(|stream| stream.open) else {
@@ -185,7 +186,7 @@ impl Simulation {
         });
         let down = self.agent_is_down(node);
         let Some(operator) = self.served_by().filter(|_| !down) else { return };
-        let sampled: Vec<_> = planned.iter().filter_map(|claim| self.measure(claim, node, operator)).collect();
+        let sampled: Vec<_> = planned.iter().flat_map(|claim| self.measure(claim, node, operator)).collect();
         if !sampled.is_empty() {
             self.tell_operator(operator, node, sampled);
         }
@@ -194,13 +195,13 @@ impl Simulation {
         }
     }
 
-    /// What an agent has to report of a volume; none where it has nothing yet.
-    fn measure(&mut self, claim: &str, node: usize, operator: usize) -> Option<Measurement> {
+    /// What an agent has to report of a volume; nothing where it has nothing yet.
+    fn measure(&mut self, claim: &str, node: usize, operator: usize) -> Vec<Measurement> {
         let (now, true_time, at) = (self.now, self.time(), self.node_time(node));
         let watch = self.processes[operator].wanted.get(claim);
-        let volume = self.volumes.get_mut(claim)?;
+        let Some(volume) = self.volumes.get_mut(claim) else { return Vec::new() };
         if volume.until_report(watch, now) > Duration::ZERO {
-            return None;
+            return Vec::new();
         }
         // It has taken a sample a second, of which those at the beginnings of its windows count.
         for before in [60, 5, 0] {
@@ -219,7 +220,14 @@ impl Simulation {
         volume.seen_on.insert(node);
         volume.agent.reported = Some(Reported { at: now, available, total, free_inodes: inodes.map(|it| it.free) });
         let usage = Usage { crossed: volume.agent.crossed, ..usage };
-        Some(Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage })
+        let sampled = Measurement::Sampled { node: node_name(node), volume: claim.to_owned(), usage };
+        let reading = volume.tell_load(watch.and_then(|watch| watch.load.as_ref()), now, at);
+        let load = reading.map(|reading| Measurement::Load {
+            node: node_name(node),
+            volume: claim.to_owned(),
+            reading: Box::new(reading),
+        });
+        std::iter::once(sampled).chain(load).collect()
     }
 
     /// The agent has taken a sample of a volume just before something changes.
@@ -231,9 +239,10 @@ impl Simulation {
     }
 
     pub(super) fn unmounted(&mut self, claim: &str, node: usize) {
+        let now = self.now;
         self.confirming.remove(&node);
         if let Some(volume) = self.volumes.get_mut(claim) {
-            volume.agent = AgentView::default();
+            volume.agent = AgentView::new(now);
         }
         if self.agent_is_down(node) {
             return;
@@ -289,10 +298,15 @@ impl Simulation {
                     let Some(ours) = process.ours(node, *at, now) else { continue };
                     *at = ours;
                 }
-                Measurement::SampledClaim { .. }
-                | Measurement::Load { .. }
-                | Measurement::Exceeded { .. }
-                | Measurement::Gone { .. } => {}
+                Measurement::Load { reading, .. } => {
+                    let Some(ours) = process.ours(node, reading.at, now) else { continue };
+                    let moved = ours.duration_since(reading.at);
+                    reading.at = ours;
+                    if let Some(quiet) = &mut reading.quiet {
+                        quiet.since = later(quiet.since, moved);
+                    }
+                }
+                Measurement::SampledClaim { .. } | Measurement::Exceeded { .. } | Measurement::Gone { .. } => {}
             }
             process.core.measure(measurement, now);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use orlop_api::{Bytes, Expansion as Expands, names::SYNC_ANNOTATION};
 use serde_json::json;
 
-use super::{Event, Simulation, driver_name};
+use super::{Event, Simulation, driver_name, sets};
 use crate::{
     fact::Fact,
     scenario::Trouble,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The resizer's pauses between two tries double from a second to this.
-const RETRY_MAX: Duration = Duration::from_mins(5);
+pub(super) const RETRY_MAX: Duration = Duration::from_mins(5);
 
 /// How often a kubelet syncs a pod of which it hears nothing, at most.
 const SYNC_WITHIN_MS: u64 = 90_000;
@@ -24,11 +24,12 @@ impl Simulation {
     /// Makes a claim with its volume and its pod.
     pub(super) fn provision(&mut self, claim: &str) {
         let now = self.time();
-        let Some(spec) = self.scenario.claims.get(claim).cloned() else { return };
+        let spec = self.scenario.claims.get(claim).cloned().or_else(|| self.claim_of_replica(claim));
+        let Some(spec) = spec else { return };
         let before = self.volumes.remove(claim);
         let (size, node, lives) = (spec.size, spec.node, before.as_ref().map_or(0, |volume| volume.lives + 1));
         let driver = driver_name(&spec.class);
-        let object = json!({
+        let mut object = json!({
             "metadata": { "labels": spec.labels },
             "spec": {
                 "storageClassName": spec.class,
@@ -37,6 +38,10 @@ impl Simulation {
             },
             "status": { "phase": "Bound", "capacity": { "storage": size } },
         });
+        if let Some(class) = &spec.attributes_class {
+            object["spec"]["volumeAttributesClassName"] = json!(class);
+            object["status"]["currentVolumeAttributesClassName"] = json!(class);
+        }
         self.server.create(Kind::Claim, claim, object, now);
         let uid = self.server.get(Kind::Claim, claim).map(|object| object["metadata"]["uid"].clone());
         let object = json!({
@@ -68,6 +73,7 @@ impl Simulation {
             return;
         }
         volume.node = Some(node);
+        volume.agent.count_from(self.now);
         volume.pods += 1;
         self.confirming.remove(&node);
         let name = pod_name(claim);
@@ -78,7 +84,13 @@ impl Simulation {
         if size > self.server_capacity(claim) {
             self.finish_growth(claim);
         }
+        self.begin_work(claim);
+    }
+
+    /// The claim's pod does what it does from its beginning.
+    pub(super) fn begin_work(&mut self, claim: &str) {
         self.write(claim, 0);
+        self.demand(claim, 0);
     }
 
     pub(super) fn stop_pod(&mut self, claim: &str) {
@@ -87,6 +99,7 @@ impl Simulation {
         let Some(node) = volume.node.take() else { return };
         volume.write(Bytes(0), Bytes(0), now);
         volume.epoch += 1;
+        volume.io.end(now);
         volume.summary = None;
         self.server.delete(Kind::Pod, &pod_name(claim));
         self.unmounted(claim, node);
@@ -99,6 +112,7 @@ impl Simulation {
         if let Some(volume) = self.volumes.get_mut(claim) {
             volume.write(Bytes(0), Bytes(0), now);
             volume.epoch += 1;
+            volume.io.end(now);
         }
     }
 
@@ -166,15 +180,21 @@ impl Simulation {
     pub(super) fn requested(&mut self, kind: Kind, name: &str) {
         let after = Duration::from_millis(self.rng.u64(50..1_000));
         match kind {
-            Kind::Claim => self.schedule(after, Event::Resize { claim: name.to_owned() }),
+            Kind::Claim => {
+                self.schedule(after, Event::Resize { claim: name.to_owned() });
+                if !self.scenario.attributes_classes.is_empty() {
+                    self.schedule(after, Event::Modify { claim: name.to_owned() });
+                }
+            }
             Kind::Pod => {
                 let touched = self.server.get(Kind::Pod, name);
                 let told = touched.is_some_and(|pod| !pod["metadata"]["annotations"][SYNC_ANNOTATION].is_null());
-                if let Some(claim) = name.strip_suffix("-pod").filter(|_| told) {
-                    let (claim, life) = (claim.to_owned(), self.volumes.get(claim).map_or(0, |it| it.lives));
+                if let Some(claim) = claim_of_pod(name).filter(|claim| told && self.volumes.contains_key(claim)) {
+                    let life = self.volumes.get(&claim).map_or(0, |it| it.lives);
                     self.schedule(after, Event::Sync { claim, life });
                 }
             }
+            Kind::Set => self.look_at_set(name, after),
             _ => {}
         }
     }
@@ -209,23 +229,30 @@ impl Simulation {
         if in_use || self.faults.is_on(|trouble| matches!(trouble, Trouble::DriverFails {})) {
             return self.fail(claim, if in_use { "a pod uses it" } else { "the storage is in trouble" });
         }
+        if class.driver.modifications.is_some() && volume.attributes.is_changing() {
+            return self.fail(claim, "it is being modified");
+        }
         let next_slot = class.driver.modifications.as_ref().and_then(|rule| volume.next_slot(rule));
         if next_slot.is_some_and(|at| at > now) {
             return self.fail(claim, "it has no modification slot left");
         }
-        let slowness = self.faults.sum(|trouble| match trouble {
-            Trouble::DriverSlow { times } => Some(i64::from(*times) - 1),
-            _ => None,
-        });
-        let times = u32::try_from(slowness + 1).unwrap_or(1);
+        let takes = Duration::from(class.takes) * self.driver_slowness();
         let Some(volume) = self.volumes.get_mut(claim) else { return };
         volume.expansion = Expansion::Running { to };
         volume.modified.push(now);
         let life = volume.lives;
         self.resizing(claim, "ControllerResizeInProgress");
         self.tell(Fact::Expands { claim: claim.to_owned(), to });
-        let takes = Duration::from(class.takes) * times;
         self.schedule(takes, Event::Expanded { claim: claim.to_owned(), life });
+    }
+
+    /// How many times as long a driver takes for what it does.
+    pub(super) fn driver_slowness(&self) -> u32 {
+        let slowness = self.faults.sum(|trouble| match trouble {
+            Trouble::DriverSlow { times } => Some(i64::from(*times) - 1),
+            _ => None,
+        });
+        u32::try_from(slowness + 1).unwrap_or(1)
     }
 
     fn fail(&mut self, claim: &str, why: &'static str) {
@@ -316,6 +343,19 @@ impl Simulation {
     }
 }
 
+/// The pod of a claim: that of a replica is called as its StatefulSet calls it.
 fn pod_name(claim: &str) -> String {
-    format!("{claim}-pod")
+    match sets::replica(claim) {
+        Some((set, ordinal)) => format!("{set}-{ordinal}"),
+        None => format!("{claim}-pod"),
+    }
+}
+
+/// Of a name that [`pod_name`] has made.
+fn claim_of_pod(pod: &str) -> Option<String> {
+    if let Some(claim) = pod.strip_suffix("-pod") {
+        return Some(claim.to_owned());
+    }
+    let (set, ordinal) = pod.rsplit_once('-')?;
+    Some(sets::claim_name(set, ordinal.parse().ok()?))
 }

@@ -2,24 +2,23 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::LeaseSpec;
 use orlop_operator::{
     Effects, Failure, Next,
-    lease::Move,
     observe::{Change, Observation},
     request,
 };
+use orlop_planner::Allowed;
 
 use super::{Arrival, Event, Simulation};
 use crate::{
     fact::Fact,
-    process::{Attempt, Call, Message, State},
+    process::{Call, Message, State},
     scenario::{RequestFate, Trouble, WatchFate},
     server::{self, Kind},
 };
 
 /// How late a message is that is late.
-const LATE: Duration = Duration::from_secs(30);
+pub(super) const LATE: Duration = Duration::from_secs(30);
 
 impl Simulation {
     pub(super) fn start(&mut self, operator: usize, life: u64) {
@@ -30,8 +29,19 @@ impl Simulation {
         }
         process.start(now.instant);
         self.tell(Fact::Started { operator });
-        for kind in Kind::ALL {
+        for kind in Kind::present(&self.scenario) {
             self.relist(operator, kind, Duration::from_millis(10));
+        }
+        if !self.scenario.sets.is_empty() {
+            self.processes[operator].core.allow(Allowed { scaling: true, template_sync: true });
+            // Nobody scales them but their users.
+            for change in [Change::ListBegins, Change::ListComplete] {
+                self.processes[operator].core.observe(Observation::Autoscaler(change));
+            }
+        }
+        for (begins, complete) in Kind::absent(&self.scenario).into_iter().map(Kind::list) {
+            self.processes[operator].core.observe(begins);
+            self.processes[operator].core.observe(complete);
         }
         // Of custom resources there are none.
         for change in [Change::ListBegins, Change::ListComplete] {
@@ -74,7 +84,7 @@ impl Simulation {
 
     pub(super) fn break_watches(&mut self) {
         for operator in 0..self.processes.len() {
-            for kind in Kind::ALL {
+            for kind in Kind::present(&self.scenario) {
                 let after = Duration::from_millis(self.rng.u64(200..5_000));
                 self.relist(operator, kind, after);
             }
@@ -181,8 +191,9 @@ impl Simulation {
                     Next::Ended(acted) => process.core.acted(acted, now.instant),
                 },
                 Some(Call::Status(status)) => process.core.written(&status.of, *answer, now.instant),
-                None => return,
+                Some(Call::Step(_)) | None => return,
             },
+            Message::StepAnswered { call, number, answer } => self.step_answered(operator, call, number, *answer),
             Message::LeaseDue => return self.try_for_lease(operator),
             Message::LeaseRead { attempt, lease } => return self.lease_read(operator, attempt, &lease),
             Message::LeaseWritten { attempt, written } => return self.lease_written(operator, attempt, written),
@@ -202,15 +213,15 @@ impl Simulation {
         self.turn(operator);
     }
 
-    fn turn(&mut self, operator: usize) {
+    pub(super) fn turn(&mut self, operator: usize) {
         let now = self.moment(operator);
         let leads = self.leads(operator);
         let process = &mut self.processes[operator];
         if process.state != State::Running {
             return;
         }
-        // There is no StatefulSet to be made anew, and nobody who remembers.
-        let Effects { errands, statuses, templates: _, notices: _, watches, counted: _, decided, histories: _ } =
+        // There is nobody who remembers.
+        let Effects { errands, statuses, templates, notices: _, watches, counted: _, decided, histories: _ } =
             process.core.turn(leads, now);
         for (volume, watch) in watches {
             match watch {
@@ -228,6 +239,9 @@ impl Simulation {
                 self.facts.push(crate::fact::Entry { at: self.now, fact });
             }
         }
+        for claim in &decided {
+            self.tell_of_class(operator, claim);
+        }
         for claim in decided {
             self.plan_report(&claim.name);
         }
@@ -236,6 +250,9 @@ impl Simulation {
         }
         for status in statuses {
             self.send(operator, Call::Status(status));
+        }
+        for action in templates {
+            self.begin_step(operator, action);
         }
         self.plan_turn(operator);
     }
@@ -263,14 +280,13 @@ impl Simulation {
 
     /// Sends a request, and gives it up at its deadline.
     fn send(&mut self, operator: usize, call: Call) {
-        let at_request = |trouble: &Trouble, wanted: bool| matches!(trouble, Trouble::KillAtRequest { operator: of, after } if *of == operator && *after == wanted);
-        if self.faults.is_on(|trouble| at_request(trouble, false)) {
+        if self.is_killed_at_request(operator, false) {
             return self.kill(operator, "it was killed just before a request");
         }
         self.calls += 1;
         let (id, leads) = (self.calls, self.leads(operator));
         let process = &mut self.processes[operator];
-        let mut request = Some(call.request().clone());
+        let mut request = call.request().cloned();
         if let Some(tamper) = &mut self.tamper {
             request = request.and_then(|request| tamper.request(request));
         }
@@ -283,7 +299,6 @@ impl Simulation {
         let no_answer = Message::Answered { call: id, answer: Box::new(Err(Failure::no_answer(request::DEADLINE))) };
         self.send_to(operator, request::DEADLINE, no_answer);
         let Some(request) = request else { return };
-        let fate = self.faults.of_request(&mut self.rng);
         let life = self.processes[operator].life;
         let arrival = |answered| {
             Event::Arrive(Box::new(Arrival {
@@ -295,6 +310,28 @@ impl Simulation {
                 answered,
             }))
         };
+        let refused = |failure| Message::Answered { call: id, answer: Box::new(Err(failure)) };
+        self.carry(operator, arrival, refused);
+        if self.is_killed_at_request(operator, true) {
+            self.kill(operator, "it was killed just after a request");
+        }
+    }
+
+    /// Is an operator to be killed just before its next request, or just after it?
+    pub(super) fn is_killed_at_request(&self, operator: usize, after: bool) -> bool {
+        self.faults.is_on(|trouble| {
+            matches!(trouble, Trouble::KillAtRequest { operator: of, after: when } if *of == operator && *when == after)
+        })
+    }
+
+    /// A request goes on its way, which it may not come to the end of.
+    pub(super) fn carry(
+        &mut self,
+        operator: usize,
+        arrival: impl Fn(bool) -> Event,
+        refused: impl FnOnce(Failure) -> Message,
+    ) {
+        let fate = self.faults.of_request(&mut self.rng);
         let latency = self.latency();
         match fate {
             Some(RequestFate::Lost) => {}
@@ -307,13 +344,9 @@ impl Simulation {
             }
             Some(RequestFate::Answered(code)) => {
                 let status = server::status(code, "Failed", "the API server is in trouble", serde_json::Value::Null);
-                let answer = Box::new(Err(Failure::from(&*status)));
-                self.send_to(operator, latency, Message::Answered { call: id, answer });
+                self.send_to(operator, latency, refused(Failure::from(&*status)));
             }
             None => self.schedule(latency, arrival(true)),
-        }
-        if self.faults.is_on(|trouble| at_request(trouble, true)) {
-            self.kill(operator, "it was killed just after a request");
         }
     }
 
@@ -346,95 +379,5 @@ impl Simulation {
             let message = Box::new(Message::Answered { call, answer: Box::new(answer) });
             self.schedule(latency, Event::Deliver { operator, life, message });
         }
-    }
-
-    fn try_for_lease(&mut self, operator: usize) {
-        let now = self.moment(operator);
-        let process = &mut self.processes[operator];
-        let number = process.attempt.number + 1;
-        process.attempt = Attempt { number, asked: now.instant };
-        let (life, deadline) = (process.life, process.campaign.candidate().deadline());
-        self.send_to(operator, deadline, Message::LeaseTimedOut { attempt: number });
-        let latency = self.latency();
-        self.schedule(latency, Event::LeaseArrives { operator, life, attempt: number, write: None });
-    }
-
-    pub(super) fn lease_arrives(
-        &mut self,
-        operator: usize,
-        life: u64,
-        attempt: u64,
-        write: Option<Box<(LeaseSpec, u64)>>,
-    ) {
-        if self.faults.server_is_down() {
-            return;
-        }
-        let message = match write {
-            None => Message::LeaseRead { attempt, lease: Box::new(self.server.lease.clone()) },
-            Some(write) => {
-                let (spec, version) = *write;
-                let lease = &mut self.server.lease;
-                let written = lease.version == version;
-                if written {
-                    *lease = server::Lease { spec: Some(spec), version: version + 1 };
-                }
-                Message::LeaseWritten { attempt, written }
-            }
-        };
-        let latency = self.latency();
-        self.schedule(latency, Event::Deliver { operator, life, message: Box::new(message) });
-    }
-
-    fn lease_read(&mut self, operator: usize, attempt: u64, lease: &server::Lease) {
-        let now = self.moment(operator);
-        let process = &mut self.processes[operator];
-        if process.attempt.number != attempt {
-            return;
-        }
-        match process.campaign.found(lease.spec.as_ref(), now) {
-            Move::Write(spec) => {
-                let life = process.life;
-                let fate = self.faults.of_request(&mut self.rng);
-                let late = if fate.is_some() { LATE } else { Duration::ZERO };
-                let latency = self.latency() + late;
-                let write = Some(Box::new((spec, lease.version)));
-                self.schedule(latency, Event::LeaseArrives { operator, life, attempt, write });
-            }
-            Move::Wait(holder) => match process.campaign.is_held_by(holder) {
-                Ok(()) => self.attempt_ends(operator),
-                Err(_) => {
-                    self.kill(operator, "another has taken the lease");
-                    let life = self.processes[operator].life;
-                    self.schedule(Duration::from_secs(2), Event::Start { operator, life });
-                }
-            },
-        }
-    }
-
-    fn lease_written(&mut self, operator: usize, attempt: u64, written: bool) {
-        let led = self.leads(operator);
-        let process = &mut self.processes[operator];
-        if process.attempt.number != attempt {
-            return;
-        }
-        if written {
-            process.campaign.holds(process.attempt.asked);
-        }
-        if written && !led {
-            self.tell(Fact::Leads { operator });
-            self.agents_lose_their_operator();
-            self.begin_asking(operator);
-            let dial = Duration::from_millis(self.rng.u64(500..5_000));
-            self.schedule(dial, Event::AgentsDial);
-        }
-        self.attempt_ends(operator);
-        self.turn(operator);
-    }
-
-    fn attempt_ends(&mut self, operator: usize) {
-        let process = &mut self.processes[operator];
-        process.attempt.number += 1;
-        let pause = process.campaign.candidate().pause();
-        self.send_to(operator, pause, Message::LeaseDue);
     }
 }
