@@ -112,7 +112,7 @@ pub(crate) fn restore<'a>(view: &'a View, id: &'a ClaimId, now: Timestamp) -> im
                 uid: workload.uid.clone(),
                 scaled: scaled.clone(),
                 replicas: workload.replicas,
-                in_vain: (!waiting.is_empty()).then(|| InVain { at: scaled.at, claims: waiting }),
+                in_vain: (!waiting.is_empty()).then_some(InVain { at: scaled.at, claims: waiting }),
             }
         })
     })

@@ -38,7 +38,7 @@ fn is_found_among<T: Tamper + 'static>(faults_a_day: u64, checker: &str, bug: im
 
 /// Runs a scenario, which no promise is broken in, with a bug that this checker finds.
 fn is_found_in<T: Tamper + 'static>(scenario: &str, checker: &str, bug: impl FnOnce() -> T) {
-    let scenario = Scenario::parse(scenario).unwrap();
+    let scenario = Scenario::parse(scenario).expect("a scenario");
     let outcome = run(scenario, Some(Box::new(bug())), |_, _| {});
     let found: Vec<_> = outcome.violations.iter().map(|violation| violation.checker).collect();
     assert!(found.contains(&checker), "`{checker}` did not find the bug; these found something: {found:?}");
@@ -227,7 +227,7 @@ fn growth_by_a_measurement_from_before_the_last_is_found() {
 }
 
 /// Has a record say that nothing was asked for before.
-fn forget(operations: &mut Vec<Value>) {
+fn forget(operations: &mut [Value]) {
     for operation in operations.iter_mut().filter(|it| it["op"] != "test") {
         let Some(Ok(mut record)) = operation["value"].as_str().map(serde_json::from_str::<Value>) else {
             continue;
@@ -245,7 +245,7 @@ struct Forgetful;
 
 impl Tamper for Forgetful {
     fn request(&mut self, request: Request) -> Option<Request> {
-        Some(if is_growth(&request) { with_operations(&request, forget) } else { request })
+        Some(if is_growth(&request) { with_operations(&request, |operations| forget(operations)) } else { request })
     }
 }
 
@@ -408,7 +408,11 @@ struct ForgetfulOfClasses;
 
 impl Tamper for ForgetfulOfClasses {
     fn request(&mut self, request: Request) -> Option<Request> {
-        Some(if is_class_change(&request) { with_operations(&request, forget) } else { request })
+        Some(if is_class_change(&request) {
+            with_operations(&request, |operations| forget(operations))
+        } else {
+            request
+        })
     }
 }
 

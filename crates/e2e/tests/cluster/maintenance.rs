@@ -159,13 +159,13 @@ async fn while_offline(site: &Site, test: impl Future<Output = anyhow::Result<()
 pub(crate) async fn in_a_window_a_statefulset_is_scaled_to_zero_for_its_volume_and_back(
     site: &Site,
 ) -> anyhow::Result<()> {
-    while_offline(site, scaled_to_zero_and_back(site, "maintenance", Kind::StatefulSet)).await
+    while_offline(site, Box::pin(scaled_to_zero_and_back(site, "maintenance", Kind::StatefulSet))).await
 }
 
 pub(crate) async fn in_a_window_a_deployment_is_scaled_to_zero_for_its_volume_and_back(
     site: &Site,
 ) -> anyhow::Result<()> {
-    while_offline(site, scaled_to_zero_and_back(site, "maintenance-web", Kind::Deployment)).await
+    while_offline(site, Box::pin(scaled_to_zero_and_back(site, "maintenance-web", Kind::Deployment))).await
 }
 
 async fn scaled_to_zero_and_back(site: &Site, name: &str, kind: Kind) -> anyhow::Result<()> {
@@ -201,7 +201,7 @@ pub(crate) async fn an_operator_killed_at_any_request_of_a_window_leaves_nothing
     site: &Site,
 ) -> anyhow::Result<()> {
     let name = "maintenance-killed";
-    while_offline(site, async {
+    let test = Box::pin(async {
         let namespace = started(site, name, Kind::Deployment).await?;
         site.apply(&with_window(name, ALWAYS)).await?;
         site.scale_operator(0).await?;
@@ -213,8 +213,8 @@ pub(crate) async fn an_operator_killed_at_any_request_of_a_window_leaves_nothing
         let of_deployment = ended.iter().filter(|fault| fault.call.contains("/deployments/")).count();
         ensure!(of_deployment >= 4, "it is scaled to zero and back, but only killed at {ended:#?}");
         namespace.remove().await
-    })
-    .await
+    });
+    while_offline(site, test).await
 }
 
 /// Ends an operator at each request of a window that changes something; returns where it was ended.
@@ -304,14 +304,14 @@ impl Offline<'_> {
 
 pub(crate) async fn pods_that_were_stopped_in_vain_are_not_stopped_again_at_once(site: &Site) -> anyhow::Result<()> {
     let name = "maintenance-vain";
-    while_offline(site, async {
+    let test = Box::pin(async {
         let namespace = started(site, name, Kind::Deployment).await?;
         let result = stopped_in_vain(site, &namespace).await;
         let_resizers_work(site).await?;
         result?;
         namespace.remove().await
-    })
-    .await
+    });
+    while_offline(site, test).await
 }
 
 /// Has no resizer work, so that the driver is asked for nothing: somebody else has their Lease. Until the one that worked notices.

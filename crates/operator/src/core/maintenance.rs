@@ -162,6 +162,7 @@ fn several_claims_that_grow_in_a_window_are_expanded_by_one_stop() {
     world.core.observe(Observation::Driver(Change::Is("d".to_owned(), offline)));
     let logs = orlop_planner::ClaimId { name: "logs".into(), ..id() };
     let volume = crate::observe::VolumeFacts {
+        handle: None,
         capacity: Bytes::GIB,
         driver: None,
         claim: Some((logs.clone(), Uid("l".into()))),

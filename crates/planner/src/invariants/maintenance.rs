@@ -33,22 +33,30 @@ fn alone<'a>(view: &'a View, id: &ClaimId, claim: &Claim) -> Option<(WorkloadId,
     let workload_id = view.workload_of(id, claim)?;
     let workload = view.workload(&workload_id)?;
     let owners = view.ownership(id, claim).chain;
-    let (is_its_own, is_its_pod): (bool, Box<dyn Fn(&PodUse) -> bool>) = match &workload_id {
-        WorkloadId::StatefulSet(set) => {
-            let pod = id.name.rsplit('-').next().map(|number| format!("{}-{number}", set.name));
-            (owners.len() == 1, Box::new(move |it| pod.as_deref() == Some(&*it.id.name)))
-        }
-        WorkloadId::Deployment(deployment) => {
+    let is_its_own = match &workload_id {
+        WorkloadId::StatefulSet(_) => owners.len() == 1,
+        WorkloadId::Deployment(_) => {
             let is_custom = |api_version: &str| !matches!(api_version, "apps/v1" | "batch/v1" | "v1");
-            let is_owned = owners.iter().any(|link| is_custom(link.api_version)) || workload.owner.is_some();
-            let prefix = format!("{}-", deployment.name);
-            let is_its = move |name: &str| name.strip_prefix(&*prefix).is_some_and(|hash| !hash.contains('-'));
-            (!is_owned, Box::new(move |it| it.controller.as_ref().is_some_and(|by| is_its(&by.name))))
+            workload.owner.is_none() && !owners.iter().any(|link| is_custom(link.api_version))
         }
     };
     let may = view.allowed.scaling && is_its_own && !view.autoscalers.contains_key(&workload_id);
-    let sound = workload.keeps_claims && !workload.deleting && claim.pods.iter().all(is_its_pod);
-    (may && sound).then_some((workload_id, workload))
+    let is_whole = claim.pods.iter().all(|pod| is_its_pod(&workload_id, id, pod));
+    (may && is_whole && workload.keeps_claims && !workload.deleting).then_some((workload_id, workload))
+}
+
+/// Is it the pod of a StatefulSet that has the claim, or one of a Deployment?
+fn is_its_pod(workload: &WorkloadId, id: &ClaimId, pod: &PodUse) -> bool {
+    match workload {
+        WorkloadId::StatefulSet(set) => {
+            id.name.rsplit('-').next().is_some_and(|number| *pod.id.name == format!("{}-{number}", set.name))
+        }
+        WorkloadId::Deployment(deployment) => {
+            let prefix = format!("{}-", deployment.name);
+            let set = pod.controller.as_ref().map(|controller| &controller.name);
+            set.and_then(|name| name.strip_prefix(&*prefix)).is_some_and(|hash| !hash.contains('-'))
+        }
+    }
 }
 
 /// The policy's windows that are open.

@@ -414,7 +414,7 @@ metadata: {name: shop}
         assert_eq!(account.decision.reason, Reason::OverBudget, "{}", account.decision.message);
         let group =
             SHOP.replace("maximum: 1Ti", "maximum: 1Ti, groupBy: app").replace("storage: 100Gi", "storage: 50Gi");
-        let larger = INSTANCE.split("  labels:").next().unwrap().replace("main-1", "larger").to_owned()
+        let larger = INSTANCE.split("  labels:").next().unwrap().replace("main-1", "larger")
             + "  labels: {app: db}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 80Gi}}}\n";
         let account = explained(&[&group, &*larger].join("---"), "data-db-0", "10%").unwrap();
         assert_eq!((account.decision.reason, account.decision.target), (Reason::GroupGrowth, Some(Bytes(80 << 30))));
