@@ -72,6 +72,7 @@ fn a_deployment_is_scaled_to_zero_for_the_claim_that_its_template_names_and_back
 
 #[test]
 fn a_deployment_is_left_alone_where_its_pods_would_come_back_or_others_use_the_volume() {
+    type Change<'a> = &'a dyn Fn(&mut View);
     let operator = Owner {
         api_version: "mongodb.com/v1".into(),
         kind: "OpsManager".into(),
@@ -83,7 +84,6 @@ fn a_deployment_is_left_alone_where_its_pods_would_come_back_or_others_use_the_v
         owner: Some(Owner { api_version: "apps/v1".into(), kind: "Deployment".into(), ..operator.clone() }),
         manager: None,
     };
-    type Change<'a> = &'a dyn Fn(&mut View);
     let cases: [(Change<'_>, &str); 9] = [
         (&|view| the_deployment(view).belonging = owned(), "belongs to OpsManager main"),
         (&|view| the_claim(view).belonging = Some(Arc::new(owned())), "belongs to OpsManager main"),
@@ -105,7 +105,7 @@ fn a_deployment_is_left_alone_where_its_pods_would_come_back_or_others_use_the_v
                     let rollout = Owner { api_version: "argoproj.io/v1alpha1".into(), ..operator.clone() };
                     pod.controller =
                         Some(Arc::new(Owner { kind: "ReplicaSet".into(), name: "web-1".into(), ..rollout }));
-                })
+                });
             },
             "of no Deployment",
         ),
