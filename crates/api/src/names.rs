@@ -23,9 +23,14 @@ pub const CLASS_ANNOTATION: &str = "orlop.dev/attributes-class";
 /// On a claim: with any value but `false`, nothing is asked for. The value may say why, for whoever reads the report.
 pub const PAUSED_ANNOTATION: &str = "orlop.dev/paused";
 
-/// On a StatefulSet: what it was scaled from, as JSON (`planner::maintenance::ScaledFrom`), while it is scaled to zero so that a
-/// driver can expand its volumes. Written and taken off by the requests that scale it.
+/// On a StatefulSet or a Deployment: what it was scaled from, as JSON (`planner::maintenance::ScaledFrom`), while it is scaled to
+/// zero so that a driver can expand its volumes. Written and taken off by the requests that scale it.
 pub const SCALED_ANNOTATION: &str = "orlop.dev/scaled-from";
+
+/// On a StatefulSet or a Deployment: for which claims it was last scaled to zero in vain, as JSON
+/// (`planner::maintenance::InVain`). Written by the request that scales it back. While they wait, it is not scaled to zero again
+/// for the better part of a day; who has mended the cause takes it off.
+pub const IN_VAIN_ANNOTATION: &str = "orlop.dev/stopped-in-vain";
 
 /// On a pod: which size of which claim its kubelet has been told of. Changing a pod's annotation makes its kubelet
 /// sync it at once, and so notice a grown volume without waiting for its next periodic sync (a minute by default).
@@ -120,6 +125,8 @@ pub enum Reason {
     AwaitingMeasurement,
     /// The driver refused a growth, and a smaller one is asked for in its place.
     GrowthReduced,
+    /// Growth is called for, and it is being found out by whose field: a matter of seconds, a minute at most.
+    AwaitingOwner,
     /// A growth that was asked for has been under way for too long.
     GrowthOverdue,
     /// The driver refused the growth.
@@ -175,6 +182,7 @@ impl Reason {
             | Self::Growing
             | Self::GrowthReduced
             | Self::AwaitingMeasurement
+            | Self::AwaitingOwner
             | Self::NotBound
             | Self::RawBlock
             | Self::NotInUse => false,

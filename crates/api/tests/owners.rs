@@ -164,7 +164,7 @@ fn every_profile_says_where_it_comes_from_and_knows_what_its_variables_stand_for
         for role in &profile.spec.claims {
             let patterns = role.labels.values().chain(&role.name);
             let known: Vec<_> = patterns.flat_map(Pattern::variables).chain(["owner"]).collect();
-            for path in role.size.iter().chain(&role.class) {
+            for path in &role.size {
                 assert!(path.variables().all(|variable| known.contains(&variable)), "{name:?} {}: {path}", role.role);
             }
         }

@@ -14,20 +14,14 @@ fn read(path: &str) -> String {
 
 /// One row for each role of claims.
 fn table() -> String {
-    let mut rows = vec!["| custom resource | claims | size | class |".to_owned(), "|---|---|---|---|".to_owned()];
+    let mut rows = vec!["| custom resource | claims | size |".to_owned(), "|---|---|---|".to_owned()];
     for profile in built_in::all() {
         let name = profile.metadata.name.as_deref().expect("a profile has a name");
         let paths =
             |paths: &[FieldPath]| paths.iter().map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", or ");
         for role in &profile.spec.claims {
             let only = if profile.spec.writing == Writing::RecommendOnly { " (recommended only)" } else { "" };
-            rows.push(format!(
-                "| {} `{name}` | {} | {}{only} | {} |",
-                profile.spec.kind,
-                role.role,
-                paths(&role.size),
-                paths(&role.class)
-            ));
+            rows.push(format!("| {} `{name}` | {} | {}{only} |", profile.spec.kind, role.role, paths(&role.size)));
         }
     }
     rows.join("\n")

@@ -259,7 +259,6 @@ fn whole_owner() -> Value {
             "labels": { "example.com/tier": "{tier}" },
             "name": "data-{owner}-{ordinal}",
             "size": ["spec.tiers[metadata.name={tier}].size", "spec.size"],
-            "class": ["spec.class"],
         }],
         "source": "a page",
         "asOf": "2026-01-31",

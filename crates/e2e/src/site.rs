@@ -159,7 +159,7 @@ impl Site {
     /// Removes a namespace with all that is in it, and waits until it is gone.
     pub async fn remove_namespace(&self, name: &str) -> anyhow::Result<()> {
         // What has to be waited for, a namespace that is being deleted looks at again only after eight seconds.
-        let slow = ["-n", name, "delete", "statefulsets,pods,pvc", "--all", "--wait", "--timeout=120s"];
+        let slow = ["-n", name, "delete", "deployments,statefulsets,pods,pvc", "--all", "--wait", "--timeout=120s"];
         self.kubectl(&slow, "").await?;
         self.kubectl(&["delete", "namespace", name, "--ignore-not-found", "--wait", "--timeout=120s"], "")
             .await

@@ -84,6 +84,20 @@ pub fn statefulset(name: &str, size: Bytes) -> Value {
     })
 }
 
+/// A claim of this name and size, and a Deployment of one pod that uses it; as [`statefulset`] has it otherwise.
+pub fn deployment(name: &str, size: Bytes) -> [Value; 2] {
+    let mut template = statefulset(name, size)["spec"]["template"].take();
+    template["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": name}}]);
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"app": name}}, "strategy": {"type": "Recreate"},
+            "template": template,
+        },
+    });
+    [claim(name, "orlop-local", &size.to_string()), deployment]
+}
+
 impl<'a> Volume<'a> {
     /// Creates a claim and a pod that uses it, and waits until the pod is ready. The claim and the pod carry the label
     /// `app` with the claim's name.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::rules::{claims, classes, databases, manifests, policies, snapshots, statefulsets, workloads};
+use crate::rules::{
+    budgets, claims, classes, databases, manifests, operator, performance, policies, snapshots, statefulsets, workloads,
+};
 
 /// How bad a finding is. The worst is the largest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,7 +79,14 @@ pub static RULES: &[&Rule] = &[
     &policies::POLICY_CONFLICT,
     &policies::POLICY_SELECTS_NOTHING,
     &policies::POLICY_PROMISES_NOTHING,
-    &policies::ATTRIBUTES_CLASSES_OF_SEVERAL_DRIVERS,
+    &policies::MAINTENANCE_WITHOUT_NEED,
+    &performance::ATTRIBUTES_CLASSES_OF_SEVERAL_DRIVERS,
+    &performance::ATTRIBUTES_CLASSES_OUT_OF_ORDER,
+    &performance::UNKNOWN_ATTRIBUTES_CLASS,
+    &operator::TEMPLATE_SYNC_NOT_ALLOWED,
+    &operator::MAINTENANCE_NOT_ALLOWED,
+    &operator::HORIZON_WITHOUT_HISTORY,
+    &budgets::BUDGET_BELOW_REQUESTS,
     &workloads::SHARED_CLAIM,
     &workloads::ROLLING_UPDATE_WAITS,
     &workloads::NO_FS_GROUP,

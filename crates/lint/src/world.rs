@@ -7,7 +7,7 @@ use orlop_api::{
     driver::{built_in, profile_name},
 };
 use orlop_operator::objects;
-use orlop_planner::{ClaimId, Governance, Labels, NamespaceName, Policy, PolicyId, PolicyKind, View};
+use orlop_planner::{Budget, ClaimId, Governance, Labels, NamespaceName, Policy, PolicyId, PolicyKind, View};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -282,6 +282,13 @@ impl<'a> World<'a> {
         self.view.is_for(id, policy, &claim.id.namespace)
     }
 
+    /// Does the budget cover the claim?
+    pub fn covers(&self, budget: &Budget, claim: &Claim<'_>) -> bool {
+        let none = Labels::default();
+        let namespace = self.view.namespaces.get(&claim.id.namespace).unwrap_or(&none);
+        budget.namespaces.matches(namespace) && budget.claims.matches(&claim.labels)
+    }
+
     /// The claim of that name that has a manifest.
     pub fn claim(&self, namespace: &str, name: &str) -> Option<&Claim<'a>> {
         self.claims
@@ -319,7 +326,7 @@ fn with_name(mut labels: BTreeMap<String, String>, name: &str) -> Labels {
     labels.into()
 }
 
-fn typed<K: DeserializeOwned>(object: Object<'_>) -> Option<K> {
+pub(crate) fn typed<K: DeserializeOwned>(object: Object<'_>) -> Option<K> {
     serde_json::from_value(object.node.to_json()).ok()
 }
 

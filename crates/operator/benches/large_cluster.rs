@@ -15,11 +15,11 @@ use orlop_planner::{Capacity, ClaimId, NamespaceName, Source, Usage};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-const CLAIMS: usize = 100_000;
-const A_NAMESPACE: usize = 1000;
-const A_NODE: usize = 100;
+const CLAIMS: u32 = 100_000;
+const A_NAMESPACE: u32 = 1000;
+const A_NODE: u32 = 100;
 /// How many minutes are measured.
-const ROUNDS: usize = 9;
+const ROUNDS: u32 = 9;
 const SIZE: Bytes = Bytes(100 << 30);
 
 fn main() {
@@ -34,12 +34,12 @@ fn main() {
     println!("| | MiB | bytes a claim |\n|---|---|---|");
     for (what, now) in [("listed", listed), ("measured and decided about", settled)] {
         let kept = now - before;
-        println!("| {what} | {} | {} |", kept >> 20, kept / CLAIMS as u64);
+        println!("| {what} | {} | {} |", kept >> 20, kept / u64::from(CLAIMS));
     }
 
     let mut times: Vec<Duration> = (1..=ROUNDS).map(|round| world.measure(round)).collect();
     times.sort_unstable();
-    let each = times[ROUNDS / 2] / CLAIMS as u32;
+    let each = times[times.len() / 2] / CLAIMS;
     println!(
         "\nEvery claim is measured once a minute, each time a little fuller, and stays at rest: {each:?} a claim and minute"
     );
@@ -67,10 +67,10 @@ impl World {
     }
 
     /// A minute in which every claim is measured, all of a node at once; returns how long that took.
-    fn measure(&mut self, round: usize) -> Duration {
+    fn measure(&mut self, round: u32) -> Duration {
         let mut took = Duration::ZERO;
         for node in 0..CLAIMS / A_NODE {
-            self.elapsed += Duration::from_mins(1) * A_NODE as u32 / CLAIMS as u32;
+            self.elapsed += Duration::from_mins(1) * A_NODE / CLAIMS;
             let now = self.now();
             let samples: Vec<_> =
                 (node * A_NODE..(node + 1) * A_NODE).map(|number| sample(number, round, now.time)).collect();
@@ -101,12 +101,12 @@ impl World {
 
 /// What the watches tell at the start.
 fn list(core: &mut Core) {
-    let policy: ClusterStoragePolicy = read(json!({
+    let policy: ClusterStoragePolicy = read(&json!({
         "apiVersion": "orlop.dev/v1alpha1", "kind": "ClusterStoragePolicy",
         "metadata": {"name": "all", "uid": "p"},
         "spec": {"mode": "Auto", "selector": {"matchLabels": {"app": "db"}}, "capacity": {"maximum": "1Ti"}},
     }));
-    let class = read(json!({
+    let class = read(&json!({
         "metadata": {"name": "fast"}, "provisioner": "ebs.csi.aws.com", "allowVolumeExpansion": true,
         "parameters": {"type": "gp3"},
     }));
@@ -146,10 +146,10 @@ fn list(core: &mut Core) {
     }
 }
 
-fn list_claim(core: &mut Core, number: usize) {
+fn list_claim(core: &mut Core, number: u32) {
     let (namespace, name) = (namespace(number), name(number));
     let (volume, uid) = (format!("pvc-{}", uid(number, 1)), uid(number, 1));
-    let claim: PersistentVolumeClaim = read(json!({
+    let claim: PersistentVolumeClaim = read(&json!({
         "metadata": {
             "name": name, "namespace": namespace, "uid": uid, "resourceVersion": number.to_string(),
             "labels": {"app": "db", "app.kubernetes.io/instance": format!("db-{number}")},
@@ -164,7 +164,7 @@ fn list_claim(core: &mut Core, number: usize) {
         objects::claim_id(&claim.metadata),
         objects::claim(claim).expect("it can be read"),
     )));
-    let object: PersistentVolume = read(json!({
+    let object: PersistentVolume = read(&json!({
         "metadata": {"name": volume},
         "spec": {
             "capacity": {"storage": "100Gi"},
@@ -176,7 +176,7 @@ fn list_claim(core: &mut Core, number: usize) {
         objects::name(&object.metadata).into(),
         objects::volume(object).expect("it can be read"),
     )));
-    let pod: DeserializeGuard<objects::PodObject> = read(json!({
+    let pod: DeserializeGuard<objects::PodObject> = read(&json!({
         "metadata": {
             "name": format!("db-{number}"), "namespace": namespace, "uid": self::uid(number, 2),
             "resourceVersion": number.to_string(), "creationTimestamp": "2020-01-01T00:00:00Z",
@@ -192,7 +192,7 @@ fn list_claim(core: &mut Core, number: usize) {
     }));
 }
 
-fn sample(number: usize, round: usize, at: Timestamp) -> Measurement {
+fn sample(number: u32, round: u32, at: Timestamp) -> Measurement {
     Measurement::SampledClaim {
         node: format!("node-{:04}", number / A_NODE),
         claim: ClaimId { namespace: NamespaceName(namespace(number).into()), name: name(number).into() },
@@ -200,7 +200,7 @@ fn sample(number: usize, round: usize, at: Timestamp) -> Measurement {
             at,
             source: Source::Kubelet,
             total: SIZE,
-            available: Bytes(SIZE.0 / 2 - (round * number) as u64),
+            available: Bytes(SIZE.0 / 2 - u64::from(round) * u64::from(number)),
             inodes: Some(Capacity { total: Count(6_553_600), free: Count(6_000_000) }),
             fill_bytes_per_second: 0,
             crossed: None,
@@ -208,21 +208,21 @@ fn sample(number: usize, round: usize, at: Timestamp) -> Measurement {
     }
 }
 
-fn namespace(number: usize) -> String {
+fn namespace(number: u32) -> String {
     format!("team-{:03}", number / A_NAMESPACE)
 }
 
-fn name(number: usize) -> String {
+fn name(number: u32) -> String {
     format!("data-db-{number}")
 }
 
-fn uid(number: usize, of: usize) -> String {
+fn uid(number: u32, of: u32) -> String {
     format!("{number:08x}-0000-4000-8000-{of:012x}")
 }
 
-fn read<T: DeserializeOwned>(object: Value) -> T {
+fn read<T: DeserializeOwned>(object: &Value) -> T {
     // As it comes over the wire: nothing of what is read is kept in the room that the text had.
-    serde_json::from_slice(&serde_json::to_vec(&object).expect("it is JSON")).expect("it can be read")
+    serde_json::from_slice(&serde_json::to_vec(object).expect("it is JSON")).expect("it can be read")
 }
 
 /// The resident memory of this process, bytes.
@@ -232,7 +232,6 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("it is a number") << 10
 }
 
-#[expect(clippy::disallowed_methods, reason = "what is measured is given a time")]
 fn clock() -> Instant {
     Instant::now()
 }

@@ -7,6 +7,8 @@ mod budgets;
 #[cfg(test)]
 mod classes;
 #[cfg(test)]
+mod maintenance;
+#[cfg(test)]
 mod owners;
 mod statuses;
 mod templates;
@@ -125,7 +127,7 @@ impl Core {
         Self { metrics, ..Self::default() }
     }
 
-    /// Says what may be done to StatefulSets, before anything is observed.
+    /// Says what may be done to workloads, before anything is observed.
     pub const fn allow(&mut self, allowed: Allowed) {
         self.observer.allow(allowed);
     }
@@ -268,6 +270,7 @@ impl Core {
             self.observer.mark_all();
         }
         self.pass_when_due(now);
+        self.metrics.statefulsets_stopped(self.observer.view().scaled.len());
         self.write_due_statuses(now);
     }
 
@@ -353,7 +356,7 @@ impl Core {
         for claim in &gone {
             self.forget(claim, now);
         }
-        let stopped_for: Vec<_> = gone.into_iter().filter(|it| self.observer.view().scaled_for(it).is_some()).collect();
+        let stopped_for: Vec<_> = gone.into_iter().filter(|it| self.observer.view().scaled.contains_key(it)).collect();
         if claims.is_empty() && stopped_for.is_empty() {
             return;
         }
@@ -377,13 +380,24 @@ impl Core {
             }
         }
         for claim in claims.iter().chain(&stopped_for) {
-            if let Some((.., scaled)) = self.observer.view().scaled_for(claim) {
-                self.agenda.schedule(claim, scaled.until);
-            }
+            self.look_at_stopped(claim, now);
         }
         self.begin(plan);
+        self.ask_for_kinds(&report, now);
         self.record(report, now);
         self.effects.decided.extend(claims);
+    }
+
+    /// Has the claim decided again when the workloads that were stopped for it are to be scaled back at the latest, and when that
+    /// is tried again.
+    fn look_at_stopped(&mut self, claim: &ClaimId, now: Moment) {
+        let tried_again = self.setbacks.tried_again(claim, now);
+        for (.., scaled) in self.observer.view().scaled_for(claim) {
+            let until = Some(scaled.until).filter(|until| *until > now.time);
+            if let Some(at) = until.into_iter().chain(tried_again).min() {
+                self.agenda.schedule(claim, at);
+            }
+        }
     }
 
     /// Leaves out of the report what is only not known yet.
@@ -499,7 +513,10 @@ impl Core {
         self.agenda.forget(claim);
         self.class_agenda.forget(claim);
         self.vigil.leave(claim);
-        self.setbacks.forget(claim);
+        // What was stopped for it is to be started all the same, and not asked for again at once where that is refused.
+        if !self.observer.view().scaled.contains_key(claim) {
+            self.setbacks.forget(claim);
+        }
         self.unanswered.forget(claim);
         self.settled(claim);
         let changes = self.ledger.remove(claim);
@@ -540,7 +557,7 @@ impl Core {
             Action::RecordGrowth { .. } | Action::SyncPod { .. } => {}
             Action::ScaleToZero { claim, .. } | Action::ScaleBack { claim, .. } => {
                 let uid = self.observer.view().claims.get(claim).map(|it| it.uid.clone());
-                self.effects.notices.extend(uid.map(|uid| notice::scaled(claim, &uid, action)));
+                self.effects.notices.extend(uid.and_then(|uid| notice::scaled(claim, &uid, action)));
             }
         }
     }

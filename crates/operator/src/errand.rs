@@ -46,11 +46,13 @@ impl Errand {
         let mut by_claim: BTreeMap<ClaimId, VecDeque<(Action, Request)>> = BTreeMap::new();
         for action in plan.actions {
             let claim = action.claim().clone();
-            let set = match &action {
-                Action::ScaleToZero { set, .. } | Action::ScaleBack { set, .. } => observer.set_version(set),
+            let version = match &action {
+                Action::ScaleToZero { workload, .. } | Action::ScaleBack { workload, .. } => {
+                    observer.workload_version(workload)
+                }
                 _ => None,
             };
-            if let Some(request) = request(&action, observer.spelling(&claim), &observer.view().resources, set) {
+            if let Some(request) = request(&action, observer.spelling(&claim), &observer.view().resources, version) {
                 by_claim.entry(claim).or_default().push_back((action, request));
             }
         }

@@ -53,6 +53,7 @@ struct Inner {
     local_lost: Gauge,
     template_drifts: Gauge,
     recreated: Counter,
+    stopped: Gauge,
     budgets: Budgets,
 }
 
@@ -162,6 +163,7 @@ impl Inner {
             local_lost: Gauge::default(),
             template_drifts: Gauge::default(),
             recreated: Counter::default(),
+            stopped: Gauge::default(),
             budgets: Budgets::default(),
         }
     }
@@ -205,6 +207,11 @@ impl Inner {
             self.template_drifts.clone(),
         );
         to.register("statefulsets_recreated", "StatefulSets made anew with larger templates", self.recreated.clone());
+        to.register(
+            "statefulsets_stopped",
+            "StatefulSets scaled to zero for a maintenance window now",
+            self.stopped.clone(),
+        );
         to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", self.local_lost.clone());
         self.budgets.register(to);
         to.register_collector(Box::new(self.per_claim.clone()));
@@ -272,6 +279,11 @@ impl Metrics {
     /// So many templates ask for less than their claims have.
     pub(crate) fn template_drifts(&self, count: usize) {
         self.0.template_drifts.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many StatefulSets are scaled to zero for a maintenance window.
+    pub(crate) fn statefulsets_stopped(&self, count: usize) {
+        self.0.stopped.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A StatefulSet was made anew.

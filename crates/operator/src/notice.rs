@@ -178,17 +178,24 @@ fn grown(id: &ClaimId, uid: &Uid, record: &GrowthRecord, usable: Timestamp) -> N
     }
 }
 
-/// The pods that use a claim were stopped for it, or come back.
-pub fn scaled(id: &ClaimId, uid: &Uid, action: &Action) -> Notice {
-    let stops = matches!(action, Action::ScaleToZero { .. });
-    Notice {
+/// The pods that use a claim were stopped for it, or come back, or were stopped in vain.
+pub fn scaled(id: &ClaimId, uid: &Uid, action: &Action) -> Option<Notice> {
+    let (severity, reason, at) = match action {
+        Action::ScaleToZero { scaled, .. } => (Severity::Normal, "PodsStopped", scaled.at),
+        Action::ScaleBack { scaled, in_vain: None, .. } => (Severity::Normal, "PodsStarted", scaled.at),
+        Action::ScaleBack { scaled, in_vain: Some(_), .. } => (Severity::Warning, "StoppedInVain", scaled.at),
+        _ => return None,
+    };
+    let note = action.to_string();
+    let occasion = format!("{note} at {at}");
+    Some(Notice {
         about: About::Claim(id.clone()),
         uid: uid.clone(),
-        severity: Severity::Normal,
-        reason: if stops { "PodsStopped" } else { "PodsStarted" }.to_owned(),
-        note: action.to_string(),
-        occasion: action.to_string(),
-    }
+        severity,
+        reason: reason.to_owned(),
+        note,
+        occasion,
+    })
 }
 
 /// A policy or a budget is not in force, as its condition says.

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use orlop_api::names::{PerformanceReason, Reason};
 use orlop_planner::{Action, ClaimId, ClassMove, Outcome, Plan, Report};
 
@@ -35,10 +36,31 @@ pub(crate) struct Setback {
     pub(crate) failures: u32,
     /// Until when no action of the kind is tried. The wall clock may be set meanwhile.
     pub(crate) until: Instant,
-    /// What the API server said, where it refused a growth or a class.
+    /// What the API server said, where it refused a growth, a class, or that pods are stopped or started.
     pub(crate) refusal: Option<String>,
-    /// Was it about the claim's class?
-    of_class: bool,
+    subject: Subject,
+}
+
+/// What an action is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject {
+    Size,
+    Class,
+    Pods,
+    Note,
+}
+
+impl Subject {
+    const fn of(action: &Action) -> Self {
+        match action {
+            Action::Grow { .. } | Action::RecordGrowth { .. } | Action::WriteOwner { .. } | Action::TakeBack { .. } => {
+                Self::Size
+            }
+            Action::SetClass { .. } => Self::Class,
+            Action::ScaleToZero { .. } | Action::ScaleBack { .. } => Self::Pods,
+            Action::RecordUsable { .. } | Action::SyncPod { .. } => Self::Note,
+        }
+    }
 }
 
 impl Setbacks {
@@ -48,14 +70,17 @@ impl Setbacks {
         let failures = setbacks.get(&discriminant(action)).map_or(0, |setback| setback.failures);
         let (wait, refusal) = match failure {
             Failure::Refused(why) => {
-                let is_asked = action.requests().is_some() || action.sets_class().is_some();
-                (REFUSED.after(failures), is_asked.then_some(why))
+                let is_told = match Subject::of(action) {
+                    Subject::Size => action.requests().is_some(),
+                    Subject::Class | Subject::Pods => true,
+                    Subject::Note => false,
+                };
+                (REFUSED.after(failures), is_told.then_some(why))
             }
             Failure::Overtaken | Failure::Unanswered(_) => (UNKNOWN.after(failures), None),
         };
-        let of_class = action.sets_class().is_some();
-        let setback =
-            Setback { action: in_words(action), failures: failures + 1, until: now + wait, refusal, of_class };
+        let (words, subject) = (in_words(action), Subject::of(action));
+        let setback = Setback { action: words, failures: failures + 1, until: now + wait, refusal, subject };
         setbacks.insert(discriminant(action), setback);
     }
 
@@ -76,6 +101,13 @@ impl Setbacks {
         }
     }
 
+    /// When the first of them is tried again.
+    pub(crate) fn tried_again(&self, claim: &ClaimId, now: Moment) -> Option<Timestamp> {
+        let setbacks = self.0.get(claim).into_iter().flat_map(HashMap::values);
+        let waits = setbacks.map(|it| it.until.saturating_duration_since(now.instant)).filter(|it| !it.is_zero());
+        now.time.checked_add(waits.min()?).ok()
+    }
+
     /// The claim is no more.
     pub(crate) fn forget(&mut self, claim: &ClaimId) {
         self.0.remove(claim);
@@ -89,14 +121,11 @@ impl Setbacks {
         }
         for (claim, decision) in &mut report.decisions {
             let Some(setbacks) = self.0.get(claim) else { continue };
-            let waits =
-                setbacks.values().map(|it| it.until.saturating_duration_since(now.instant)).filter(|it| !it.is_zero());
-            let tried_again = waits.filter_map(|wait| now.time.checked_add(wait).ok());
-            decision.again_at = tried_again.chain(decision.again_at).min();
-            let refusal = |of_class: bool| {
-                setbacks.values().find_map(|it| it.refusal.as_ref().filter(|_| it.of_class == of_class))
+            decision.again_at = self.tried_again(claim, now).into_iter().chain(decision.again_at).min();
+            let refusal = |subject: Subject| {
+                setbacks.values().find_map(|it| it.refusal.as_ref().filter(|_| it.subject == subject))
             };
-            if let Some((refusal, decision)) = refusal(true).zip(report.performance.get_mut(claim))
+            if let Some((refusal, decision)) = refusal(Subject::Class).zip(report.performance.get_mut(claim))
                 && let ClassMove::Set(Some(to)) = &decision.outcome
             {
                 decision.message =
@@ -104,7 +133,7 @@ impl Setbacks {
                 decision.outcome = ClassMove::Wait;
                 decision.reason = PerformanceReason::ClassRefused;
             }
-            let Some(refusal) = refusal(false) else { continue };
+            let Some(refusal) = refusal(Subject::Size) else { continue };
             decision.message = match (decision.outcome, decision.reason) {
                 (Outcome::Grow(to), _) => format!("the API server refuses to let the claim grow to {to}: {refusal}"),
                 (_, Reason::GrowthReduced) => {
@@ -115,6 +144,7 @@ impl Setbacks {
             decision.outcome = Outcome::Wait;
             decision.reason = Reason::GrowthFailed;
         }
+        self.tell_of_pods(plan, report);
         let mut unrecorded = HashSet::new();
         plan.actions.retain(|action| {
             let claim = action.claim();
@@ -128,6 +158,19 @@ impl Setbacks {
             !(waits || is_unrecorded)
         });
     }
+
+    /// Says in the report where the API server does not let pods be stopped that are to be, or started again.
+    fn tell_of_pods(&self, plan: &Plan, report: &mut Report) {
+        for action in plan.actions.iter().filter(|action| Subject::of(action) == Subject::Pods) {
+            let setback = self.0.get(action.claim()).and_then(|setbacks| setbacks.get(&discriminant(action)));
+            let refusal = setback.and_then(|setback| setback.refusal.as_ref());
+            if let Some((refusal, decision)) = refusal.zip(report.decisions.get_mut(action.claim())) {
+                decision.message = format!("{}; the API server refuses to {action}: {refusal}", decision.message);
+                decision.outcome = Outcome::Wait;
+                decision.reason = Reason::GrowthFailed;
+            }
+        }
+    }
 }
 
 const fn in_words(action: &Action) -> &'static str {
@@ -138,15 +181,14 @@ const fn in_words(action: &Action) -> &'static str {
         Action::TakeBack { .. } => "request a smaller size in place of the one that was refused",
         Action::RecordUsable { .. } => "record that the growth is usable",
         Action::SetClass { .. } => "request another VolumeAttributesClass",
-        Action::ScaleToZero { .. } => "scale its StatefulSet to zero",
-        Action::ScaleBack { .. } => "scale its StatefulSet back",
+        Action::ScaleToZero { .. } => "scale its workload to zero",
+        Action::ScaleBack { .. } => "scale its workload back",
         Action::SyncPod { .. } => "touch the pod, so that its kubelet notices the growth",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use orlop_api::{Bytes, Mode};
     use orlop_planner::{Decision, Governance, GrowthRecord, NamespaceName, Uid};
 
@@ -242,6 +284,42 @@ mod tests {
             "the driver refused it; 1536Mi is asked for in its place, and the API server refuses that: field can not be \
              less than previous value"
         );
+    }
+
+    /// A webhook may refuse any change of a workload, and then its pods do not come back.
+    #[test]
+    fn that_pods_may_not_be_started_again_is_a_problem_and_the_report_says_so() {
+        let (mut setbacks, clock) = (Setbacks::default(), clock());
+        let name = "web".into();
+        let id = orlop_planner::DeploymentId { namespace: NamespaceName("ns".into()), name };
+        let (at, until) = (at(50), at(90));
+        let action = Action::ScaleBack {
+            claim: claim(),
+            workload: orlop_planner::WorkloadId::Deployment(id),
+            uid: Uid("d".into()),
+            scaled: orlop_planner::maintenance::ScaledFrom { replicas: 2, claim: "data".into(), at, until },
+            replicas: 0,
+            in_vain: None,
+        };
+        let (_, mut report) = growth();
+        let decision = report.decisions.get_mut(&claim()).unwrap();
+        (decision.outcome, decision.reason) = (Outcome::Growing(Bytes(2 << 30)), Reason::Growing);
+        decision.message = "the volume has grown to 2Gi".into();
+        setbacks.failed(&claim(), &action, Failure::Refused("frozen for the holidays".into()), clock(100));
+        let now = Moment { time: Timestamp::from_second(101).unwrap(), instant: clock(101) };
+        let mut plan = Plan { actions: vec![action] };
+        setbacks.hold_back(&mut plan, &mut report, now);
+        let decision = &report.decisions[&claim()];
+        assert_eq!((plan.actions.len(), decision.reason), (0, Reason::GrowthFailed));
+        assert_eq!(
+            decision.message,
+            "the volume has grown to 2Gi; the API server refuses to scale Deployment ns/web back to 2: frozen for the \
+             holidays"
+        );
+        // Nothing of it is to be done any more: somebody has done it.
+        let (_, mut report) = growth();
+        setbacks.hold_back(&mut Plan::default(), &mut report, now);
+        assert_eq!(report.decisions[&claim()].reason, Reason::BelowMinFree);
     }
 
     #[test]

@@ -30,11 +30,12 @@ use orlop_api::{
     names::{PAUSED_ANNOTATION, Reason},
 };
 
-use self::slots::Slots;
+use self::{owner::Hand, slots::Slots};
 use crate::{
     budget::{Bookings, OverBudget},
     plan::Action,
     report::{Decision, Outcome},
+    resources::WriteBack,
     view::{Claim, ClaimId, Governance, GrowthRecord, Policy, PolicyId, Usage, View, Watch},
 };
 
@@ -60,9 +61,7 @@ pub(crate) fn decide(
         (Governance::Conflict(policies), _) => conflict(policies),
         _ => Verdict::new(Outcome::Keep, Reason::Off, "no policy selects the claim"),
     };
-    let Verdict { actions, outcome, reason, message, again_at, over_budget } = verdict;
-    let owner =
-        matches!(outcome, Outcome::Grow(_) | Outcome::Recommend(_)).then(|| view.write_back(id, claim)).flatten();
+    let Verdict { actions, outcome, reason, message, again_at, over_budget, by_owner } = verdict;
     let decision = Decision {
         uid: claim.uid.clone(),
         governance,
@@ -73,7 +72,7 @@ pub(crate) fn decide(
         message,
         again_at,
         over_budget,
-        by_owner: owner.map(|owner| owner.to_string().into()),
+        by_owner,
     };
     (actions, decision)
 }
@@ -135,11 +134,21 @@ struct Verdict {
     message: String,
     again_at: Option<Timestamp>,
     over_budget: Option<Box<OverBudget>>,
+    /// The owner by whose field the claim is to become larger.
+    by_owner: Option<Box<str>>,
 }
 
 impl Verdict {
     fn new(outcome: Outcome, reason: Reason, message: impl Into<String>) -> Self {
-        Self { actions: Vec::new(), outcome, reason, message: message.into(), again_at: None, over_budget: None }
+        Self {
+            actions: Vec::new(),
+            outcome,
+            reason,
+            message: message.into(),
+            again_at: None,
+            over_budget: None,
+            by_owner: None,
+        }
     }
 
     fn wait(reason: Reason, message: impl Into<String>) -> Self {
@@ -157,12 +166,17 @@ impl Verdict {
         self
     }
 
+    fn by(mut self, owner: &WriteBack) -> Self {
+        self.by_owner = Some(owner.to_string().into());
+        self
+    }
+
     /// The same without doing anything, because the claim's annotation says so.
     fn paused(self, why: &str) -> Self {
-        let Self { outcome, reason, message, again_at, .. } = self;
+        let Self { outcome, reason, message, again_at, by_owner, .. } = self;
         let outcome = if let Outcome::Grow(to) = outcome { Outcome::Recommend(to) } else { outcome };
         let message = paused(why, format_args!("{reason}: {message}"));
-        Self::new(outcome, Reason::Paused, message).again_at(again_at)
+        Self { by_owner, ..Self::new(outcome, Reason::Paused, message).again_at(again_at) }
     }
 }
 
@@ -322,11 +336,15 @@ impl<'a> Case<'a> {
             }
         };
         let to = fit.to;
-        if let Some(owner) = &owner {
-            return owner::grow(self, owner, owner::Wanted { need, why: why(), to, least, record: record(to) });
-        }
+        let itself = match owner::hand(self, owner.as_ref(), room.is_emergency()) {
+            Hand::Owner(owner) => {
+                return owner::grow(self, owner, owner::Wanted { need, why: why(), to, least, record: record(to) });
+            }
+            Hand::NotKnownYet(verdict) => return verdict,
+            Hand::Claim(why_itself) => why_itself,
+        };
         let why = why();
-        let step = target::step(claim, &fit, next_after_this) + &self.owner();
+        let step = target::step(claim, &fit, next_after_this) + &self.owner() + &itself;
         if self.policy.mode != Mode::Auto {
             let cost = target::cost(abilities.price, claim, to);
             return Verdict::new(Outcome::Recommend(to), need, format!("{why}; in mode Auto it would {step}{cost}"));

@@ -122,6 +122,7 @@ pub fn view() -> View {
         budgets: Budgets::default(),
         resources: crate::Resources::default(),
         sets: BTreeMap::new(),
+        deployments: BTreeMap::new(),
         scaled: BTreeMap::new(),
         autoscalers: BTreeMap::new(),
         stored: BTreeMap::new(),
@@ -228,8 +229,8 @@ pub fn led(size: u64, change: impl FnOnce(&mut View)) -> View {
 /// The world in which the claim is one of CloudNativePG's Cluster `db`, which asks for 512Mi, and has too little room.
 pub fn owned() -> View {
     let mut view = view();
-    let kind = crate::ServedKind { version: "v1".into(), unknown: None };
-    view.resources.kinds.insert(CLUSTERS.to_owned(), kind);
+    view.resources.can_be_asked = true;
+    view.resources.kinds.insert(CLUSTERS.to_owned(), served(crate::Objects::Listed));
     view.resources.objects.insert(cluster_db(), asking_for("512Mi"));
     let claim = the_claim(&mut view);
     claim.labels = Labels::from([("app", "db"), ("cnpg.io/cluster", "db"), ("cnpg.io/pvcRole", "PG_DATA")]);
@@ -237,7 +238,17 @@ pub fn owned() -> View {
     view
 }
 
-const CLUSTERS: &str = "clusters.postgresql.cnpg.io";
+/// A kind that the cluster has.
+pub fn served(objects: crate::Objects) -> crate::OwnerKind {
+    crate::OwnerKind::Served { version: "v1".into(), objects }
+}
+
+/// A kind that may not be read, since the beginning of the test.
+pub fn unreadable() -> crate::OwnerKind {
+    served(crate::Objects::Unknown(crate::Unknown { why: "it may not be read".to_owned(), since: at(0) }))
+}
+
+pub const CLUSTERS: &str = "clusters.postgresql.cnpg.io";
 
 pub fn cluster_db() -> crate::ResourceId {
     crate::ResourceId { definition: CLUSTERS.into(), namespace: NamespaceName("shop".into()), name: "db".into() }

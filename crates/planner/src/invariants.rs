@@ -90,11 +90,11 @@ pub enum Rule {
     /// With the actions before it in the plan, more than the claims of the budget may have.
     #[error("with the plan's actions before it, it takes more than StorageBudget {0} allows")]
     OverBudget(BudgetName),
-    /// Pods are stopped only in a window of which enough is left, for a growth that is under way, and where nothing else scales
-    /// them.
+    /// Pods are stopped only in a window of which enough is left, for a growth that is under way, where nothing else scales
+    /// them or uses the volume, and not at once again where that was in vain.
     #[error("no maintenance window is open for long enough in which its pods may be stopped")]
     NoWindow,
-    /// A StatefulSet is scaled back to what it had.
+    /// A workload is scaled back to what it had.
     #[error("it would not be scaled back to what it had")]
     ScaledOtherwise,
     /// Only a forecast, and a policy that asks for one, calls for a growth for the days ahead.
@@ -115,6 +115,9 @@ pub enum Rule {
     /// Its operator would change the claim back.
     #[error("its owner says how large it is, and the owner is to be changed in its place")]
     OwnedElsewhere,
+    /// Who makes a claim is known before it is changed.
+    #[error("it names an owner of a kind of which nobody has asked lately whether the cluster has it")]
+    OwnerNotAskedFor,
     /// Only an owner that nobody else writes, in the field that is known, with a size that is on record.
     #[error("its owner is not one whose field is to be written so")]
     NotItsOwner,
@@ -182,9 +185,10 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, giv
     match action {
         Action::Grow { uid, previous, record, .. } => {
             let claim = claim(view, id, uid)?;
-            if view.write_back(id, claim).is_some() || record.owner.is_some() {
+            if record.owner.is_some() {
                 return Err(Rule::OwnedElsewhere);
             }
+            owners::claim_itself(view, id, claim, record.decided)?;
             let abilities = growth(view, id, claim, previous.as_ref(), record)?;
             sums.add(view, id, claim, abilities.price, record.to.round_up(abilities.size_increment))
         }
@@ -212,9 +216,11 @@ fn check(view: &View, action: &Action, recorded: &Recorded, sums: &mut Sums, giv
         }
         Action::RecordUsable { uid, previous, record, .. } => usable(claim(view, id, uid)?, previous, record),
         Action::SyncPod { pod, uid, .. } => touch(view, id, pod, uid),
-        Action::ScaleToZero { set, uid, scaled, .. } => maintenance::scaled_to_zero(view, id, set, uid, scaled),
-        Action::ScaleBack { set, uid, scaled, replicas, .. } => {
-            maintenance::scaled_back(view, id, set, uid, scaled, *replicas)
+        Action::ScaleToZero { workload, uid, scaled, .. } => {
+            maintenance::scaled_to_zero(view, id, workload, uid, scaled)
+        }
+        Action::ScaleBack { workload, uid, scaled, replicas, in_vain, .. } => {
+            maintenance::scaled_back(view, id, workload, uid, (scaled, *replicas, in_vain.as_ref()))
         }
     }
 }

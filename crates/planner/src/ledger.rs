@@ -152,7 +152,9 @@ impl Urgency {
                 _ => Self::Growing,
             },
             Reason::AwaitingMeasurement if matches!(decision.outcome, Outcome::Wait) => Self::Idle,
-            Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement => Self::Growing,
+            Reason::Growing | Reason::GrowthReduced | Reason::AwaitingMeasurement | Reason::AwaitingOwner => {
+                Self::Growing
+            }
             Reason::EnoughRoom => Self::Kept,
             Reason::NotBound | Reason::RawBlock | Reason::NotInUse => Self::Idle,
             Reason::Off => Self::Off,

@@ -27,6 +27,7 @@ mod resources;
 mod selector;
 mod template;
 mod view;
+mod workload;
 
 pub use budget::{Account, Budget, BudgetName, Budgets, OverBudget, Precedence};
 pub use capacity::{SlotUse, is_current, is_foreseen, silent_at, slot_use, stale_at, still_enough};
@@ -34,19 +35,22 @@ pub use claims::Claims;
 pub use groups::Groups;
 pub use labels::Labels;
 pub use ledger::{Changes, Ledger, Urgency};
-pub use owner::{Belonging, ClaimTemplate, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet};
+pub use owner::{
+    Belonging, ClaimTemplate, KeepsClaims, Link, Manager, Membership, Owner, Ownership, SetId, StatefulSet,
+};
 pub use performance::{
     AttributesClass, ClassChange, ClassMove, ClassUse, Exceeded, Excess, Load, LoadReading, LoadSample, LoadWatch,
     Modification, PerformanceDecision, Pressure, Quiet, Rates, counted_by,
 };
 pub use plan::{Action, Plan};
 pub use report::{Decision, Outcome, Report};
-pub use resources::{Resource, ResourceId, Resources, ServedKind, WriteBack};
+pub use resources::{Knowledge, NamedOwner, Objects, OwnerKind, Resource, ResourceId, Resources, Unknown, WriteBack};
 pub use template::{Drift, Resizes, Stance, StoredSet, TemplateAction, templates};
 pub use view::{
     Allowed, Capacity, Claim, ClaimId, Class, Governance, GrowthRecord, NamespaceName, Outgrown, OwnerGrowth, PodId,
     PodUse, Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Source, Uid, Usage, View, Watch,
 };
+pub use workload::{Deployment, DeploymentId, Workload, WorkloadId};
 
 use std::collections::BTreeMap;
 
@@ -58,9 +62,9 @@ pub fn plan(view: &View, now: Timestamp) -> (Plan, Report) {
     plan_claims(view, view.claims.keys(), now)
 }
 
-/// Decides for the claims named. For one that the view does not hold there is nothing to do but to scale back the StatefulSet
-/// that was stopped for it. Claims that are to grow within the same
-/// budget are decided in the order of their urgency, each after what was decided for those before it.
+/// Decides for the claims named. For one that the view does not hold there is nothing to do but to scale back the workload
+/// that was stopped for it. Claims that are to grow within the same budget are decided in the order of their urgency, each after
+/// what was decided for those before it.
 pub fn plan_claims<'a>(view: &View, claims: impl IntoIterator<Item = &'a ClaimId>, now: Timestamp) -> (Plan, Report) {
     let mut bookings = budget::Bookings::default();
     let mut actions = BTreeMap::new();
@@ -68,7 +72,7 @@ pub fn plan_claims<'a>(view: &View, claims: impl IntoIterator<Item = &'a ClaimId
     let claims: Vec<_> = claims.into_iter().collect();
     if !view.scaled.is_empty() {
         for id in &claims {
-            if let Some(action) = maintenance::restore(view, id, now) {
+            for action in maintenance::restore(view, id, now) {
                 actions.entry(*id).or_insert_with(Vec::new).push(action);
             }
         }

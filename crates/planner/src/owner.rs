@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 
 use orlop_api::Bytes;
 
-use crate::maintenance::ScaledFrom;
+use crate::maintenance::{InVain, ScaledFrom};
 use crate::view::{Claim, ClaimId, NamespaceName, PodUse, Uid, View};
 
 /// An object that others name in their `metadata.ownerReferences`. It is in the namespace of those that name it, or in none.
@@ -23,6 +23,13 @@ pub struct Owner {
     pub name: Arc<str>,
     /// Its UID.
     pub uid: Uid,
+}
+
+impl Owner {
+    /// Is it of the workloads that come with Kubernetes, by its group and version?
+    pub(crate) fn comes_with_kubernetes(api_version: &str) -> bool {
+        matches!(api_version.split('/').next(), Some("v1" | "apps" | "batch"))
+    }
 }
 
 /// What applies an object's manifest, again and again, so that a change made elsewhere does not last.
@@ -88,16 +95,34 @@ pub struct StatefulSet {
     pub replicas: u32,
     /// What it was scaled from, where it is scaled to zero so that its volumes can be expanded.
     pub scaled: Option<Box<ScaledFrom>>,
+    /// The last time that it was scaled to zero, where that was in vain.
+    pub in_vain: Option<Box<InVain>>,
     /// `spec.volumeClaimTemplates`, in their order.
     pub templates: Box<[ClaimTemplate]>,
     /// Are all its pods ready, and is no rollout under way?
     pub settled: bool,
     /// Is it being deleted?
     pub deleting: bool,
-    /// Do its claims stay when it is deleted?
-    pub keeps_claims: bool,
+    /// When its claims stay.
+    pub keeps_claims: KeepsClaims,
     /// Which state of it this is: its `resourceVersion`, where that is a number.
     pub version: Option<u64>,
+}
+
+/// When the claims of a StatefulSet stay, by its `persistentVolumeClaimRetentionPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepsClaims {
+    /// When it is deleted.
+    pub when_deleted: bool,
+    /// When their pods are scaled away.
+    pub when_scaled: bool,
+}
+
+/// As it is where a StatefulSet says nothing of it: always.
+impl Default for KeepsClaims {
+    fn default() -> Self {
+        Self { when_deleted: true, when_scaled: true }
+    }
 }
 
 /// One of a StatefulSet's `volumeClaimTemplates`.
@@ -207,7 +232,7 @@ impl View {
         let controllers = || claim.pods.iter().filter_map(|pod| pod.controller.as_deref());
         let outermost = above.or_else(|| own?.owner.as_ref()).or_else(|| {
             // A Deployment or a Job only uses the claim. An operator that makes pods itself has made their claims, too.
-            controllers().find(|_| set.is_none()).filter(|controller| !is_workload(controller))
+            controllers().find(|_| set.is_none()).filter(|it| !Owner::comes_with_kubernetes(&it.api_version))
         });
         let set_link = set.as_ref().map(|it| Link {
             api_version: "apps/v1",
@@ -249,9 +274,4 @@ impl Membership<'_> {
 
 fn digits(number: u32) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
-}
-
-/// Is it of the kinds that come with Kubernetes?
-fn is_workload(owner: &Owner) -> bool {
-    matches!(owner.api_version.split('/').next(), Some("v1" | "apps" | "batch"))
 }

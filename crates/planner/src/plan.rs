@@ -6,11 +6,11 @@ use std::fmt;
 use orlop_api::{Bytes, owner::Field};
 
 use crate::{
-    maintenance::ScaledFrom,
-    owner::SetId,
+    maintenance::{InVain, ScaledFrom},
     performance::ClassChange,
     resources::ResourceId,
     view::{ClaimId, GrowthRecord, PodId, Uid},
+    workload::WorkloadId,
 };
 
 /// The actions, in the order of their claims; those of one claim in the order in which they are to be done.
@@ -110,30 +110,32 @@ pub enum Action {
         /// The annotation's new value.
         value: String,
     },
-    /// Scale a StatefulSet to zero, and write on it what it had, in one request; only where it is still as it was observed.
+    /// Scale a workload to zero, and write on it what it had, in one request; only where it is still as it was observed.
     ScaleToZero {
         /// The claim that is to be expanded.
         claim: ClaimId,
-        /// The StatefulSet whose pod uses it.
-        set: SetId,
-        /// The StatefulSet's UID.
+        /// The workload whose pods use it.
+        workload: WorkloadId,
+        /// The workload's UID.
         uid: Uid,
         /// What is written.
         scaled: ScaledFrom,
     },
-    /// Scale a StatefulSet back that was scaled to zero, and take off what was written then, in one request; only where it is
-    /// still as it was observed. One that somebody has scaled meanwhile keeps its replicas.
+    /// Scale a workload back that was scaled to zero, take off what was written then, and write what came of it, in one request;
+    /// only where it is still as it was observed. One that somebody has scaled meanwhile keeps its replicas.
     ScaleBack {
         /// The claim for which it was scaled; it may be gone.
         claim: ClaimId,
-        /// The StatefulSet.
-        set: SetId,
-        /// The StatefulSet's UID.
+        /// The workload.
+        workload: WorkloadId,
+        /// The workload's UID.
         uid: Uid,
         /// What is written on it.
         scaled: ScaledFrom,
         /// The replicas that it has now.
         replicas: u32,
+        /// What is written on it instead, where volumes of it have not been expanded.
+        in_vain: Option<InVain>,
     },
 }
 
@@ -214,16 +216,22 @@ impl fmt::Display for Action {
             Self::SyncPod { claim, pod, .. } => {
                 write!(f, "touch pod {}/{}, which uses claim {claim}", pod.namespace.0, pod.name)
             }
-            Self::ScaleToZero { claim, set, scaled, .. } => {
+            Self::ScaleToZero { claim, workload, scaled, .. } => {
                 write!(
                     f,
-                    "scale {set} from {} to 0, so that the volume of claim {claim} can be expanded",
+                    "scale {workload} from {} to 0, so that the volume of claim {claim} can be expanded",
                     scaled.replicas
                 )
             }
-            Self::ScaleBack { set, scaled, replicas: 0, .. } => write!(f, "scale {set} back to {}", scaled.replicas),
-            Self::ScaleBack { set, replicas, .. } => {
-                write!(f, "leave {set} at {replicas}, to which somebody has scaled it")
+            Self::ScaleBack { workload, scaled, replicas, in_vain, .. } => {
+                match replicas {
+                    0 => write!(f, "scale {workload} back to {}", scaled.replicas)?,
+                    _ => write!(f, "leave {workload} at {replicas}, to which somebody has scaled it")?,
+                }
+                match in_vain {
+                    Some(in_vain) => write!(f, "; the driver has not expanded {}", in_vain.in_words()),
+                    None => Ok(()),
+                }
             }
         }
     }

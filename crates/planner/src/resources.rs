@@ -2,17 +2,20 @@
 //! [`OwnerProfile`](orlop_api::OwnerProfile) speaks of. And the field of such an object that says how large a claim is,
 //! because a change of the claim itself would be reverted or fought.
 
+mod kinds;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use jiff::Timestamp;
 use orlop_api::{
     Bytes, OwnerProfileSpec,
     owner::{Field, Located, Lookup, built_in},
 };
 use serde_json::Value;
 
+pub use self::kinds::{NamedOwner, Objects, OwnerKind, Unknown};
 use crate::{
     owner::{Belonging, Link},
     view::{Claim, ClaimId, NamespaceName, Uid, View},
@@ -46,22 +49,16 @@ pub struct Resource {
     pub fields: Value,
 }
 
-/// A kind of custom resource that the cluster has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServedKind {
-    /// The version by which it is read and written.
-    pub version: Arc<str>,
-    /// Why its objects are not known, where they are not.
-    pub unknown: Option<String>,
-}
-
 /// The custom resources.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resources {
     /// Profiles that override the built-in ones, by their names.
     pub profiles: BTreeMap<String, Arc<OwnerProfileSpec>>,
-    /// The kinds of which there is a profile and that the cluster has, by the names of their definitions.
-    pub kinds: BTreeMap<String, ServedKind>,
+    /// What is known of the kinds of which there is a profile, by the names of their definitions. One that is not here is not
+    /// known to be there.
+    pub kinds: BTreeMap<String, OwnerKind>,
+    /// Is there a cluster that can be asked which kinds it has? Without one, what is not here is not there.
+    pub can_be_asked: bool,
     /// The objects of these kinds.
     pub objects: BTreeMap<ResourceId, Resource>,
 }
@@ -89,6 +86,19 @@ pub struct WriteBack {
     pub obstacle: Option<String>,
     /// Does the owner's operator pass the size on to its claims?
     pub is_passed_on: bool,
+    /// How well the owner is known.
+    pub knowledge: Knowledge,
+}
+
+/// How well an owner is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knowledge {
+    /// It is known what it says.
+    Known,
+    /// The objects of its kind are being listed, which is a matter of seconds.
+    Awaited,
+    /// It cannot be found out: since when, where that is known.
+    Unknown(Option<Timestamp>),
 }
 
 impl fmt::Display for WriteBack {
@@ -125,7 +135,7 @@ impl WriteBack {
 impl View {
     /// The owner whose field says how large the claim is, where the claim has one of which a profile is known.
     pub fn write_back(&self, id: &ClaimId, claim: &Claim) -> Option<WriteBack> {
-        if self.resources.kinds.is_empty() {
+        if self.resources.kinds.values().all(OwnerKind::is_absent) {
             return None;
         }
         let ownership = self.ownership(id, claim);
@@ -134,12 +144,8 @@ impl View {
 
     /// By the `ownerReferences` of the claim or of its StatefulSet.
     fn by_reference(&self, id: &ClaimId, claim: &Claim, link: &Link<'_>) -> Option<WriteBack> {
-        let (group, _) = link.api_version.split_once('/')?;
-        let is_its_kind = |definition: &str, profile: &OwnerProfileSpec| {
-            profile.kind == link.kind && definition.split_once('.').is_some_and(|(_, its_group)| its_group == group)
-        };
-        self.resources.kinds.iter().find_map(|(definition, kind)| {
-            let profile = self.resources.profile(definition).filter(|profile| is_its_kind(definition, profile))?;
+        self.resources.kinds.iter().filter(|(_, kind)| !kind.is_absent()).find_map(|(definition, kind)| {
+            let profile = self.resources.profile(definition).filter(|profile| is_of(link, definition, profile))?;
             let of = resource_id(definition, id, link.name);
             let object = self.resources.objects.get(&of).filter(|object| object.uid == *link.uid);
             Some(resolve(id, claim, of, profile, kind, object))
@@ -148,16 +154,11 @@ impl View {
 
     /// By a label of the claim, where it is one of those that an object makes which is there: others may have the label, too.
     fn by_label(&self, id: &ClaimId, claim: &Claim) -> Option<WriteBack> {
-        self.resources.kinds.iter().find_map(|(definition, kind)| {
+        self.resources.kinds.iter().filter(|(_, kind)| !kind.is_absent()).find_map(|(definition, kind)| {
             let profile = self.resources.profile(definition)?;
-            let of = resource_id(definition, id, claim.labels.get(profile.name_label.as_ref()?)?);
+            let of = labelled(id, claim, definition, profile)?;
             let object = self.resources.objects.get(&of);
-            if object.is_none() && kind.unknown.is_none() {
-                return None;
-            }
-            let labels = |key: &str| claim.labels.get(key);
-            profile.role(Lookup { owner: &of.name, claim: &id.name, labels: &labels })?;
-            Some(resolve(id, claim, of, profile, kind, object))
+            (object.is_some() || !kind.is_listed()).then(|| resolve(id, claim, of, profile, kind, object))
         })
     }
 
@@ -189,6 +190,20 @@ impl View {
     }
 }
 
+/// Is the owner of this kind?
+fn is_of(link: &Link<'_>, definition: &str, profile: &OwnerProfileSpec) -> bool {
+    let group = link.api_version.split_once('/').map(|(group, _)| group);
+    profile.kind == link.kind && definition.split_once('.').is_some_and(|(_, its_group)| Some(its_group) == group)
+}
+
+/// The object that the claim's label names, where the claim is one of those that such an object makes.
+fn labelled(id: &ClaimId, claim: &Claim, definition: &str, profile: &OwnerProfileSpec) -> Option<ResourceId> {
+    let of = resource_id(definition, id, claim.labels.get(profile.name_label.as_ref()?)?);
+    let labels = |key: &str| claim.labels.get(key);
+    profile.role(Lookup { owner: &of.name, claim: &id.name, labels: &labels })?;
+    Some(of)
+}
+
 fn resource_id(definition: &str, claim: &ClaimId, name: &str) -> ResourceId {
     ResourceId { definition: definition.into(), namespace: claim.namespace.clone(), name: name.into() }
 }
@@ -199,14 +214,16 @@ fn resolve(
     claim: &Claim,
     of: ResourceId,
     profile: &OwnerProfileSpec,
-    kind: &ServedKind,
+    kind: &OwnerKind,
     object: Option<&Resource>,
 ) -> WriteBack {
     let labels = |key: &str| claim.labels.get(key);
     let lookup = Lookup { owner: &of.name, claim: &id.name, labels: &labels };
+    // What was kept of it by an earlier profile may not be what this one speaks of.
+    let object = object.filter(|_| !kind.is_listing());
     let located = object.map(|object| profile.locate(lookup, &object.fields));
     let (field, obstacle) = match located {
-        None => (None, Some(kind.unknown.clone().unwrap_or_else(|| "there is none that is known".to_owned()))),
+        None => (None, Some(unknown(kind, &of))),
         Some(None) => (None, Some(format!("its OwnerProfile {} has no role for such a claim", of.definition))),
         Some(Some(Located::Absent(fields))) => (None, Some(format!("it has no {}: set it", fields.join(" and no ")))),
         Some(Some(Located::NoSize(field))) => (None, Some(format!("what it has in {field} is no size"))),
@@ -221,7 +238,21 @@ fn resolve(
         field,
         obstacle: obstacle.or_else(|| set_back_by(&object?.belonging)),
         is_passed_on,
+        knowledge: match object {
+            Some(_) => Knowledge::Known,
+            None if kind.is_listing() => Knowledge::Awaited,
+            None => Knowledge::Unknown(kind.unknown().map(|unknown| unknown.since)),
+        },
     }
+}
+
+/// Why an owner is not known.
+fn unknown(kind: &OwnerKind, of: &ResourceId) -> String {
+    if kind.is_listing() {
+        return format!("the {} are being listed", of.definition);
+    }
+    let gone = || "the cluster has no such object with the UID that the claim names".to_owned();
+    kind.unknown().map_or_else(gone, |unknown| unknown.why.clone())
 }
 
 /// Who would set an object back to what it was, in words.

@@ -1,7 +1,11 @@
 //! What is observed, as plain data. Whoever fills a view leaves out what it does not know: nothing here stands for
 //! "unknown" by a zero.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use orlop_api::{
@@ -21,6 +25,7 @@ use crate::{
     performance::{AttributesClass, ClassUse, Load, LoadWatch},
     resources::Resources,
     template::StoredSet,
+    workload::{Deployment, DeploymentId, WorkloadId},
 };
 
 /// Everything that a decision may depend on.
@@ -44,24 +49,26 @@ pub struct View {
     pub budgets: Budgets,
     /// Every StatefulSet.
     pub sets: BTreeMap<SetId, StatefulSet>,
-    /// Which of them are scaled to zero, by the claim for which they are.
-    pub scaled: BTreeMap<ClaimId, SetId>,
+    /// The Deployments whose templates name claims; none where workloads may not be scaled.
+    pub deployments: BTreeMap<DeploymentId, Deployment>,
+    /// Which workloads are scaled to zero, by the claim for which they are.
+    pub scaled: BTreeMap<ClaimId, BTreeSet<WorkloadId>>,
     /// Which of them a HorizontalPodAutoscaler scales, with its name.
-    pub autoscalers: BTreeMap<SetId, Box<str>>,
+    pub autoscalers: BTreeMap<WorkloadId, Box<str>>,
     /// What is stored of StatefulSets that are being made anew.
     pub stored: BTreeMap<SetId, StoredSet>,
-    /// What the operator's rights let it do to StatefulSets.
+    /// What the operator's rights let it do to workloads.
     pub allowed: Allowed,
     /// The custom resources whose operators make claims.
     pub resources: Resources,
 }
 
-/// What the operator's rights let it do to StatefulSets: nothing, where nobody has said so.
+/// What the operator's rights let it do to workloads: nothing, where nobody has said so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Allowed {
-    /// Scale them to zero and back, in the windows that policies name.
+    /// Scale StatefulSets and Deployments to zero and back, in the windows that policies name.
     pub scaling: bool,
-    /// Make them anew; without it, only what should be done is said.
+    /// Make StatefulSets anew; without it, only what should be done is said.
     pub template_sync: bool,
 }
 

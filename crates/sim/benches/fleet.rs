@@ -75,11 +75,13 @@ claims: {}
         let claim = orlop_sim::Claim {
             size,
             class: "fast".to_owned(),
+            attributes_class: None,
             labels: std::collections::BTreeMap::new(),
             node: index % nodes,
             used: Bytes(size.0 / 100 * (index as u64 % 80)),
             inodes: None,
             workload: Workload::Steady { rate },
+            demand: None,
         };
         scenario.claims.insert(format!("data-{index}"), claim);
     }

@@ -13,7 +13,7 @@ use orlop_operator::{
     request::{Request, StatusId, Target},
     stored,
 };
-use orlop_planner::{ClaimId, NamespaceName, PolicyKind, SetId};
+use orlop_planner::{ClaimId, NamespaceName, PolicyKind, SetId, WorkloadId};
 use serde_json::{Value, json};
 
 use crate::scenario::Scenario;
@@ -355,7 +355,9 @@ pub(crate) fn target(target: &Target) -> (Kind, String) {
     match target {
         Target::Claim(id) => (Kind::Claim, id.name.to_string()),
         Target::Pod(id) => (Kind::Pod, id.name.to_string()),
-        Target::Set(id) => (Kind::Set, id.name.to_string()),
+        Target::Workload(WorkloadId::StatefulSet(id)) => (Kind::Set, id.name.to_string()),
+        // No Deployment is in the world, and so none is scaled.
+        Target::Workload(WorkloadId::Deployment(id)) => unreachable!("{id} is not in the world"),
         // No custom resource is in the world, and so none is changed.
         Target::Owner(owner) => unreachable!("{} is not in the world", owner.id),
         Target::Status(StatusId::Budget(name)) => (Kind::Budget, name.to_string()),

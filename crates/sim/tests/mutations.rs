@@ -451,7 +451,7 @@ fn a_replica_that_would_be_smaller_than_the_others_is_found() {
 
 /// What a merge patch for a StatefulSet asks for.
 fn set_patch(request: &Request) -> Option<Value> {
-    matches!(request.target, Target::Set(_)).then(|| body(request))
+    matches!(request.target, Target::Workload(_)).then(|| body(request))
 }
 
 /// Stops pods and does not start them again.

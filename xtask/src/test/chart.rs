@@ -42,11 +42,22 @@ const REFUSED: [(&str, &str); 12] = [
     ("local.volumeAttributesClasses[0].name=x,local.volumeAttributesClasses[0].iops=1", "iops"),
 ];
 
-/// What must be among what is rendered with a set of values, and what must not: kinds, names, and arguments of containers.
+/// What must be among what is rendered with a set of values, and what must not: kinds, names, arguments of containers, and what
+/// the operator may do in every namespace, as `VERB GROUP/RESOURCE`.
 const RENDERED: [(&str, &[&str], &[&str]); 5] = [
     (
         "bed-values.yaml",
-        &["VolumeSnapshotClass", "VolumeGroupSnapshotClass", "--local-driver", "--http-address=$(POD_IP):9808"],
+        &[
+            "VolumeSnapshotClass",
+            "VolumeGroupSnapshotClass",
+            "--local-driver",
+            "--http-address=$(POD_IP):9808",
+            "--maintenance",
+            "patch apps/deployments",
+            "patch apps/statefulsets",
+            "watch apps/deployments",
+            "watch autoscaling/horizontalpodautoscalers",
+        ],
         &["VolumeAttributesClass", "--local-clean-up-after=24h", "PodMonitor"],
     ),
     (
@@ -61,6 +72,10 @@ const RENDERED: [(&str, &[&str], &[&str]); 5] = [
             "PrometheusRule",
             "--prometheus-interval=30s",
             "--template-sync",
+            "--maintenance",
+            "patch apps/deployments",
+            "patch apps/statefulsets",
+            "watch apps/deployments",
             "--http-address=0.0.0.0:9809",
         ],
     ),
@@ -175,6 +190,8 @@ fn expected(values: &str, objects: &[Value]) -> Result<()> {
     let mut there: BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
     there.extend(objects.iter().filter_map(|object| object["metadata"]["name"].as_str()));
     there.extend(objects.iter().flat_map(containers).flat_map(arguments));
+    let rights: Vec<_> = objects.iter().filter(|object| is_operators_role(object)).flat_map(rights).collect();
+    there.extend(rights.iter().map(String::as_str));
     let (_, wanted, unwanted) = RENDERED
         .iter()
         .find(|(name, ..)| *name == values)
@@ -186,6 +203,21 @@ fn expected(values: &str, objects: &[Value]) -> Result<()> {
         ensure!(!there.contains(what), "{values} renders {what}");
     }
     Ok(())
+}
+
+fn is_operators_role(object: &Value) -> bool {
+    object["kind"] == "ClusterRole" && object["metadata"]["name"] == "orlop-operator"
+}
+
+/// What a role lets one do: `patch apps/deployments`.
+fn rights(role: &Value) -> impl Iterator<Item = String> {
+    list(&role["rules"]).flat_map(|rule| {
+        let texts = |field: &str| list(&rule[field]).filter_map(Value::as_str).collect::<Vec<_>>();
+        let (groups, resources, verbs) = (texts("apiGroups"), texts("resources"), texts("verbs"));
+        let of = |group: &&str| resources.iter().map(|resource| format!("{group}/{resource}")).collect::<Vec<_>>();
+        let objects: Vec<_> = groups.iter().flat_map(of).collect();
+        verbs.iter().flat_map(|verb| objects.iter().map(move |it| format!("{verb} {it}"))).collect::<Vec<_>>()
+    })
 }
 
 fn containers(object: &Value) -> impl Iterator<Item = &Value> {

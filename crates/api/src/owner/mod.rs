@@ -115,10 +115,6 @@ pub struct ClaimRole {
     /// The field with their size: the first of these that is there.
     #[schemars(length(min = 1, max = 4))]
     pub size: Vec<FieldPath>,
-    /// The field with their StorageClass: the first of these that is there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 4))]
-    pub class: Vec<FieldPath>,
 }
 
 fn kind(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use orlop_api::{CapacitySpec, Expansion, Mode, PerformanceSpec, Threshold};
+use orlop_api::{CapacitySpec, Expansion, Mode, Threshold};
 use orlop_planner::{Governance, Policy, PolicyId};
 
 use crate::{
@@ -89,14 +89,13 @@ pub(crate) static POLICY_PROMISES_NOTHING: Rule = Rule {
     source: "[the policy](growth.md#the-policy)",
 };
 
-pub(crate) static ATTRIBUTES_CLASSES_OF_SEVERAL_DRIVERS: Rule = Rule {
-    id: "attributes-classes-of-several-drivers",
-    severity: Severity::Error,
-    finds: "a policy whose `attributesClasses` are VolumeAttributesClasses of more than one driver",
-    why: "A volume can only have a class of its own driver. The policy would report `ClassUnknown` of every claim, and change \
-          none.",
-    remedy: "Name classes of one driver, and write a policy for each driver.",
-    source: "[how fast a volume is](performance-classes.md)",
+pub(crate) static MAINTENANCE_WITHOUT_NEED: Rule = Rule {
+    id: "maintenance-without-need",
+    severity: Severity::Info,
+    finds: "a policy with `maintenance` all of whose claims are of drivers that expand volumes while pods use them",
+    why: "No pods are ever stopped for it: the claims grow when they need to, in no window.",
+    remedy: "Leave `maintenance` out, or keep it for claims to come.",
+    source: "[drivers that expand offline](growth.md#drivers-that-expand-offline)",
 };
 
 /// What a spec says beside its promises.
@@ -115,8 +114,9 @@ pub(crate) fn growing<'w>(
 
 pub(crate) fn check(world: &World<'_>, found: &mut Findings) {
     for (id, policy, object) in world.policies() {
-        alone(world, policy, object, found);
+        alone(policy, object, found);
         selection(world, id, policy, object, found);
+        maintenance(world, id, policy, object, found);
     }
     conflicts(world, found);
     let mut stuck = BTreeSet::new();
@@ -137,7 +137,7 @@ pub(crate) fn check(world: &World<'_>, found: &mut Findings) {
 }
 
 /// What is wrong with a policy whatever claims there are.
-fn alone(world: &World<'_>, policy: &Policy, object: &Object<'_>, found: &mut Findings) {
+fn alone(policy: &Policy, object: &Object<'_>, found: &mut Findings) {
     if policy.mode == Mode::Off {
         return;
     }
@@ -145,9 +145,6 @@ fn alone(world: &World<'_>, policy: &Policy, object: &Object<'_>, found: &mut Fi
         let message =
             format!("{} promises nothing, and so does nothing: write a section such as capacity", object.called());
         found.add(&POLICY_PROMISES_NOTHING, object.place("spec"), message);
-    }
-    if let Some(performance) = &policy.performance {
-        attributes_classes(world, performance, object, found);
     }
     if let Some(CapacitySpec { min_free: Threshold::Absolute(min_free), maximum, .. }) = &policy.capacity
         && min_free >= maximum
@@ -160,18 +157,22 @@ fn alone(world: &World<'_>, policy: &Policy, object: &Object<'_>, found: &mut Fi
     }
 }
 
-fn attributes_classes(world: &World<'_>, spec: &PerformanceSpec, object: &Object<'_>, found: &mut Findings) {
-    let driver = |name: &str| {
-        let mut classes = world.objects.iter().filter(|it| it.is("storage.k8s.io", "VolumeAttributesClass"));
-        classes.find(|class| class.name == name).and_then(|class| class.node.text("driverName"))
-    };
-    let mut known = spec.attributes_classes.iter().filter_map(|name| Some((name, driver(name)?)));
-    let Some((first, of_first)) = known.next() else { return };
-    if let Some((other, of_other)) = known.find(|(_, driver)| *driver != of_first) {
+/// Windows that no claim of the policy needs.
+fn maintenance(world: &World<'_>, id: &PolicyId, policy: &Policy, object: &Object<'_>, found: &mut Findings) {
+    if policy.capacity.as_ref().is_none_or(|capacity| capacity.maintenance.is_none()) {
+        return;
+    }
+    let governed = world.claims.iter().filter(|claim| world.governance(claim) == Governance::By(id.clone()));
+    let expands = |claim| world.class_of(claim).and_then(|class| world.abilities(class)).map(|it| it.expansion);
+    let mut known = governed.map(|claim| (claim, expands(claim))).peekable();
+    let Some(first) = known.peek().map(|(claim, _)| claim.called()) else { return };
+    if known.all(|(_, expansion)| expansion == Some(Expansion::Online)) {
         let message = format!(
-            "VolumeAttributesClass {first} is for {of_first}, and {other} for {of_other}: name classes of one driver"
+            "every claim of {} among the files, such as {first}, grows while pods use it, so nothing is ever done in these \
+             windows: leave maintenance out, or keep it for claims to come",
+            object.called()
         );
-        found.add(&ATTRIBUTES_CLASSES_OF_SEVERAL_DRIVERS, object.place("spec.performance.attributesClasses"), message);
+        found.add(&MAINTENANCE_WITHOUT_NEED, object.place("spec.capacity.maintenance"), message);
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) fn check(world: &World<'_>, found: &mut Findings) {
 }
 
 /// Claims of a StatefulSet are known by their names: template, set, ordinal.
-fn is_made_of(claim: &Claim<'_>, template: &Claim<'_>) -> bool {
+pub(crate) fn is_made_of(claim: &Claim<'_>, template: &Claim<'_>) -> bool {
     let prefix = format!("{}-{}-", template.node.text("metadata.name").unwrap_or_default(), template.object.name);
     let ordinal = claim.object.name.strip_prefix(&prefix);
     !claim.is_template

@@ -1,11 +1,13 @@
-//! What is asked for counts in the budgets from when it is asked for until it is known what came of it.
+//! What is asked for counts in the budgets from when it is asked for until it is known what came of it. And what is asked
+//! before anything is asked for: which kinds of owner the cluster has.
 
 use std::time::Instant;
 
-use orlop_api::Bytes;
-use orlop_planner::{Action, ClaimId};
+use orlop_api::{Bytes, names::Reason};
+use orlop_planner::{Action, ClaimId, Report};
 
 use super::Core;
+use crate::moment::Moment;
 
 impl Core {
     /// A size was asked for a claim, and for all whose size is in the same field of its owner.
@@ -43,6 +45,18 @@ impl Core {
             self.settled(claim);
         } else {
             self.unanswered.note(claim.clone(), now);
+        }
+    }
+
+    /// Has it asked which kinds of owner the cluster has, for claims that wait for that.
+    pub(super) fn ask_for_kinds(&mut self, report: &Report, now: Moment) {
+        let waiting = report.decisions.iter().filter(|(_, decision)| decision.reason == Reason::AwaitingOwner);
+        let named = waiting.filter_map(|(id, _)| {
+            let view = self.observer.view();
+            Some((id.clone(), view.unasked_owner(id, view.claims.get(id)?, now.time)?))
+        });
+        for (claim, owner) in named.collect::<Vec<_>>() {
+            self.observer.ask_for_kind(&owner.id.definition, claim);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use kube::core::params::Patch;
 use orlop_api::Bytes;
-use orlop_planner::{ResourceId, ServedKind};
+use orlop_planner::{Objects, OwnerKind, ResourceId};
 use serde_json::{Value, json};
 
 use super::{
@@ -64,9 +64,18 @@ fn leaves<'a>(operations: &'a [Value], path: &str) -> Option<&'a Value> {
 /// An operator that knows of the claim, which has too little room, and of this owner; and what it begins to do then.
 fn called_for(owner: Observation) -> (Core, Moment, Vec<Errand>) {
     let mut core = core();
-    let kind = ServedKind { version: "v1".into(), unknown: None };
-    core.observe(Observation::OwnerKind(Change::Is(CLUSTERS.to_owned(), kind)));
+    core.observe(kind_is(OwnerKind::Served { version: "v1".into(), objects: Objects::Listed }));
     core.observe(owner);
+    let (later, errands) = runs_full(&mut core);
+    (core, later, errands)
+}
+
+fn kind_is(kind: OwnerKind) -> Observation {
+    Observation::OwnerKind(Change::Is(CLUSTERS.to_owned(), kind))
+}
+
+/// The claim comes, and has too little room: what is begun then, and when.
+fn runs_full(core: &mut Core) -> (Moment, Vec<Errand>) {
     core.observe(claim(None));
     let now = Moment::now();
     let usage = orlop_planner::Usage {
@@ -81,8 +90,47 @@ fn called_for(owner: Observation) -> (Core, Moment, Vec<Errand>) {
     core.measure(Measurement::Sampled { node: "n".into(), volume: "pv".into(), usage }, now);
     core.turn(true, now);
     let later = Moment { instant: now.instant + Duration::from_secs(1), ..now };
+    (later, core.turn(true, later).errands)
+}
+
+#[test]
+fn before_a_claim_is_changed_that_names_an_owner_it_is_asked_whether_there_is_such_a_kind() {
+    let mut core = core();
+    let (now, errands) = runs_full(&mut core);
+    assert!(errands.is_empty(), "{errands:?}");
+    assert_eq!(core.ledger().decision(&id()).unwrap().reason, Reason::AwaitingOwner);
+    let asked = |core: &Core| core.observer().wanted_kinds().unwrap().asked.clone();
+    assert_eq!(asked(&core), [CLUSTERS.to_owned()].into());
+    let turn = |core: &mut Core, observation: Observation| {
+        core.observe(observation);
+        core.turn(true, now);
+        let later = Moment { instant: now.instant + Duration::from_secs(1), ..now };
+        core.turn(true, later).errands.iter().map(|it| it.request().target.clone()).collect::<Vec<_>>()
+    };
+    let served = |objects| kind_is(OwnerKind::Served { version: "v1".into(), objects });
+    assert_eq!(turn(&mut core, served(Objects::Listing)), []);
+    assert!(asked(&core).is_empty());
+    assert_eq!(core.ledger().decision(&id()).unwrap().reason, Reason::AwaitingOwner);
+    assert_eq!(turn(&mut core, cluster("1Gi")), []);
+    assert_eq!(turn(&mut core, served(Objects::Listed)), [Target::Claim(id())]);
+    let decision = core.ledger().decision(&id()).unwrap();
+    assert!(decision.message.contains("set spec.storage.size of Cluster db"), "{}", decision.message);
+}
+
+#[test]
+fn a_claim_that_names_an_owner_of_a_kind_that_the_cluster_does_not_have_is_grown_when_that_is_said() {
+    let mut core = core();
+    let (now, _) = runs_full(&mut core);
+    core.observe(kind_is(OwnerKind::Absent(now.time)));
+    core.turn(true, now);
+    let later = Moment { instant: now.instant + Duration::from_secs(1), ..now };
     let errands = core.turn(true, later).errands;
-    (core, later, errands)
+    let sizes: Vec<_> = errands
+        .iter()
+        .map(|it| leaves(&operations(it.request()), "/spec/resources/requests/storage").cloned())
+        .collect();
+    assert_eq!(sizes.len(), 1);
+    assert!(sizes[0].is_some(), "the claim itself is made larger");
 }
 
 #[test]

@@ -119,7 +119,7 @@ mod tests {
     use jiff::SignedDuration;
     use orlop_api::{Bytes, StoragePolicy};
     use orlop_planner::{
-        Allowed, Belonging, ClaimTemplate, Labels, NamespaceName, Resize, StatefulSet, StoredSet, Uid,
+        Allowed, Belonging, ClaimTemplate, KeepsClaims, Labels, NamespaceName, Resize, StatefulSet, StoredSet, Uid,
     };
     use serde_json::json;
 
@@ -143,7 +143,8 @@ mod tests {
             settled: true,
             deleting: false,
             scaled: None,
-            keeps_claims: true,
+            in_vain: None,
+            keeps_claims: KeepsClaims::default(),
             version: Some(version),
         }
     }

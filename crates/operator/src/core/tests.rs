@@ -68,6 +68,7 @@ fn core_with(metrics: &Metrics) -> Core {
     list!(ClusterPolicy);
     list!(Budget);
     list!(Driver);
+    list!(OwnerProfile);
     list!(OwnerKind);
     list!(Set);
     list!(Stored);

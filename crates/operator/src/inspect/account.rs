@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use orlop_api::{
-    Bytes, DriverProfileSpec,
+    Bytes, DriverProfileSpec, Expansion,
     driver::{built_in, profile_name},
 };
 use orlop_planner::{
@@ -13,8 +13,8 @@ use orlop_planner::{
 
 use super::{
     document::{
-        ClaimAccount, ClassAccount, DriverAccount, Governed, ModificationAccount, OwnerAccount, OwnerLink,
-        ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount, WriteBackAccount,
+        ClaimAccount, ClassAccount, DriverAccount, Governed, MaintenanceAccount, ModificationAccount, OwnerAccount,
+        OwnerLink, ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount, WriteBackAccount,
     },
     outlook, performance, row,
 };
@@ -60,6 +60,7 @@ pub fn claim(core: &Core, id: &ClaimId, now: Moment) -> Option<ClaimAccount> {
         class: class(view, claim),
         driver: view.driver_of(claim).map(|name| driver(view, claim, name)),
         owner: owner(core, id, claim, &decision),
+        maintenance: maintenance(view, claim, &decision.governance, now),
         modifications,
         growth: claim.growth.as_deref().cloned(),
         performance: of_class,
@@ -210,6 +211,14 @@ fn written(owner: &WriteBack, decision: &Decision) -> WriteBackAccount {
         obstacle: owner.obstacle.clone(),
         command: called_for.and_then(|to| owner.command(to)),
     }
+}
+
+fn maintenance(view: &View, claim: &Claim, governance: &Governance, now: Moment) -> Option<MaintenanceAccount> {
+    let Governance::By(policy) = governance else { return None };
+    let windows = view.policies.get(policy)?.maintenance.as_deref()?;
+    view.abilities(claim).filter(|abilities| abilities.expansion == Expansion::Offline)?;
+    let open_until = windows.open_at(now.time).map(|open| open.until).max();
+    Some(MaintenanceAccount { open_until, next: windows.next_after(now.time) })
 }
 
 fn modifications(view: &View, claim: &Claim, now: Moment) -> Option<ModificationAccount> {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     claim::{
         Act, ClaimAccount, ClassAccount, ClassAct, ClassLimits, DecisionAccount, DriverAccount, ExceededAccount,
-        ExceededLimit, ForecastAccount, Governed, InodeAccount, LoadAccount, ModificationAccount, OwnerAccount,
-        OwnerLink, PerDayAccount, PerformanceAccount, PerformanceThresholds, PressureAccount, ProfileOrigin,
-        SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount, UsageAccount, WriteBackAccount,
+        ExceededLimit, ForecastAccount, Governed, InodeAccount, LoadAccount, MaintenanceAccount, ModificationAccount,
+        OwnerAccount, OwnerLink, PerDayAccount, PerformanceAccount, PerformanceThresholds, PressureAccount,
+        ProfileOrigin, SetbackAccount, SizeAccount, TemplateAccount, ThresholdAccount, UsageAccount, WriteBackAccount,
     },
     fleet::{Agents, ClaimPage, ClaimRow, Cost, DriverRow, Fleet, Growths, Measured, PolicyRow, SourceRow, Totals},
 };

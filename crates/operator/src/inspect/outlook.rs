@@ -37,6 +37,7 @@ pub(super) fn turning_points(facts: &Facts<'_>) -> Vec<String> {
             overdue(decision, "the driver and the kubelet do their parts, and a measurement shows the growth")
         }
         Reason::AwaitingMeasurement => overdue(decision, "the next measurement arrives"),
+        Reason::AwaitingOwner => vec!["it is known whose field has the claim's size, or that it has none".to_owned()],
         Reason::GrowthOverdue => vec!["the growth is done, and a measurement shows it".to_owned()],
         Reason::GrowthFailed => vec!["the growth is possible, and is asked for again".to_owned()],
         Reason::AtMaximum => vec![at_maximum(facts)],

@@ -59,6 +59,8 @@ pub(crate) struct Row {
 struct Performance {
     /// Operations and bytes a second, while they are known.
     rates: Option<(u64, u64)>,
+    /// How much that is of what the class gives, in millionths.
+    utilization: Option<u64>,
     /// For which share of the time its pod waits for I/O, in percent, while it is known.
     stalled: Option<u8>,
     /// For which share of the time the limit was exceeded that was for most of it, in percent, while it is known.
@@ -105,23 +107,24 @@ impl Row {
             target: decision.target(),
             problem: decision.is_problem().then_some(decision.reason),
             cost: Cost::of(view, claim),
-            performance: of_class.map(|decision| Box::new(Performance::new(claim, decision, now))),
+            performance: of_class.map(|decision| Box::new(Performance::new(view, claim, decision, now))),
             full: full(claim),
         }
     }
 }
 
 impl Performance {
-    fn new(claim: &Claim, decision: &PerformanceDecision, now: Timestamp) -> Self {
+    fn new(view: &View, claim: &Claim, decision: &PerformanceDecision, now: Timestamp) -> Self {
         let known = decision.reason != PerformanceReason::NoLoad;
         let sample = claim.load.as_ref().and_then(|load| load.sample.as_ref()).filter(|_| known);
         let rates = sample.map(|it| (it.rates.get(Dimension::Iops), it.rates.get(Dimension::Throughput)));
+        let utilization = sample.and_then(|it| view.utilization(claim, &it.rates));
         let stalled = sample.and_then(|it| it.pressure).map(|pressure| pressure.full);
         let exceeded =
             claim.load.as_ref().and_then(|load| load.excess.as_ref()).filter(|excess| excess.is_current(now));
         let exceeded = exceeded.and_then(|excess| excess.shares.iter().map(|(_, percent)| percent).max());
         let problem = decision.is_problem().then_some(decision.reason);
-        Self { rates, stalled, exceeded, class: decision.class.clone(), problem }
+        Self { rates, utilization, stalled, exceeded, class: decision.class.clone(), problem }
     }
 }
 
@@ -317,6 +320,15 @@ impl Collector for Claims {
             if let Some(cost) = &row.cost {
                 let labels = (labels(id), [("currency", cost.currency())]);
                 family.encode_family(&labels)?.encode_gauge(&cost.amount)?;
+            }
+        }
+        let help = "The part that the claim's volume does of what its VolumeAttributesClass gives, where that is most";
+        let mut family = encoder.encode_descriptor("claim_io_utilization_ratio", help, None, MetricType::Gauge)?;
+        for (id, row) in rows() {
+            if let Some(millionths) = row.performance.as_ref().and_then(|it| it.utilization) {
+                #[expect(clippy::cast_precision_loss, reason = "a part that is not exact is so busy as to be no part")]
+                let part = millionths as f64 / 1e6;
+                family.encode_family(&labels(id))?.encode_gauge(&part)?;
             }
         }
         let help = "Somebody must look at the claim, for the reason said";

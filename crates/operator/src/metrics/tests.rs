@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use orlop_api::{BudgetLimits, Bytes, Count, Dimension, Mode, driver::built_in, names::PerformanceReason};
 use orlop_planner::{
-    Capacity, Claim, Class, ClassMove, Decision, Exceeded, Excess, Governance, Labels, Load, LoadSample, NamespaceName,
-    Outcome, PerformanceDecision, Pressure, Rates, Resize, Selector, Uid, Usage, View,
+    AttributesClass, Capacity, Claim, Class, ClassMove, ClassUse, Decision, Exceeded, Excess, Governance, Labels, Load,
+    LoadSample, NamespaceName, Outcome, PerformanceDecision, Pressure, Rates, Resize, Selector, Uid, Usage, View,
     forecast::{Forecast, Outlook, PerDay},
 };
 
@@ -27,7 +27,13 @@ fn policy() -> PolicyId {
 fn view() -> View {
     let parameters = BTreeMap::from([("type".to_owned(), "gp3".to_owned())]);
     let class = Class { provisioner: "ebs.csi.aws.com".into(), expandable: true, parameters };
-    View { classes: BTreeMap::from([("fast".to_owned(), class)]), ..View::default() }
+    let parameters = BTreeMap::from([("iops".to_owned(), "6000".to_owned())]);
+    let attributes = AttributesClass { driver: "ebs.csi.aws.com".to_owned(), parameters };
+    View {
+        classes: BTreeMap::from([("fast".to_owned(), class)]),
+        attributes_classes: BTreeMap::from([("gp3-fast".to_owned(), attributes)]),
+        ..View::default()
+    }
 }
 
 fn claim() -> Claim {
@@ -97,7 +103,9 @@ fn known() -> Claim {
     let excess = Excess { at: at(0), shares, since: None, last: None };
     let forecast =
         Forecast { per_day: PerDay { low: 1 << 20, median: 2 << 20, high: 4 << 20 }, peak: Bytes(900 * MIB) };
+    let attributes = ClassUse { requested: Some("gp3-fast".to_owned()), ..ClassUse::default() };
     Claim {
+        attributes: Some(Box::new(attributes)),
         load: Some(Box::new(Load { asked: at(0), sample: Some(sample), excess: Some(excess) })),
         outlook: Some(Box::new(Outlook::Known(forecast))),
         ..claim()
@@ -168,6 +176,20 @@ fn what_is_not_known_is_not_told() {
     at_rest.usage.as_mut().unwrap().fill_bytes_per_second = 0;
     metrics.claim_is(&id(1), row(&at_rest, Outcome::Keep, Reason::EnoughRoom, 0));
     assert!(!of_claims(&metrics).iter().any(|line| line.contains("time_to_full")), "it never is");
+}
+
+#[test]
+fn how_much_a_volume_does_of_what_its_class_gives_is_told_where_that_is_known() {
+    let told = |view: &View, claim: &Claim| {
+        let metrics = Metrics::new(10);
+        let decision = decision(Outcome::Keep, Reason::EnoughRoom);
+        metrics.claim_is(&id(7), ClaimRow::new(view, claim, (&decision, Some(&too_slow())), at(5)));
+        let line = of_claims(&metrics).into_iter().find(|line| line.starts_with("orlop_claim_io_utilization"))?;
+        line.split(' ').next_back().map(str::to_owned)
+    };
+    assert_eq!(told(&view(), &known()).as_deref(), Some("0.5"), "3000 of 6000 operations");
+    assert_eq!(told(&View { attributes_classes: BTreeMap::new(), ..view() }, &known()), None);
+    assert_eq!(told(&view(), &Claim { attributes: None, ..known() }), None);
 }
 
 #[test]
@@ -262,6 +284,7 @@ fn what_is_told_is_told_by_these_names() {
     let decision = decision(Outcome::Grow(Bytes(2 << 30)), Reason::AtMaximum);
     metrics.claim_is(&id(7), ClaimRow::new(&view(), &known(), (&decision, Some(&of_class)), at(5)));
     metrics.planned(1, Duration::from_millis(1));
+    metrics.statefulsets_stopped(1);
     metrics.growth_requested(&policy());
     metrics.action_failed("refused");
     metrics.watch_failed("PersistentVolumeClaim");

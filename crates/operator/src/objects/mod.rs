@@ -3,6 +3,7 @@
 
 mod autoscaler;
 mod belonging;
+mod deployment;
 mod pod;
 mod resource;
 mod set;
@@ -30,10 +31,12 @@ use orlop_planner::{
     AttributesClass, Belonging, Budget, BudgetName, ClaimId, Class, ClassUse, Modification, NamespaceName, PodId,
     Policy, PolicyId, PolicyKind, Requirement, Resize, Selector, Uid, maintenance::Windows,
 };
+use serde::de::DeserializeOwned;
 
 use self::belonging::{belonging, controller};
 pub use self::{
     autoscaler::{autoscaler, autoscaler_id},
+    deployment::{DeploymentObject, deployment, deployment_id},
     pod::PodObject,
     resource::{resource, resource_id},
     set::{SetObject, set, set_id},
@@ -103,6 +106,11 @@ fn version(meta: &ObjectMeta) -> Version {
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a String> {
     meta.annotations.as_ref()?.get(key)
+}
+
+/// What an annotation says that is written as JSON; nothing where somebody else has written something else.
+fn note<T: DeserializeOwned>(meta: &ObjectMeta, key: &str) -> Option<T> {
+    serde_json::from_str(annotation(meta, key)?).ok()
 }
 
 fn storage(quantities: Option<&BTreeMap<String, Quantity>>) -> Option<&Quantity> {

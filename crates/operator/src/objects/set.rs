@@ -5,12 +5,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Resource;
-use orlop_planner::{ClaimTemplate, SetId, StatefulSet};
+use orlop_api::names::{IN_VAIN_ANNOTATION, SCALED_ANNOTATION};
+use orlop_planner::{ClaimTemplate, KeepsClaims, SetId, StatefulSet};
 use serde::Deserialize;
 
-use orlop_api::names::SCALED_ANNOTATION;
-
-use super::{annotation, belonging::belonging, name, namespace, storage, uid, version};
+use super::{belonging::belonging, name, namespace, note, storage, uid, version};
 
 /// A StatefulSet as far as its volumes go.
 #[derive(Debug, Clone, Deserialize, Resource)]
@@ -54,6 +53,7 @@ struct TemplateSpec {
 #[serde(rename_all = "camelCase", default)]
 struct Retention {
     when_deleted: Option<String>,
+    when_scaled: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -82,13 +82,19 @@ pub fn set(object: SetObject) -> StatefulSet {
         uid: uid(&metadata),
         belonging: belonging(&metadata, "StatefulSet"),
         replicas: u32::try_from(replicas).unwrap_or(0),
-        scaled: annotation(&metadata, SCALED_ANNOTATION).and_then(|text| serde_json::from_str(text).ok()),
+        scaled: note(&metadata, SCALED_ANNOTATION),
+        in_vain: note(&metadata, IN_VAIN_ANNOTATION),
         templates: spec.volume_claim_templates.into_iter().map(template).collect(),
         settled: is_rolled_out && status.replicas == replicas && status.ready_replicas == replicas,
         deleting: metadata.deletion_timestamp.is_some(),
-        keeps_claims: spec.persistent_volume_claim_retention_policy.when_deleted.is_none_or(|what| what == "Retain"),
+        keeps_claims: keeps_claims(&spec.persistent_volume_claim_retention_policy),
         version: version(&metadata),
     }
+}
+
+fn keeps_claims(policy: &Retention) -> KeepsClaims {
+    let keeps = |what: &Option<String>| what.as_deref().is_none_or(|what| what == "Retain");
+    KeepsClaims { when_deleted: keeps(&policy.when_deleted), when_scaled: keeps(&policy.when_scaled) }
 }
 
 fn template(Template { metadata, spec }: Template) -> ClaimTemplate {

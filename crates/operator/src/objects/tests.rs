@@ -3,7 +3,9 @@ use orlop_api::{Bytes, StoragePolicy};
 use orlop_planner::{Class, Requirement, Resize, Selector};
 use serde_json::{Value, json};
 
-use super::{PodObject, SetObject, Unreadable, autoscaler, claim, class, pod, policy, set, volume};
+use super::{
+    DeploymentObject, PodObject, SetObject, Unreadable, autoscaler, claim, class, deployment, pod, policy, set, volume,
+};
 use crate::observe::{ClaimFacts, PolicyFacts, Spelling};
 
 fn claim_with(patch: Value) -> Result<ClaimFacts, Unreadable> {
@@ -260,7 +262,7 @@ fn a_maintenance_window_that_cannot_be_understood_is_said_with_its_field() {
 }
 
 #[test]
-fn an_autoscaler_of_a_statefulset_is_kept_by_what_it_scales_and_others_are_not() {
+fn an_autoscaler_is_kept_by_the_workload_that_it_scales_and_one_of_another_kind_is_not() {
     let scales = |kind: &str| {
         let target = json!({ "apiVersion": "apps/v1", "kind": kind, "name": "db" });
         let object = json!({ "metadata": { "name": "busy", "namespace": "app" },
@@ -268,7 +270,8 @@ fn an_autoscaler_of_a_statefulset_is_kept_by_what_it_scales_and_others_are_not()
         autoscaler(serde_json::from_value(object).unwrap()).map(|set| set.to_string())
     };
     assert_eq!(scales("StatefulSet").as_deref(), Some("StatefulSet app/db"));
-    assert_eq!(scales("Deployment"), None);
+    assert_eq!(scales("Deployment").as_deref(), Some("Deployment app/db"));
+    assert_eq!(scales("Rollout"), None);
 }
 
 #[test]
@@ -283,6 +286,42 @@ fn what_a_statefulset_was_scaled_from_is_read_and_what_is_no_such_note_is_not() 
     let note = r#"{"replicas":3,"claim":"data-db-0","at":"2026-01-01T03:00:00Z","until":"2026-01-01T03:55:00Z"}"#;
     assert_eq!(read(note), Some(3));
     assert_eq!(read("three"), None);
+}
+
+#[test]
+fn of_a_deployment_the_claims_that_its_template_names_are_kept_and_of_one_without_any_nothing() {
+    let read = |volumes: Value, annotations: Value| {
+        let object = json!({
+            "metadata": {
+                "name": "web", "namespace": "app", "uid": "u", "resourceVersion": "7", "annotations": annotations,
+            },
+            "spec": {
+                "replicas": 3, "selector": { "matchLabels": { "app": "web" } },
+                "template": { "metadata": {}, "spec": { "containers": [], "volumes": volumes } },
+            },
+            "status": { "replicas": 2 },
+        });
+        deployment(serde_json::from_value::<DeploymentObject>(object).unwrap())
+    };
+    let own = json!({ "name": "data", "persistentVolumeClaim": { "claimName": "web-data" } });
+    let scratch = json!({ "name": "scratch", "ephemeral": { "volumeClaimTemplate": { "spec": {} } } });
+    let tmp = json!({ "name": "tmp", "emptyDir": {} });
+    let facts = read(json!([own, scratch, tmp]), Value::Null).unwrap();
+    let claims: Vec<_> = facts.claims.iter().map(|name| &**name).collect();
+    assert_eq!((claims, facts.replicas, facts.version), (vec!["web-data"], 3, Some(7)));
+    assert_eq!(read(json!([scratch, tmp]), Value::Null), None, "what goes with its pods is none of its own");
+    assert_eq!(read(json!([]), Value::Null), None);
+
+    let note = r#"{"replicas":3,"claim":"web-data","at":"2026-01-01T03:00:00Z","until":"2026-01-01T03:55:00Z"}"#;
+    let facts = read(json!([tmp]), json!({ "orlop.dev/scaled-from": note })).unwrap();
+    assert_eq!(
+        facts.scaled.map(|scaled| scaled.replicas),
+        Some(3),
+        "it is scaled back though its template has changed"
+    );
+    let in_vain = r#"{"at":"2026-01-01T03:00:00Z","claims":["web-data"]}"#;
+    let facts = read(json!([own]), json!({ "orlop.dev/stopped-in-vain": in_vain })).unwrap();
+    assert_eq!(facts.in_vain.map(|in_vain| in_vain.claims.len()), Some(1));
 }
 
 #[test]
@@ -328,9 +367,12 @@ fn a_statefulset_is_settled_when_all_its_pods_are_ready_and_of_its_latest_revisi
     ] {
         assert!(!read(json!({ "status": status })).settled, "{status}");
     }
-    let keeps = |when: &str| {
-        read(json!({ "spec": { "persistentVolumeClaimRetentionPolicy": { "whenDeleted": when } } })).keeps_claims
+    let keeps = |policy: Value| {
+        let keeps = read(json!({ "spec": { "persistentVolumeClaimRetentionPolicy": policy } })).keeps_claims;
+        (keeps.when_deleted, keeps.when_scaled)
     };
-    assert!(read(json!({})).keeps_claims && keeps("Retain") && !keeps("Delete"));
+    assert_eq!(keeps(json!({})), (true, true));
+    assert_eq!(keeps(json!({ "whenDeleted": "Delete", "whenScaled": "Retain" })), (false, true));
+    assert_eq!(keeps(json!({ "whenDeleted": "Retain", "whenScaled": "Delete" })), (true, false));
     assert!(read(json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } })).deleting);
 }

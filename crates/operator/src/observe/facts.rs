@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use orlop_api::{Bytes, DriverProfileSpec, OwnerProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    AttributesClass, Belonging, Budget, BudgetName, ClaimId, Class, ClassUse, GrowthRecord, Labels, NamespaceName,
-    Owner, PodId, Policy, PolicyId, Resize, Resource, ResourceId, ServedKind, SetId, StatefulSet, StoredSet, Uid,
+    AttributesClass, Belonging, Budget, BudgetName, ClaimId, Class, ClassUse, Deployment, DeploymentId, GrowthRecord,
+    Labels, NamespaceName, Owner, OwnerKind, PodId, Policy, PolicyId, Resize, Resource, ResourceId, SetId, StatefulSet,
+    StoredSet, Uid, WorkloadId,
 };
 
 /// News of the objects of one kind.
@@ -49,12 +50,15 @@ pub enum Observation {
     Driver(Change<String, DriverProfileSpec>),
     /// A StatefulSet.
     Set(Change<SetId, StatefulSet>),
-    /// A HorizontalPodAutoscaler, by its namespace and name, with the StatefulSet that it scales.
-    Autoscaler(Change<SetId, SetId>),
+    /// A Deployment whose template names claims.
+    Deployment(Change<DeploymentId, Deployment>),
+    /// A HorizontalPodAutoscaler, by its namespace and name, with the workload that it scales.
+    Autoscaler(Change<SetId, WorkloadId>),
     /// What is stored of a StatefulSet that is being made anew.
     Stored(Change<SetId, StoredSet>),
-    /// A kind of custom resource of which there is an OwnerProfile, by the name of its definition.
-    OwnerKind(Change<String, ServedKind>),
+    /// A kind of custom resource of which there is an OwnerProfile, by the name of its definition. The first list says of each
+    /// whether the cluster has it.
+    OwnerKind(Change<String, OwnerKind>),
     /// An OwnerProfile that overrides what is built in.
     OwnerProfile(Change<String, Arc<OwnerProfileSpec>>),
     /// A custom resource of such a kind, which is named by its definition.

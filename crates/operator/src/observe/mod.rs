@@ -16,6 +16,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod trends;
+mod workloads;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -23,10 +24,10 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use orlop_api::{PolicyStatus, StorageBudgetStatus};
+use orlop_api::{OwnerProfileSpec, PolicyStatus, StorageBudgetStatus};
 use orlop_planner::{
-    Allowed, BudgetName, Claim, ClaimId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId, Source, Uid,
-    Usage, View, forecast::Trend,
+    Allowed, BudgetName, Claim, ClaimId, DeploymentId, LoadWatch, NamespaceName, PodId, PolicyId, ResourceId, SetId,
+    Source, Uid, Usage, View, WorkloadId, forecast::Trend,
 };
 
 pub use facts::{
@@ -48,11 +49,14 @@ pub struct Observer {
     policies: HashMap<PolicyId, KnownPolicy>,
     budgets: HashMap<BudgetName, KnownBudget>,
     /// What each HorizontalPodAutoscaler scales.
-    autoscalers: BTreeMap<SetId, SetId>,
+    autoscalers: BTreeMap<SetId, WorkloadId>,
     /// Which state of each custom resource is known.
     resources: HashMap<ResourceId, Version>,
     /// Have the kinds of custom resource been listed once?
     knows_owners: bool,
+    /// The claims that wait until it was asked whether the cluster has these kinds.
+    asked: BTreeMap<String, BTreeSet<ClaimId>>,
+    wanted_kinds: Option<WantedKinds>,
     nodes: BTreeSet<String>,
     measured: Measured,
     trends: Trends,
@@ -61,6 +65,15 @@ pub struct Observer {
     lists: Lists,
     texts: Texts,
     dirty: Dirty,
+}
+
+/// Which kinds of owner are to be looked for in the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedKinds {
+    /// The cluster's own profiles. Those that are built in count, too, where these do not take their place.
+    pub profiles: BTreeMap<String, Arc<OwnerProfileSpec>>,
+    /// The kinds for whose answer claims wait: it is to be asked at once whether the cluster has them.
+    pub asked: BTreeSet<String>,
 }
 
 /// What has changed since it was last asked for.
@@ -135,6 +148,7 @@ struct Lists {
     budgets: Census<BudgetName>,
     drivers: Census<String>,
     sets: Census<SetId>,
+    deployments: Census<DeploymentId>,
     autoscalers: Census<SetId>,
     stored: Census<SetId>,
     owner_profiles: Census<String>,
@@ -158,6 +172,7 @@ impl Observer {
             Observation::Budget(change) => self.budget(change),
             Observation::Driver(change) => self.driver(change),
             Observation::Set(change) => self.set(change),
+            Observation::Deployment(change) => self.deployment(change),
             Observation::Autoscaler(change) => self.autoscaler(change),
             Observation::Stored(change) => self.stored(change),
             Observation::OwnerKind(change) => self.owner_kind(change),
@@ -246,6 +261,7 @@ impl Observer {
             budgets,
             drivers,
             sets,
+            deployments,
             autoscalers,
             stored,
             owner_profiles: _,
@@ -264,7 +280,7 @@ impl Observer {
             && budgets.is_complete()
             && drivers.is_complete()
             && sets.is_complete()
-            && (!self.view.allowed.scaling || autoscalers.is_complete())
+            && (!self.view.allowed.scaling || autoscalers.is_complete() && deployments.is_complete())
             && stored.is_complete()
             && self.knows_owners
             && nodes.is_complete()
@@ -320,14 +336,14 @@ impl Observer {
         self.dirty.sets = self.view.sets.keys().chain(self.view.stored.keys()).cloned().collect();
     }
 
-    /// Says what may be done to StatefulSets, before anything is observed.
+    /// Says what may be done to workloads, before anything is observed.
     pub const fn allow(&mut self, allowed: Allowed) {
         self.view.allowed = allowed;
     }
 
-    /// Which state of a StatefulSet is known.
-    pub fn set_version(&self, set: &SetId) -> Version {
-        self.view.sets.get(set)?.version
+    /// Which state of a workload is known.
+    pub fn workload_version(&self, workload: &WorkloadId) -> Version {
+        self.view.workload(workload)?.version
     }
 
     /// The claim's fields to the letter, for the preconditions of a patch.
@@ -376,6 +392,11 @@ impl Observer {
     /// or less.
     pub const fn changed_accounts(&self) -> &BTreeSet<BudgetName> {
         &self.dirty.accounts
+    }
+
+    /// Which kinds of owner are to be looked for; none before all profiles are known.
+    pub const fn wanted_kinds(&self) -> Option<&WantedKinds> {
+        self.wanted_kinds.as_ref()
     }
 
     /// The names of the nodes.

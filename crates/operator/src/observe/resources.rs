@@ -7,9 +7,9 @@ mod tests;
 use std::sync::Arc;
 
 use orlop_api::OwnerProfileSpec;
-use orlop_planner::{ClaimId, ResourceId, ServedKind};
+use orlop_planner::{ClaimId, OwnerKind, ResourceId};
 
-use super::{Change, Observer, ResourceFacts, cluster::is_older};
+use super::{Change, Observer, ResourceFacts, WantedKinds, cluster::is_older};
 
 impl Observer {
     pub(super) fn owner_profile(&mut self, change: Change<String, Arc<OwnerProfileSpec>>) {
@@ -22,27 +22,46 @@ impl Observer {
             self.concerns(before);
             self.concerns(self.claims_of_kind(&name));
         }
+        self.note_wanted();
     }
 
-    pub(super) fn owner_kind(&mut self, change: Change<String, ServedKind>) {
+    pub(super) fn owner_kind(&mut self, change: Change<String, OwnerKind>) {
         for (name, kind) in self.lists.owner_kinds.resolve(change, self.view.resources.kinds.keys()) {
+            let waiting = self.asked.remove(&name).unwrap_or_default();
+            self.dirty.claims.extend(waiting);
             if self.view.resources.kinds.get(&name) == kind.as_ref() {
                 continue;
             }
             let before = self.claims_of_kind(&name);
+            if kind.as_ref().and_then(OwnerKind::version).is_none() {
+                self.lists.resources.remove(&*name);
+                self.resources.retain(|id, _| *id.definition != *name);
+                self.view.resources.objects.retain(|id, _| *id.definition != *name);
+            }
             match kind {
                 Some(kind) => drop(self.view.resources.kinds.insert(name.clone(), kind)),
-                None => {
-                    self.view.resources.kinds.remove(&name);
-                    self.lists.resources.remove(&*name);
-                    self.resources.retain(|id, _| *id.definition != *name);
-                    self.view.resources.objects.retain(|id, _| *id.definition != *name);
-                }
+                None => drop(self.view.resources.kinds.remove(&name)),
             }
             self.concerns(before);
             self.concerns(self.claims_of_kind(&name));
         }
+        self.note_wanted();
         self.note_lists();
+    }
+
+    /// Has it asked whether the cluster has a kind, and the claim decided again when that is known.
+    pub(crate) fn ask_for_kind(&mut self, definition: &str, claim: ClaimId) {
+        self.asked.entry(definition.to_owned()).or_default().insert(claim);
+        self.note_wanted();
+    }
+
+    /// Brings up to date which kinds are looked for.
+    fn note_wanted(&mut self) {
+        let listed = self.lists.owner_profiles.is_complete();
+        self.wanted_kinds = listed.then(|| WantedKinds {
+            profiles: self.view.resources.profiles.clone(),
+            asked: self.asked.keys().cloned().collect(),
+        });
     }
 
     pub(super) fn resource(&mut self, definition: &Arc<str>, change: Change<ResourceId, ResourceFacts>) {
@@ -86,7 +105,7 @@ impl Observer {
     }
 
     fn claims_of_kind(&self, definition: &str) -> Vec<ClaimId> {
-        if !self.view.resources.kinds.contains_key(definition) {
+        if self.view.resources.kinds.get(definition).is_none_or(OwnerKind::is_absent) {
             return Vec::new();
         }
         let of_kind = self.view.claims.iter().filter(|(id, claim)| {
@@ -98,10 +117,8 @@ impl Observer {
     /// Takes note of whether the kinds that the cluster had at the start have been listed. One that comes later, or whose
     /// list fails later, is not waited for: nothing is done to the claims of an owner that is not known.
     fn note_lists(&mut self) {
-        let is_listed = |(name, kind): (&String, &ServedKind)| {
-            kind.unknown.is_some() || self.lists.resources.get(name.as_str()).is_some_and(super::Census::is_complete)
-        };
-        let knows = self.lists.owner_kinds.is_complete() && self.view.resources.kinds.iter().all(is_listed);
-        self.knows_owners |= knows;
+        let is_told = self.lists.owner_kinds.is_complete();
+        self.view.resources.can_be_asked |= is_told;
+        self.knows_owners |= is_told && !self.view.resources.kinds.values().any(OwnerKind::is_listing);
     }
 }

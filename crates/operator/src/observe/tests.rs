@@ -2,13 +2,14 @@ mod budgets;
 mod measured;
 mod sets;
 mod trends;
+mod workloads;
 
 use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
-    Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Labels, LoadReading, LoadWatch, NamespaceName, PodId,
-    Policy, PolicyId, PolicyKind, Rates, Requirement, Resize, Selector, SetId, Source, StatefulSet, Uid, Usage,
-    maintenance::ScaledFrom,
+    Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Deployment, DeploymentId, KeepsClaims, Labels,
+    LoadReading, LoadWatch, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Rates, Requirement, Resize, Selector,
+    SetId, Source, StatefulSet, Uid, Usage, WorkloadId, maintenance::ScaledFrom,
 };
 
 use super::*;

@@ -10,11 +10,12 @@ use kube::core::params::Patch;
 use orlop_api::{
     OwnerProfileSpec,
     names::{
-        CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, PerformanceReason, SCALED_ANNOTATION, SYNC_ANNOTATION,
+        CLASS_ANNOTATION, GROWTH_ANNOTATION, IN_VAIN_ANNOTATION, PAUSED_ANNOTATION, PerformanceReason,
+        SCALED_ANNOTATION, SYNC_ANNOTATION,
     },
 };
 use orlop_planner::{
-    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, PodId, PolicyId, ResourceId, Resources, SetId, Uid,
+    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, PodId, PolicyId, ResourceId, Resources, Uid, WorkloadId,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -49,8 +50,8 @@ pub enum Target {
     Claim(ClaimId),
     /// A pod by its status: it has the same annotations, and whoever may patch it may not change what a pod runs.
     Pod(PodId),
-    /// A StatefulSet.
-    Set(SetId),
+    /// A StatefulSet or a Deployment.
+    Workload(WorkloadId),
     /// The owner of claims.
     Owner(OwnerTarget),
     /// A status.
@@ -87,13 +88,13 @@ impl fmt::Display for StatusId {
 }
 
 /// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
-/// the claim that the plan was made from, and so are the custom resources; `set` is which state of the StatefulSet that was. None
+/// the claim that the plan was made from, and so are the custom resources; `workload` is which state of the workload that was. None
 /// where that is no longer known: then the plan is out of date.
 pub(crate) fn request(
     action: &Action,
     spelling: Option<&Spelling>,
     resources: &Resources,
-    set: Version,
+    workload: Version,
 ) -> Option<Request> {
     match action {
         Action::Grow { claim, uid, record, .. } => {
@@ -109,7 +110,7 @@ pub(crate) fn request(
             spelling?;
             let target = OwnerTarget {
                 id: owner.clone(),
-                version: resources.kinds.get(&*owner.definition)?.version.clone(),
+                version: resources.kinds.get(&*owner.definition)?.version()?.clone(),
                 profile: Arc::new(resources.profile(&owner.definition)?.clone()),
             };
             Some(Request { target: Target::Owner(target), patch: json_patch(field.patch(&owner_uid.0, *to))? })
@@ -126,11 +127,14 @@ pub(crate) fn request(
             let operations = set_class(uid, spelling?, record)?;
             Some(Request { target: Target::Claim(claim.clone()), patch: json_patch(operations)? })
         }
-        Action::ScaleToZero { set: id, uid, scaled, .. } => {
-            Some(scale(id, uid, set?, Some(&serde_json::to_string(scaled).ok()?), Some(0)))
+        Action::ScaleToZero { workload: id, uid, scaled, .. } => {
+            let notes = json!({ SCALED_ANNOTATION: serde_json::to_string(scaled).ok()? });
+            Some(scale(id, uid, workload?, &notes, Some(0)))
         }
-        Action::ScaleBack { set: id, uid, scaled, replicas, .. } => {
-            Some(scale(id, uid, set?, None, (*replicas == 0).then_some(scaled.replicas)))
+        Action::ScaleBack { workload: id, uid, scaled, replicas, in_vain, .. } => {
+            let in_vain = in_vain.as_ref().map(serde_json::to_string).transpose().ok()?;
+            let notes = json!({ SCALED_ANNOTATION: null, IN_VAIN_ANNOTATION: in_vain });
+            Some(scale(id, uid, workload?, &notes, (*replicas == 0).then_some(scaled.replicas)))
         }
         Action::SyncPod { pod, uid, value, .. } => {
             // A UID cannot be changed, so a patch that names another than the pod's own is refused.
@@ -140,17 +144,15 @@ pub(crate) fn request(
     }
 }
 
-/// A StatefulSet that has changed since it was observed refuses this, and so does another of the same name.
-fn scale(id: &SetId, uid: &Uid, version: u64, note: Option<&str>, replicas: Option<u32>) -> Request {
+/// A workload that has changed since it was observed refuses this, and so does another of the same name.
+fn scale(id: &WorkloadId, uid: &Uid, version: u64, notes: &Value, replicas: Option<u32>) -> Request {
     let mut patch = json!({ "metadata": {
-        "uid": &*uid.0,
-        "resourceVersion": version.to_string(),
-        "annotations": { SCALED_ANNOTATION: note },
+        "uid": &*uid.0, "resourceVersion": version.to_string(), "annotations": notes,
     } });
     if let Some(replicas) = replicas {
         patch["spec"] = json!({ "replicas": replicas });
     }
-    Request { target: Target::Set(id.clone()), patch: Patch::Merge(patch) }
+    Request { target: Target::Workload(id.clone()), patch: Patch::Merge(patch) }
 }
 
 /// The request that writes a status in place of the one that was observed.

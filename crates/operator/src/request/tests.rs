@@ -6,8 +6,9 @@ use orlop_api::{
     names::{PerformanceReason, Reason},
 };
 use orlop_planner::{
-    Action, BudgetName, ClaimId, ClassChange, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid,
-    maintenance::ScaledFrom,
+    Action, BudgetName, ClaimId, ClassChange, DeploymentId, GrowthRecord, NamespaceName, PodId, Resources, SetId, Uid,
+    WorkloadId,
+    maintenance::{InVain, ScaledFrom},
 };
 use serde_json::{Value, json};
 
@@ -221,25 +222,40 @@ fn an_answer_is_understood_by_what_is_to_be_done_about_it() {
 }
 
 #[test]
-fn a_statefulset_is_scaled_with_its_note_in_one_request_and_only_as_it_was_observed() {
-    let set = SetId { namespace: NamespaceName("app".into()), name: "db".into() };
-    let scaled = ScaledFrom { replicas: 3, claim: "data".into(), at: at(10), until: at(900) };
-    let text = serde_json::to_string(&scaled).unwrap();
-    let uid = || Uid("s".into());
-    let stop = Action::ScaleToZero { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone() };
-    let back =
-        |replicas| Action::ScaleBack { claim: claim(), set: set.clone(), uid: uid(), scaled: scaled.clone(), replicas };
-    let body = |action: &Action| {
-        let request = request(action, None, &Resources::default(), Some(7)).unwrap();
-        assert_eq!(request.target, Target::Set(set.clone()));
-        let Patch::Merge(patch) = request.patch else { panic!("a merge patch") };
-        assert_eq!((&patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"]), (&json!("s"), &json!("7")));
-        (patch["spec"].clone(), patch["metadata"]["annotations"]["orlop.dev/scaled-from"].clone())
-    };
-    assert_eq!(body(&stop), (json!({ "replicas": 0 }), json!(text)));
-    assert_eq!(body(&back(0)), (json!({ "replicas": 3 }), Value::Null));
-    assert_eq!(body(&back(5)), (Value::Null, Value::Null), "somebody has scaled it meanwhile");
-    assert!(request(&stop, None, &Resources::default(), None).is_none(), "which state it is in is not known");
+fn a_workload_is_scaled_with_its_notes_in_one_request_and_only_as_it_was_observed() {
+    let (namespace, uid) = (|| NamespaceName("app".into()), || Uid("s".into()));
+    let scaled = || ScaledFrom { replicas: 3, claim: "data".into(), at: at(10), until: at(900) };
+    let text = serde_json::to_string(&scaled()).unwrap();
+    let in_vain = InVain { at: at(10), claims: ["data".into()].into() };
+    for workload in [
+        WorkloadId::StatefulSet(SetId { namespace: namespace(), name: "db".into() }),
+        WorkloadId::Deployment(DeploymentId { namespace: namespace(), name: "db".into() }),
+    ] {
+        let stop = Action::ScaleToZero { claim: claim(), workload: workload.clone(), uid: uid(), scaled: scaled() };
+        let back = |replicas, in_vain: Option<&InVain>| Action::ScaleBack {
+            claim: claim(),
+            workload: workload.clone(),
+            uid: uid(),
+            scaled: scaled(),
+            replicas,
+            in_vain: in_vain.cloned(),
+        };
+        let body = |action: &Action| {
+            let request = request(action, None, &Resources::default(), Some(7)).unwrap();
+            assert_eq!(request.target, Target::Workload(workload.clone()));
+            let Patch::Merge(patch) = request.patch else { panic!("a merge patch") };
+            assert_eq!((&patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"]), (&json!("s"), &json!("7")));
+            (patch["spec"].clone(), patch["metadata"]["annotations"].clone())
+        };
+        assert_eq!(body(&stop), (json!({ "replicas": 0 }), json!({ "orlop.dev/scaled-from": text })));
+        let none = json!({ "orlop.dev/scaled-from": null, "orlop.dev/stopped-in-vain": null });
+        assert_eq!(body(&back(0, None)), (json!({ "replicas": 3 }), none.clone()));
+        assert_eq!(body(&back(5, None)), (Value::Null, none), "somebody has scaled it meanwhile");
+        let (_, notes) = body(&back(0, Some(&in_vain)));
+        let noted = json!({ "at": "1970-01-01T00:00:10Z", "claims": ["data"] }).to_string();
+        assert_eq!(notes["orlop.dev/stopped-in-vain"], json!(noted));
+        assert!(request(&stop, None, &Resources::default(), None).is_none(), "which state it is in is not known");
+    }
 }
 
 #[test]

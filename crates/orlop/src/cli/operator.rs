@@ -50,8 +50,8 @@ pub(super) struct Args {
     /// Of how many claims at most to serve metrics; 0: of none
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     claim_metrics: usize,
-    /// In the maintenance windows that policies name, scale StatefulSets to zero whose volumes can only be expanded while no pod
-    /// uses them, and back
+    /// In the maintenance windows that policies name, scale StatefulSets and Deployments to zero whose volumes can only be expanded
+    /// while no pod uses them, and back
     #[arg(long)]
     maintenance: bool,
     /// Make StatefulSets anew whose claim templates ask for less than their claims have, where a policy says `templateSync:

@@ -14,11 +14,11 @@ use kube::{
 use orlop_api::{ClusterStoragePolicy, StorageBudget, StoragePolicy, names::FIELD_MANAGER};
 use orlop_operator::{
     Acted, Errand, Failure, Next, StatusWrite, TemplateActed,
-    objects::{self, PodObject, SetObject},
+    objects::{self, DeploymentObject, PodObject, SetObject},
     observe::{Change, Observation},
     request::{DEADLINE, OwnerTarget, Request, StatusId, Target},
 };
-use orlop_planner::{PolicyKind, TemplateAction};
+use orlop_planner::{PolicyKind, TemplateAction, WorkloadId};
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 use super::{lease::Leadership, watch};
@@ -134,10 +134,18 @@ async fn send(client: &Client, Request { target, patch }: &Request) -> Result<Op
             let pod = api.patch_status(&id.name, &parameters, patch).await?;
             objects::pod(&pod).map(|facts| Observation::Pod(Change::Is(id, facts)))
         }
-        Target::Set(id) => {
+        Target::Workload(WorkloadId::StatefulSet(id)) => {
             let api = Api::<SetObject>::namespaced(client, &id.namespace.0);
             let set = api.patch(&id.name, &parameters, patch).await?;
             Some(Observation::Set(Change::Is(id, objects::set(set))))
+        }
+        Target::Workload(WorkloadId::Deployment(id)) => {
+            let api = Api::<DeploymentObject>::namespaced(client, &id.namespace.0);
+            let deployment = objects::deployment(api.patch(&id.name, &parameters, patch).await?);
+            Some(Observation::Deployment(match deployment {
+                Some(deployment) => Change::Is(id, deployment),
+                None => Change::Gone(id),
+            }))
         }
         Target::Owner(OwnerTarget { id, version, profile }) => {
             let resource = watch::resource(&id.definition, &version, &profile.kind);

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use orlop_operator::{Core, Effects, History, Measurement, Metrics, Moment, observe::Observation};
+use orlop_operator::{
+    Core, Effects, History, Measurement, Metrics, Moment,
+    observe::{Observation, WantedKinds},
+};
 use orlop_planner::Allowed;
 use tokio::{
     sync::{mpsc, watch},
@@ -48,6 +51,8 @@ pub(super) struct Outputs {
     /// The volumes whose drivers' counters are wanted.
     pub(super) counted: watch::Sender<CountedVolumes>,
     pub(super) nodes: watch::Sender<BTreeSet<String>>,
+    /// The kinds of owner that are looked for.
+    pub(super) kinds: watch::Sender<Option<WantedKinds>>,
     pub(super) health: Health,
     /// The claims whose history is wanted; none where nobody knows any.
     pub(super) wanted: Option<Wanted>,
@@ -122,6 +127,14 @@ impl Engine {
         if !decided.is_empty() {
             self.to.metrics.planned(decided.len(), began.elapsed());
         }
+        let kinds = self.core.observer().wanted_kinds();
+        self.to.kinds.send_if_modified(|wanted| {
+            let is_news = wanted.as_ref() != kinds;
+            if is_news {
+                *wanted = kinds.cloned();
+            }
+            is_news
+        });
         for errand in errands {
             self.to.executor.begin(errand);
         }

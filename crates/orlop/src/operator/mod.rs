@@ -75,7 +75,7 @@ pub struct Config {
     pub lease_duration: Duration,
     /// Of how many claims at most there are metrics.
     pub claim_metrics: usize,
-    /// May StatefulSets be scaled to zero, in the windows that policies name?
+    /// May StatefulSets and Deployments be scaled to zero, in the windows that policies name?
     pub maintenance: bool,
     /// Where measurements come from.
     pub sources: SourcesConfig,
@@ -129,9 +129,9 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
 
     let (observations, observed) = mpsc::channel(OBSERVATIONS_MAX);
     let stored_in = config.template_sync.then_some(&*config.namespace);
-    let mut watching = watch::start(&client, &observations, &metrics, stored_in, config.maintenance);
+    let (watches, nodes, kinds) = (Watches::default(), latest::Sender::default(), latest::Sender::default());
+    let mut watching = watch::start(&client, &observations, &metrics, stored_in, config.maintenance, kinds.subscribe());
     let (measurements, measured) = mpsc::channel(MEASUREMENTS_MAX);
-    let (watches, nodes) = (Watches::default(), latest::Sender::default());
     let counted = latest::Sender::default();
     let connected = ConnectedNodes::default();
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
@@ -169,6 +169,7 @@ pub async fn run(config: Config) -> Result<(), OperatorError> {
             watches,
             counted,
             nodes,
+            kinds,
             health: health.clone(),
             wanted,
             metrics: metrics.clone(),

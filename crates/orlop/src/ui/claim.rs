@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use orlop_api::{Bytes, Expansion};
 use orlop_operator::inspect::{
     ClaimAccount, ClassAct, DecisionAccount, DriverAccount, ExceededLimit, ForecastAccount, Governed,
-    ModificationAccount, PerformanceAccount, PressureAccount, ProfileOrigin, SizeAccount, ThresholdAccount,
-    UsageAccount, WriteBackAccount, lasting,
+    MaintenanceAccount, ModificationAccount, PerformanceAccount, PressureAccount, ProfileOrigin, SizeAccount,
+    ThresholdAccount, UsageAccount, WriteBackAccount, lasting,
 };
 use orlop_planner::GrowthRecord;
 
@@ -84,6 +84,9 @@ pub fn render(account: &ClaimAccount, now: Timestamp) -> String {
     }
     if let Some(it) = &account.driver {
         page.line("driver", &driver(it));
+    }
+    if let Some(it) = &account.maintenance {
+        page.line("window", &window(it, now));
     }
     if let Some(owner) = &account.owner {
         page.line("owner", &owner.sentence);
@@ -259,13 +262,15 @@ fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
         if let Some(PressureAccount { some, full }) = load.pressure {
             page.more(&format!("its pod waited for I/O for {some}% of the time, all of it for {full}%"));
         }
-        load.strained_since.iter().for_each(|at| page.more(&format!("its pod waits for it since {}", second(*at))));
-        load.busy_since
-            .iter()
-            .for_each(|at| page.more(&format!("nearly all that the class gives since {}", second(*at))));
-        load.quiet_since
-            .iter()
-            .for_each(|at| page.more(&format!("little for the next slower class since {}", second(*at))));
+        if let Some(at) = &load.strained_since {
+            page.more(&format!("its pod waits for it, for {}", age(*at, now)));
+        }
+        if let Some(at) = &load.busy_since {
+            page.more(&format!("nearly all that the class gives, for {}", age(*at, now)));
+        }
+        if let Some(at) = &load.quiet_since {
+            page.more(&format!("little for the next slower class, for {}", age(*at, now)));
+        }
     }
     if let Some(exceeded) = &account.exceeded {
         let limit = |it: &ExceededLimit| format!("{} for {}% of the time", it.limit, it.percent);
@@ -274,11 +279,12 @@ fn performance(page: &mut Page, account: &PerformanceAccount, now: Timestamp) {
         exceeded.since.iter().for_each(|at| page.more(&format!("in each reading since {}", second(*at))));
     }
     page.more(&format!(
-        "a faster class above {} for {}, a slower one below {} of it for {}",
-        thresholds.raise_above, thresholds.raise_after, thresholds.lower_below, thresholds.lower_after
+        "a faster class after {} at {} of what its class gives; a slower one after {} below {} of what that one gives",
+        thresholds.raise_after, thresholds.raise_above, thresholds.lower_after, thresholds.lower_below
     ));
+    page.more("the policy's classes, from the slowest to the fastest:");
     for class in &account.classes {
-        page.more(&format!("{}: {}", class.name, class.gives));
+        page.more(&format!("  {}: {}", class.name, class.gives));
     }
     if let Some(change) = &account.change {
         let named = |class: &Option<String>| class.clone().unwrap_or_else(|| "none".to_owned());
@@ -316,6 +322,18 @@ fn driver(driver: &DriverAccount) -> String {
     let cost = driver.monthly.as_ref().map(|cost| format!("{cost} a month by its list price"));
     let figures: Vec<String> = [Some(expands.to_owned()), steps, from, to, cost].into_iter().flatten().collect();
     format!("{}{kind} ({origin}): {}", driver.name, figures.join(", "))
+}
+
+/// When the pods of the claim may be stopped.
+fn window(account: &MaintenanceAccount, now: Timestamp) -> String {
+    let next = account.next.map_or_else(
+        || "none opens any more".to_owned(),
+        |at| format!("the next one opens at {} ({})", second(at), ahead(at, now)),
+    );
+    match account.open_until {
+        Some(until) => format!("open until {} (ends {}); {next}", second(until), ahead(until, now)),
+        None => format!("none is open; {next}"),
+    }
 }
 
 fn turning_points(page: &mut Page, points: &[String]) {
@@ -369,6 +387,21 @@ mod tests {
     #[test]
     fn a_claim_without_a_slot_says_when_the_next_is_free() {
         insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/no-slot.json")));
+    }
+
+    #[test]
+    fn a_claim_that_is_too_slow_says_what_it_does_and_what_each_class_gives() {
+        insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/slow.json")));
+    }
+
+    #[test]
+    fn a_claim_that_waits_for_a_maintenance_window_says_when_that_is() {
+        insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/window.json")));
+    }
+
+    #[test]
+    fn a_claim_of_an_owner_has_the_command_that_writes_its_field() {
+        insta::assert_snapshot!(rendered(include_str!("../../tests/inspect/owned.json")));
     }
 
     #[test]

@@ -1,28 +1,33 @@
 //! A driver that expands only volumes that no pod uses: may the claim's pods be stopped for it, and when?
 
-use jiff::Timestamp;
 use orlop_api::{Mode, names::Reason};
 
 use super::{Case, Verdict, growth};
 use crate::{
-    maintenance::{self, NEEDS, Windows},
+    maintenance::{self, Chance},
+    report::Outcome,
     view::Resize,
 };
 
+const HOW: &str = "and its driver expands only volumes that no pod uses";
+
 /// Passes where the pods may be stopped now, so that it is of use to request a larger size.
 pub(super) fn may_stop(case: &Case<'_>) -> Result<(), Verdict> {
-    let (_, set, windows) = maintenance::stoppable(case.view, case.id, case.claim, case.policy).map_err(|why| {
+    let what = "the volume needs more room";
+    let it = maintenance::stoppable(case.view, case.id, case.claim, case.policy).map_err(|why| {
         let message = format!(
-            "the volume needs more room, and its driver expands only volumes that no pod uses; {why}: stop its pods, set the \
-             claim's request to a size above {}, and start them again",
+            "{what}, {HOW}; {why}: stop its pods, set the claim's request to a size above {}, and start them again",
             case.claim.requested
         );
         Verdict::wait(Reason::OfflineOnly, message)
     })?;
-    if set.scaled.is_some() || maintenance::long_enough(windows, case.now).is_some() {
-        return Ok(());
+    match maintenance::chance(case.view, &it, case.now) {
+        Chance::Stopped | Chance::Now(_) => Ok(()),
+        Chance::Later(later) => {
+            let message = format!("{what}, {HOW}: {}", later.sentence(&it));
+            Err(Verdict::wait(Reason::AwaitingMaintenance, message).again_at(later.at))
+        }
     }
-    Err(awaiting(windows, case.now, "the volume needs more room"))
 }
 
 /// The claim requests more than it has. In a window its pods are stopped, if they may be.
@@ -40,30 +45,31 @@ pub(super) fn stop(case: &Case<'_>, verdict: Verdict) -> Verdict {
     if !may || claim.pods.is_empty() || !maintenance::is_offline(case.view, claim) {
         return verdict;
     }
-    let Ok((set_id, set, windows)) = maintenance::stoppable(case.view, case.id, claim, case.policy) else {
-        return verdict;
+    let what = format!("the volume is to be expanded to {}", claim.requested);
+    let it = match maintenance::stoppable(case.view, case.id, claim, case.policy) {
+        Ok(it) => it,
+        Err(why) => {
+            let message = format!("{what}, {HOW}; {why}: stop its pods, and start them again when it is expanded");
+            return Verdict::wait(Reason::OfflineOnly, message);
+        }
     };
-    if set.scaled.is_some() || set.replicas == 0 {
-        return verdict;
-    }
-    match maintenance::long_enough(windows, case.now) {
-        Some(open) => {
+    match maintenance::chance(case.view, &it, case.now) {
+        Chance::Stopped => verdict,
+        Chance::Now(open) => {
             let mut verdict = verdict;
-            verdict.message = format!("{}; {} is scaled to zero for it", verdict.message, set_id);
-            verdict.actions.push(maintenance::stop(case.id, set_id, set, open, case.now));
+            verdict.message = format!("{}; {} is scaled to zero for it", verdict.message, it.id);
+            verdict.actions.push(maintenance::stop(case.id, &it, open, case.now));
             verdict
         }
-        None => awaiting(windows, case.now, &format!("the volume is to be expanded to {}", claim.requested)),
+        Chance::Later(later) => {
+            let message = format!("{what}, {HOW}: {}", later.sentence(&it));
+            // It was tried, and nothing came of it: that is for somebody to look at.
+            let verdict = if later.is_after(&case.id.name) {
+                Verdict::new(Outcome::Growing(claim.requested), Reason::GrowthOverdue, message)
+            } else {
+                Verdict::wait(Reason::AwaitingMaintenance, message)
+            };
+            verdict.again_at(later.at)
+        }
     }
-}
-
-fn awaiting(windows: &Windows, now: Timestamp, what: &str) -> Verdict {
-    let next = windows.next_after(now);
-    let when = next.map_or_else(|| "none of which comes".to_owned(), |at| format!("the next one opens at {at}"));
-    let message = format!(
-        "{what}, and its driver expands only volumes that no pod uses: its pods are stopped in a maintenance window of which {} \
-         minutes are left at least, {when}",
-        NEEDS.as_mins()
-    );
-    Verdict::wait(Reason::AwaitingMaintenance, message).again_at(next)
 }

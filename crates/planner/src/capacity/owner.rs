@@ -1,6 +1,10 @@
 //! A claim whose size its owner writes is never changed itself: its operator would change it back. The owner's field is
 //! written, and the operator follows. First the growth is recorded on the claim, so that slots and budgets count it and
 //! no restart writes twice; then the field is written, once: an owner that somebody has set back since is left to them.
+//!
+//! Before a claim itself is changed it is known that it has no such owner, with one exception: a volume that is about to be
+//! full while its owner cannot be found out about. Then the claim is grown, once: a full disk is worse than an owner
+//! that asks for less than its claims have, and what has grown can no longer be set back.
 
 #[cfg(test)]
 mod tests;
@@ -15,12 +19,76 @@ use crate::{
     budget::Short,
     plan::Action,
     report::{Decision, Outcome, Report},
-    resources::WriteBack,
+    resources::{Knowledge, WriteBack},
     view::{Claim, ClaimId, GrowthRecord, OwnerGrowth, Uid},
 };
 
 /// When a claim is decided again that waits for another whose size is in the same field.
 const AFTER_A_SIBLING: SignedDuration = SignedDuration::from_secs(10);
+
+/// So long an owner must have been unknown before a claim of it that is about to be full is grown itself: an API server that
+/// starts anew refuses for a moment what it allows.
+pub(crate) const UNKNOWN_FOR: SignedDuration = SignedDuration::from_mins(1);
+
+/// What is to be changed for a claim to become larger.
+pub(super) enum Hand<'a> {
+    /// The claim. Why in spite of its owner, where it has one, as it goes on in a sentence.
+    Claim(String),
+    /// Its owner.
+    Owner(&'a WriteBack),
+    /// It is being found out.
+    NotKnownYet(Verdict),
+}
+
+/// Whether the claim itself may be made larger, which needs room.
+pub(super) fn hand<'a>(case: &Case<'_>, owner: Option<&'a WriteBack>, is_emergency: bool) -> Hand<'a> {
+    let Some(owner) = owner else {
+        // Of a paused claim nothing depends on it.
+        let unasked = case.view.unasked_owner(case.id, case.claim, case.now).filter(|_| case.claim.paused.is_none());
+        return unasked.map_or(Hand::Claim(String::new()), |named| {
+            let (kind, name) = (&named.kind, &named.id.name);
+            let message = format!(
+                "the volume needs more room than {}, the claim names {kind} {name}, and it is being asked whether the \
+                 cluster has {}",
+                case.claim.requested, named.id.definition
+            );
+            Hand::NotKnownYet(Verdict::wait(Reason::AwaitingOwner, message))
+        });
+    };
+    match owner.knowledge {
+        Knowledge::Awaited => {
+            let message = format!(
+                "the volume needs more room than {}, and it is being found out how {owner} makes the claim larger: the {} \
+                 are being listed",
+                case.claim.requested, owner.id.definition
+            );
+            Hand::NotKnownYet(Verdict::wait(Reason::AwaitingOwner, message))
+        }
+        Knowledge::Unknown(since) if is_emergency && !was_set_back(case.claim) => {
+            let passed_over_at = since.map_or(case.now, |since| later(since, UNKNOWN_FOR));
+            let why = owner.obstacle.as_deref().unwrap_or_default();
+            if passed_over_at > case.now {
+                let message = format!(
+                    "the volume is about to be full, {owner} says how large the claim is, and Orlop does not know it, \
+                     because {why}; in a minute the claim itself is grown"
+                );
+                let verdict = Verdict::wait(Reason::AwaitingOwner, message).again_at(Some(passed_over_at));
+                return Hand::NotKnownYet(verdict);
+            }
+            Hand::Claim(format!(
+                "; the claim itself, because the volume is about to be full and Orlop does not know {owner}: {why}"
+            ))
+        }
+        Knowledge::Known | Knowledge::Unknown(_) => Hand::Owner(owner),
+    }
+}
+
+/// Has somebody set back a growth of the claim itself?
+fn was_set_back(claim: &Claim) -> bool {
+    claim.growth.as_ref().is_some_and(|record| {
+        record.owner.is_none() && record.usable.is_none() && record.to > claim.requested.max(claim.capacity)
+    })
+}
 
 /// The record of a growth by way of the owner that the claim does not request yet.
 pub(super) fn pending(case: &Case<'_>) -> Option<(GrowthRecord, OwnerGrowth)> {
@@ -48,7 +116,7 @@ pub(super) fn settled(case: &Case<'_>) -> Result<(), Verdict> {
             let step = format!("set {} of {owner} from {asked} to {}, as it was decided", by.field, record.to);
             let mut verdict = Verdict::new(Outcome::Grow(record.to), record.reason, step);
             verdict.actions.extend(write(case, &owner, record.to));
-            Err(verdict)
+            Err(verdict.by(&owner))
         }
     }
 }
@@ -96,7 +164,7 @@ fn set_back(owner: &WriteBack, record: &GrowthRecord, by: &OwnerGrowth) -> Verdi
         record.to,
         orlop_api::names::GROWTH_ANNOTATION
     );
-    Verdict::new(Outcome::Recommend(record.to), Reason::OwnedElsewhere, message)
+    Verdict::new(Outcome::Recommend(record.to), Reason::OwnedElsewhere, message).by(owner)
 }
 
 /// A growth that is called for.
@@ -140,6 +208,10 @@ pub(super) fn join(
 
 /// Writes the owner's field, or says who is to.
 pub(super) fn grow(case: &Case<'_>, owner: &WriteBack, wanted: Wanted) -> Verdict {
+    by_its_field(case, owner, wanted).by(owner)
+}
+
+fn by_its_field(case: &Case<'_>, owner: &WriteBack, wanted: Wanted) -> Verdict {
     let Wanted { need, why, to: wanted, least, record } = wanted;
     let set = |to: Bytes| match &owner.field {
         Some(field) => format!("set {} of {owner} to {to}", field.path),

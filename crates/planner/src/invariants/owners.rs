@@ -1,12 +1,33 @@
 //! What is written into the owners of claims, and on record of it.
 
+use jiff::Timestamp;
 use orlop_api::{Bytes, owner::Field};
 
 use super::{Rule, auto_maximum, budgets::Sums, expected, growth, in_flight, larger, measurable, not_paused};
 use crate::{
-    resources::{ResourceId, WriteBack},
+    resources::{Knowledge, ResourceId, WriteBack},
     view::{Claim, ClaimId, GrowthRecord, OwnerGrowth, Uid, View},
 };
+
+/// A claim itself is made larger only where it is known to have no owner that says how large it is, or where its volume is
+/// about to be full and that owner has been unknown for a minute.
+pub(super) fn claim_itself(view: &View, id: &ClaimId, claim: &Claim, now: Timestamp) -> Result<(), Rule> {
+    let Some(owner) = view.write_back(id, claim) else {
+        return if view.unasked_owner(id, claim, now).is_none() { Ok(()) } else { Err(Rule::OwnerNotAskedFor) };
+    };
+    let is_unknown = match owner.knowledge {
+        Knowledge::Unknown(since) => since.is_none_or(|since| now.as_second() - since.as_second() >= 60),
+        Knowledge::Known | Knowledge::Awaited => false,
+    };
+    let is_nearly_full = claim.usage.as_ref().is_some_and(|usage| {
+        let is_short = |free: u64, total: u64| u128::from(free) * 20 < u128::from(total);
+        let filled = u128::from(usage.fill_bytes_per_second) * 600;
+        is_short(usage.available.0, usage.total.0)
+            || usage.inodes.is_some_and(|inodes| is_short(inodes.free.0, inodes.total.0))
+            || u128::from(usage.available.0) < filled
+    });
+    if is_unknown && is_nearly_full { Ok(()) } else { Err(Rule::OwnedElsewhere) }
+}
 
 /// A size that is to be written into an owner.
 pub(super) struct Write<'a> {

@@ -89,7 +89,7 @@ fn replaceable(view: &View, id: &SetId, uid: &Uid) -> Result<(), TemplateRule> {
     if set.belonging.owner.is_some() || set.belonging.manager.is_some() {
         return Err(TemplateRule::Owned);
     }
-    if set.keeps_claims { Ok(()) } else { Err(TemplateRule::Claims) }
+    if set.keeps_claims.when_deleted { Ok(()) } else { Err(TemplateRule::Claims) }
 }
 
 fn larger(view: &View, id: &SetId, name: &str, (from, to): (Bytes, Bytes)) -> Result<(), TemplateRule> {

@@ -81,9 +81,9 @@ impl Windows {
             .map(Self)
     }
 
-    /// The window that is open; of several the one that is so for longest.
-    pub fn open_at(&self, now: Timestamp) -> Option<Open> {
-        self.0.iter().filter_map(|window| window.open_at(now)).max_by_key(|open| open.until)
+    /// The windows that are open, of each as it last opened.
+    pub fn open_at(&self, now: Timestamp) -> impl Iterator<Item = Open> {
+        self.0.iter().filter_map(move |window| window.open_at(now))
     }
 
     /// When the next one opens.
@@ -183,10 +183,11 @@ mod tests {
         let windows = windows("0 3 * * 0", "Europe/Berlin", 120).unwrap();
         // Sunday, the fourth of January; Berlin is an hour ahead in winter.
         let open = Open { from: at("2026-01-04T02:00:00Z"), until: at("2026-01-04T04:00:00Z") };
-        assert_eq!(windows.open_at(at("2026-01-04T01:59:59Z")), None);
-        assert_eq!(windows.open_at(at("2026-01-04T02:00:00Z")), Some(open));
-        assert_eq!(windows.open_at(at("2026-01-04T03:59:59.9Z")), Some(open));
-        assert_eq!(windows.open_at(at("2026-01-04T04:00:00Z")), None);
+        let open_at = |text: &str| windows.open_at(at(text)).collect::<Vec<_>>();
+        assert_eq!(open_at("2026-01-04T01:59:59Z"), []);
+        assert_eq!(open_at("2026-01-04T02:00:00Z"), [open]);
+        assert_eq!(open_at("2026-01-04T03:59:59.9Z"), [open]);
+        assert_eq!(open_at("2026-01-04T04:00:00Z"), []);
         assert_eq!(windows.next_after(at("2026-01-04T02:30:00Z")), Some(at("2026-01-11T02:00:00Z")));
         assert_eq!(windows.next_after(at("2026-07-01T00:00:00Z")), Some(at("2026-07-05T01:00:00Z")), "in summer two");
     }
@@ -200,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn of_windows_that_overlap_the_one_that_ends_last_counts() {
+    fn of_a_window_that_opens_again_before_it_has_closed_the_last_counts() {
         let windows = windows("*/10 * * * *", "UTC", 20).unwrap();
-        let open = windows.open_at(at("2026-01-01T00:15:00Z")).unwrap();
-        assert_eq!(open.until, at("2026-01-01T00:30:00Z"));
+        let open: Vec<_> = windows.open_at(at("2026-01-01T00:15:00Z")).collect();
+        assert_eq!(open, [Open { from: at("2026-01-01T00:10:00Z"), until: at("2026-01-01T00:30:00Z") }]);
     }
 
     #[test]

@@ -14,10 +14,11 @@ fn set(templates: &[&str]) -> StatefulSet {
         belonging: Belonging::default(),
         replicas: 1,
         scaled: None,
+        in_vain: None,
         templates: templates.iter().map(template).collect(),
         settled: true,
         deleting: false,
-        keeps_claims: true,
+        keeps_claims: KeepsClaims::default(),
         version: Some(1),
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use orlop_api::{Decimal, Dimension, Limits, Price, names::PerformanceReason};
 use serde::{Deserialize, Serialize};
 
+use super::Rates;
 use crate::view::{Claim, View};
 
 /// A VolumeAttributesClass.
@@ -97,6 +98,18 @@ pub(crate) fn named(class: Option<&str>) -> String {
 }
 
 impl View {
+    /// How much the claim's volume does of what its class gives, in millionths, in the dimension in which that is most; none
+    /// where it is not known what the class gives.
+    pub fn utilization(&self, claim: &Claim, rates: &Rates) -> Option<u64> {
+        let attributes = claim.attributes.as_ref()?;
+        let limits = self.limits_of(claim, attributes.current.as_ref().or(attributes.requested.as_ref())?).ok()?;
+        let part = |(dimension, limit): (Dimension, u64)| {
+            let millionths = u128::from(rates.get(dimension)) * 1_000_000 / u128::from(limit.max(1));
+            u64::try_from(millionths).unwrap_or(u64::MAX)
+        };
+        limits.iter().map(part).max()
+    }
+
     /// What a class gives the claim's volume, or why that is not known, in a sentence.
     pub(crate) fn limits_of(&self, claim: &Claim, name: &str) -> Result<Limits, String> {
         let Some(class) = self.attributes_classes.get(name) else {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     Labels, Manager, Owner,
-    fixture::{asking_for, cluster_db, id, mib, owned, the_claim, the_cluster},
+    fixture::{CLUSTERS, asking_for, at, cluster_db, id, mib, owned, the_claim, the_cluster, unreadable},
 };
 
 fn found(view: &View) -> Option<WriteBack> {
@@ -61,11 +61,14 @@ fn a_claim_that_only_looks_like_an_owners_has_none() {
 #[test]
 fn what_is_known_too_little_of_is_not_written() {
     let obstacle = |change: &dyn Fn(&mut View)| with(|view| change(view)).unwrap().obstacle.unwrap();
-    assert_eq!(obstacle(&|view| references(view, "another")), "there is none that is known");
+    assert_eq!(
+        obstacle(&|view| references(view, "another")),
+        "the cluster has no such object with the UID that the claim names"
+    );
     assert_eq!(
         obstacle(&|view| {
             view.resources.objects.clear();
-            view.resources.kinds.values_mut().for_each(|kind| kind.unknown = Some("it may not be read".to_owned()));
+            view.resources.kinds.values_mut().for_each(|kind| *kind = unreadable());
         }),
         "it may not be read"
     );
@@ -84,6 +87,44 @@ fn what_is_known_too_little_of_is_not_written() {
         }),
         "its OwnerProfile clusters.postgresql.cnpg.io has no role for such a claim"
     );
+}
+
+#[test]
+fn of_every_kind_with_a_profile_that_a_claim_names_it_is_asked_whether_the_cluster_has_it() {
+    let unasked = |change: &dyn Fn(&mut View)| {
+        let mut view = owned();
+        view.resources = Resources { can_be_asked: true, ..Resources::default() };
+        change(&mut view);
+        view.unasked_owner(&id("data-0"), &view.claims[&id("data-0")], at(0))
+    };
+    let cluster = Some(NamedOwner { id: cluster_db(), kind: "Cluster".to_owned() });
+    assert_eq!(unasked(&|_| ()), cluster, "by its label");
+    let by_reference = |view: &mut View| {
+        references(view, "any");
+        the_claim(view).labels = Labels::default();
+    };
+    assert_eq!(unasked(&by_reference), cluster, "whatever its role is");
+    assert_eq!(unasked(&|view| the_claim(view).labels = Labels::default()), None, "it names nobody");
+    assert_eq!(unasked(&|view| view.resources.can_be_asked = false), None, "there is nobody to ask");
+    let asked = |seconds: i64| {
+        unasked(&|view| {
+            view.resources.kinds.insert(CLUSTERS.to_owned(), OwnerKind::Absent(at(seconds)));
+        })
+    };
+    assert_eq!((asked(-9), asked(-11)), (None, cluster), "an answer counts for ten seconds");
+    let of_the_users_own = |view: &mut View| {
+        by_reference(view);
+        let owner = Owner {
+            api_version: "db.example.com/v1".into(),
+            kind: "Store".into(),
+            name: "s".into(),
+            uid: Uid("s".into()),
+        };
+        the_claim(view).belonging = Some(Arc::new(Belonging { owner: Some(owner), manager: None }));
+        let profile = OwnerProfileSpec { kind: "Store".to_owned(), ..built_in::get(CLUSTERS).unwrap().spec.clone() };
+        view.resources.profiles.insert("stores.db.example.com".to_owned(), Arc::new(profile));
+    };
+    assert_eq!(unasked(&of_the_users_own).unwrap().id.to_string(), "stores.db.example.com shop/s");
 }
 
 #[test]

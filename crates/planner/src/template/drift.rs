@@ -139,7 +139,7 @@ fn not_allowed(view: &View, set: &StatefulSet, largest: &Governed<'_>, claims: &
     if claims.iter().any(|it| it.spec.template_sync == TemplateSync::Report) {
         return Some(by_hand.to_owned());
     }
-    if !set.keeps_claims {
+    if !set.keeps_claims.when_deleted {
         return Some(format!(
             "its persistentVolumeClaimRetentionPolicy deletes its claims with it, so Orlop does not delete it: {by_hand}"
         ));
@@ -167,6 +167,11 @@ fn not_now(set: &StatefulSet, claims: &[Governed<'_>]) -> Option<String> {
     }
     if set.deleting {
         return Some("when it is no longer being deleted".to_owned());
+    }
+    if set.scaled.is_some() {
+        return Some(
+            "when it has its replicas again, which was stopped so that volumes of it can be expanded".to_owned(),
+        );
     }
     if !set.settled {
         return Some("when all its pods are ready and no rollout is under way".to_owned());

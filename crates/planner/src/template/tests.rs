@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Belonging, Claim, ClaimTemplate, Manager, NamespaceName, Owner, Requirement, Selector,
+    Belonging, Claim, ClaimTemplate, KeepsClaims, Manager, NamespaceName, Owner, Requirement, Selector,
     fixture::{claim, id, mib, namespaced, owned, policy, the_policy, the_spec, view},
     invariants::check_template,
 };
@@ -31,7 +31,8 @@ fn drifted() -> View {
         settled: true,
         deleting: false,
         scaled: None,
-        keeps_claims: true,
+        in_vain: None,
+        keeps_claims: KeepsClaims::default(),
         version: Some(7),
     };
     view.sets = BTreeMap::from([(db(), set)]);
@@ -151,7 +152,7 @@ fn a_statefulset_that_is_not_to_be_made_anew_is_reported_with_what_to_do() {
     let cases: [(Change<'_>, String); 5] = [
         (&|view| the_spec(view).template_sync = TemplateSync::Report, by_hand.to_owned()),
         (
-            &|view| the_set(view).keeps_claims = false,
+            &|view| the_set(view).keeps_claims.when_deleted = false,
             format!(
                 "its persistentVolumeClaimRetentionPolicy deletes its claims with it, so Orlop does not delete it: {by_hand}"
             ),
@@ -173,7 +174,17 @@ fn a_statefulset_that_is_not_to_be_made_anew_is_reported_with_what_to_do() {
 
 #[test]
 fn a_statefulset_is_made_anew_when_it_and_its_claims_have_come_to_rest() {
-    let cases: [(Change<'_>, &str); 4] = [
+    let scaled = crate::maintenance::ScaledFrom {
+        replicas: 2,
+        claim: "data-db-0".into(),
+        at: crate::fixture::at(0),
+        until: crate::fixture::at(60),
+    };
+    let cases: [(Change<'_>, &str); 5] = [
+        (
+            &|view| the_set(view).scaled = Some(Box::new(scaled.clone())),
+            "when it has its replicas again, which was stopped so that volumes of it can be expanded",
+        ),
         (&|view| the_claim(view).paused = Some("yes".into()), "when the claim data-db-0 is no longer paused"),
         (&|view| the_set(view).deleting = true, "when it is no longer being deleted"),
         (&|view| the_set(view).settled = false, "when all its pods are ready and no rollout is under way"),

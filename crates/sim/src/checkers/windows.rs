@@ -30,15 +30,15 @@ impl Checker for Windows {
     }
 
     fn see(&mut self, entry: &Entry, world: &Simulation) -> Option<String> {
-        let Fact::Applied { action: Some(Action::ScaleToZero { set, claim, .. }), .. } = &entry.fact else {
+        let Fact::Applied { action: Some(Action::ScaleToZero { workload, claim, .. }), .. } = &entry.fact else {
             return None;
         };
         if !is_allowed_by_any_policy(world) {
-            return Some(format!("{set} is scaled to zero for {claim}, and no policy in mode Auto has a window"));
+            return Some(format!("{workload} is scaled to zero for {claim}, and no policy in mode Auto has a window"));
         }
         let is_open = once::specs(world).any(|spec| is_open(spec, world.time()));
         (!is_open && !slots::clocks_were_wrong(world))
-            .then(|| format!("{set} is scaled to zero for {claim} outside all windows"))
+            .then(|| format!("{workload} is scaled to zero for {claim} outside all windows"))
     }
 
     fn look(&mut self, world: &Simulation) -> Option<String> {
@@ -74,7 +74,7 @@ fn scaled_from(set: &Value) -> Option<ScaledFrom> {
 
 fn is_open(spec: &CapacitySpec, at: Timestamp) -> bool {
     let windows = spec.maintenance.as_ref().and_then(|maintenance| Known::parse(maintenance).ok());
-    windows.is_some_and(|windows| windows.open_at(at).is_some())
+    windows.is_some_and(|windows| windows.open_at(at).next().is_some())
 }
 
 fn is_allowed_by_any_policy(world: &Simulation) -> bool {

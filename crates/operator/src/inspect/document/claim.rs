@@ -47,6 +47,9 @@ pub struct ClaimAccount {
     /// To whom it belongs; none where it belongs to nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<OwnerAccount>,
+    /// When its pods may be stopped, where its driver expands only volumes that no pod uses and its policy names windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceAccount>,
     /// How often its volume may be modified, where the driver limits that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modifications: Option<ModificationAccount>,
@@ -457,6 +460,18 @@ pub struct DriverAccount {
     /// What the volume costs a month at its present size, such as `2.00 USD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monthly: Option<String>,
+}
+
+/// The maintenance windows of a claim's policy, by the clock of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MaintenanceAccount {
+    /// Until when one is open, where one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_until: Option<Timestamp>,
+    /// When the next one opens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
 }
 
 /// To whom a claim belongs.

@@ -1,5 +1,6 @@
+use jiff::Timestamp;
 use orlop_api::Bytes;
-use orlop_planner::{Labels, NamespaceName, Resize, Uid};
+use orlop_planner::{Labels, NamespaceName, Objects, Resize, Uid, Unknown};
 use serde_json::json;
 
 use super::*;
@@ -49,9 +50,16 @@ fn id() -> ResourceId {
     ResourceId { definition: CLUSTERS.into(), namespace: NamespaceName("app".into()), name: "db".into() }
 }
 
-fn kind(unknown: Option<&str>) -> Observation {
-    let kind = ServedKind { version: "v1".into(), unknown: unknown.map(str::to_owned) };
+fn kind(objects: Objects) -> Observation {
+    is_so(OwnerKind::Served { version: "v1".into(), objects })
+}
+
+fn is_so(kind: OwnerKind) -> Observation {
     Observation::OwnerKind(Change::Is(CLUSTERS.to_owned(), kind))
+}
+
+fn unknown() -> Unknown {
+    Unknown { why: "Orlop may not read it".to_owned(), since: Timestamp::UNIX_EPOCH }
 }
 
 /// An observer that knows of two claims of a Cluster which asks for 1Gi, and of one of nobody.
@@ -60,7 +68,7 @@ fn observer() -> Observer {
     for (name, role) in [("data", "PG_DATA"), ("wal", "PG_WAL"), ("own", "none")] {
         observer.observe(Observation::Claim(Change::Is(claim_id(name), claim(role))));
     }
-    observer.observe(kind(None));
+    observer.observe(kind(Objects::Listed));
     observer.observe(cluster(1, &json!({ "spec": { "storage": { "size": "1Gi" }, "instances": 3 } })));
     observer.forget_dirty();
     observer
@@ -116,19 +124,44 @@ fn what_a_list_does_not_name_is_gone_and_what_is_no_longer_served_is_forgotten()
 fn nothing_is_decided_before_the_kinds_of_the_start_are_listed_or_cannot_be() {
     let mut waits = Observer::default();
     waits.observe(Observation::OwnerKind(Change::ListBegins));
-    waits.observe(kind(None));
+    waits.observe(kind(Objects::Listing));
     waits.observe(Observation::OwnerKind(Change::ListComplete));
     assert!(!waits.knows_owners);
     let mut listed = waits;
     listed.observe(Observation::Resource(CLUSTERS.into(), Change::ListBegins));
     listed.observe(Observation::Resource(CLUSTERS.into(), Change::ListComplete));
+    listed.observe(kind(Objects::Listed));
     assert!(listed.knows_owners);
     let mut refused = Observer::default();
     refused.observe(Observation::OwnerKind(Change::ListBegins));
-    refused.observe(kind(None));
+    refused.observe(kind(Objects::Listing));
     refused.observe(Observation::OwnerKind(Change::ListComplete));
-    refused.observe(kind(Some("Orlop may not read it")));
+    refused.observe(kind(Objects::Unknown(unknown())));
     assert!(refused.knows_owners, "what may not be read is waited for by nobody");
-    refused.observe(kind(None));
+    refused.observe(kind(Objects::Listing));
     assert!(refused.knows_owners, "what was known once is not asked for again");
+}
+
+#[test]
+fn a_kind_is_asked_for_until_it_is_answered_and_then_the_claims_that_wait_for_it_are_decided_again() {
+    let mut observer = observer();
+    assert_eq!(observer.wanted_kinds(), None, "a profile that is not known yet might say of another kind");
+    observer.observe(Observation::OwnerProfile(Change::ListBegins));
+    observer.observe(Observation::OwnerProfile(Change::ListComplete));
+    assert_eq!(observer.wanted_kinds(), Some(&WantedKinds::default()));
+    let asked = |observer: &Observer| observer.wanted_kinds().unwrap().asked.iter().cloned().collect::<Vec<_>>();
+    let none = Vec::<String>::new();
+    for answer in [
+        OwnerKind::Absent(Timestamp::UNIX_EPOCH),
+        // The same again, which changes nothing of what is known.
+        OwnerKind::Absent(Timestamp::UNIX_EPOCH),
+        OwnerKind::Unknown(unknown()),
+    ] {
+        observer.ask_for_kind(CLUSTERS, claim_id("own"));
+        assert_eq!(asked(&observer), [CLUSTERS]);
+        observer.forget_dirty();
+        observer.observe(is_so(answer));
+        assert_eq!(asked(&observer), none);
+        assert!(dirty(&mut observer).contains(&"own".to_owned()));
+    }
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn set(uid: &str, version: u64, template: &str, size: Bytes) -> StatefulSet {
+pub(super) fn set(uid: &str, version: u64, template: &str, size: Bytes) -> StatefulSet {
     let template = ClaimTemplate { name: template.into(), size: Some(size), class: None };
     let (belonging, templates) = (Belonging::default(), Box::new([template]));
     StatefulSet {
@@ -8,10 +8,11 @@ fn set(uid: &str, version: u64, template: &str, size: Bytes) -> StatefulSet {
         belonging,
         replicas: 1,
         scaled: None,
+        in_vain: None,
         templates,
         settled: true,
         deleting: false,
-        keeps_claims: true,
+        keeps_claims: KeepsClaims::default(),
         version: Some(version),
     }
 }
@@ -81,45 +82,4 @@ fn what_a_volume_does_is_news_when_it_begins_or_ends_to_be_much_or_little_and_no
     let other = Arc::new(LoadWatch { busy: bounds(900), quiet: None, gives: bounds(1000) });
     observer.note_load_watch(&claim_id("a"), Some(&other), Timestamp::UNIX_EPOCH);
     assert_eq!(observer.load_of(&claim_id("a")), None, "it was no answer to this");
-}
-
-#[test]
-fn a_statefulset_that_is_scaled_to_zero_is_known_by_the_claim_for_which_it_is_also_when_that_is_gone() {
-    let mut observer = observer();
-    let id = SetId { namespace: NamespaceName("app".into()), name: "db".into() };
-    let at = Timestamp::from_second(100).unwrap();
-    let scaled = |claim: &str| ScaledFrom { replicas: 2, claim: claim.into(), at, until: at };
-    let noted = |version: u64, claim: Option<&str>| {
-        let mut facts = set("s", version, "data", Bytes::GIB);
-        facts.scaled = claim.map(|claim| Box::new(scaled(claim)));
-        Observation::Set(Change::Is(id.clone(), facts))
-    };
-    observer.observe(noted(1, Some("data-db-0")));
-    assert_eq!(observer.dirty_claims(), ["data-db-0"], "there is no such claim any more");
-    assert_eq!(observer.view().scaled_for(&claim_id("data-db-0")).unwrap().0, &id);
-    observer.observe(Observation::Claim(Change::Is(claim_id("data-db-1"), claim("data-db-1", 1))));
-    assert_eq!(
-        observer.dirty_claims(),
-        ["data-db-0", "data-db-1"],
-        "what becomes of the one may be waited for by the other"
-    );
-    observer.mark_all();
-    assert!(observer.dirty_claims().contains(&"data-db-0".to_owned()));
-    observer.observe(noted(2, None));
-    assert_eq!(observer.dirty_claims(), ["data-db-0", "data-db-1"]);
-    assert!(observer.view().scaled.is_empty());
-}
-
-#[test]
-fn what_an_autoscaler_scales_is_known_and_waited_for_only_where_it_matters() {
-    let mut observer = observer();
-    let named = |name: &str| SetId { namespace: NamespaceName("app".into()), name: name.into() };
-    observer.observe(Observation::Set(Change::Is(named("db"), set("s", 1, "data", Bytes::GIB))));
-    observer.observe(Observation::Claim(Change::Is(claim_id("data-db-0"), claim("data-db-0", 1))));
-    observer.dirty_claims();
-    observer.observe(Observation::Autoscaler(Change::Is(named("busy"), named("db"))));
-    assert_eq!(observer.dirty_claims(), ["data-db-0"]);
-    assert_eq!(observer.view().autoscalers.get(&named("db")).map(|name| &**name), Some("busy"));
-    observer.observe(Observation::Autoscaler(Change::Gone(named("busy"))));
-    assert!(observer.view().autoscalers.is_empty());
 }

@@ -1,7 +1,7 @@
 //! `orlop explain --file`: what would be decided about a claim of these manifests, were it so full. The operator's own mind
 //! decides, with no cluster at all.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -10,17 +10,18 @@ use k8s_openapi::api::{
     storage::v1::{StorageClass, VolumeAttributesClass},
 };
 use kube::{Resource as _, ResourceExt as _};
-use orlop_api::{Bytes, ClusterStoragePolicy, DriverProfile, StoragePolicy, Threshold};
+use orlop_api::{Bytes, ClusterStoragePolicy, DriverProfile, OwnerProfile, StorageBudget, StoragePolicy, Threshold};
 use orlop_operator::{
     Core, Measurement, Moment,
     inspect::{self, ClaimAccount},
     objects::{self, SetObject},
     observe::{Change, ClaimFacts, Observation, PodFacts, VolumeFacts},
 };
-use orlop_planner::{ClaimId, Class, NamespaceName, PodId, Source, Uid, Usage};
+use orlop_planner::{ClaimId, Class, Knowledge, NamespaceName, PodId, Source, Uid, Usage};
 use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+use super::owners::Owners;
 use crate::cli::{Failure, Outcome};
 
 /// The volume that the claim is taken to be bound to, and the pod and the node that use it.
@@ -65,13 +66,30 @@ pub(super) fn explain(
         return Err(Failure::new(format!("these manifests have no claim {id}")).remedy(remedy));
     }
     let core = manifests.into_core(&id, assumption, now);
+    if let Some(owner) = unknown_owner(&core, &id, now) {
+        let failure = format!(
+            "the claim {id} names {owner}, which none of these manifests is, and that decides whose size is changed"
+        );
+        return Err(Failure::new(failure).remedy("add its manifest with --file"));
+    }
     inspect::claim(&core, &id, now).ok_or_else(|| Failure::new(format!("nothing can be decided about the claim {id}")))
+}
+
+/// The owner of the claim by whose field it is made larger, or may be, where that is not among the manifests.
+fn unknown_owner(core: &Core, id: &ClaimId, now: Moment) -> Option<String> {
+    let view = core.observer().view();
+    let claim = view.claims.get(id)?;
+    match view.write_back(id, claim) {
+        Some(owner) => (owner.knowledge != Knowledge::Known).then(|| owner.to_string()),
+        None => view.unasked_owner(id, claim, now.time).map(|owner| format!("{} {}", owner.kind, owner.id.name)),
+    }
 }
 
 /// What matters of the manifests.
 #[derive(Default)]
 struct Manifests {
     claims: BTreeMap<ClaimId, ClaimFacts>,
+    owners: Owners,
     classes: BTreeMap<String, Class>,
     default_class: Option<String>,
     /// The pods of the claims that a StatefulSet makes.
@@ -117,6 +135,15 @@ impl Manifests {
                 let id = objects::cluster_policy_id(&policy.metadata);
                 self.others.push(Observation::ClusterPolicy(Change::Is(id, objects::cluster_policy(Ok(policy)))));
             }
+            "StorageBudget" => {
+                let budget: StorageBudget = read(&kind, object)?;
+                let name = objects::budget_name(&budget.metadata);
+                self.others.push(Observation::Budget(Change::Is(name, objects::budget(Ok(budget)))));
+            }
+            "OwnerProfile" => {
+                let profile: OwnerProfile = read(&kind, object)?;
+                self.owners.profile(profile.name_any(), Arc::new(profile.spec));
+            }
             "DriverProfile" => {
                 let profile: DriverProfile = read(&kind, object)?;
                 self.others.push(Observation::Driver(Change::Is(profile.name_any(), profile.spec)));
@@ -127,7 +154,7 @@ impl Manifests {
                 let labels = namespace.metadata.labels.unwrap_or_default().into();
                 self.others.push(Observation::Namespace(Change::Is(name, labels)));
             }
-            _ => {}
+            _ => self.owners.object(object),
         }
         Ok(())
     }
@@ -137,8 +164,8 @@ impl Manifests {
         let facts = objects::claim(claim).map_err(|error| format!("PersistentVolumeClaim {id}: {error}"))?;
         // It is taken to be bound to a volume of its size.
         let facts = ClaimFacts {
-            uid: Uid(ASSUMED.into()),
-            volume: Some(ASSUMED.into()),
+            uid: Uid(format!("{ASSUMED}-{id}").into()),
+            volume: Some(format!("{ASSUMED}-{id}").into()),
             capacity: facts.capacity.or(Some(facts.requested)),
             ..facts
         };
@@ -166,35 +193,65 @@ impl Manifests {
         self.classes.insert(name, objects::class(class));
     }
 
-    /// An operator that knows of these objects, and has measured the volume as it is assumed to be.
+    /// An operator that knows of these objects, and has measured the claim's volume as it is assumed to be.
     fn into_core(mut self, id: &ClaimId, assumption: Assumption, now: Moment) -> Core {
         let mut core = Core::default();
-        let observe = |core: &mut Core, others: Vec<Observation>| others.into_iter().for_each(|it| core.observe(it));
-        observe(&mut core, self.others);
-        let Some(mut facts) = self.claims.remove(id) else { return core };
-        facts.class = facts.class.or(self.default_class.map(Into::into));
+        let named: Vec<_> = self.claims.values().filter_map(|facts| facts.belonging.as_ref()?.owner.clone()).collect();
+        let of_sets = self.others.iter().filter_map(|other| match other {
+            Observation::Set(Change::Is(_, set)) => set.belonging.owner.clone(),
+            _ => None,
+        });
+        let owners = std::mem::take(&mut self.owners).observed(&named.into_iter().chain(of_sets).collect::<Vec<_>>());
+        let classes: Vec<_> = self
+            .classes
+            .iter()
+            .map(|(name, class)| Observation::Class(Change::Is(name.clone(), class.clone())))
+            .collect();
+        for observation in self.others.drain(..).chain(owners).chain(classes) {
+            core.observe(observation);
+        }
+        // The others count in groups and in budgets.
+        for (other, facts) in std::mem::take(&mut self.claims) {
+            let is_it = other == *id;
+            let total = self.bind(&mut core, other, facts, is_it);
+            if is_it {
+                self.use_it(&mut core, id, now);
+                let usage = usage(total, assumption, now.time);
+                core.measure(Measurement::Sampled { node: ASSUMED.to_owned(), volume: ASSUMED.to_owned(), usage }, now);
+            }
+        }
+        core
+    }
+
+    /// Has the core know a claim with its volume. Returns the volume's size.
+    fn bind(&self, core: &mut Core, id: ClaimId, mut facts: ClaimFacts, is_it: bool) -> Bytes {
+        facts.class = facts.class.or_else(|| self.default_class.as_deref().map(Into::into));
+        if is_it {
+            facts.volume = Some(ASSUMED.into());
+        }
         let class = facts.class.as_deref().and_then(|class| self.classes.get(class));
         let driver = class.map(|class| class.provisioner.as_str().into());
-        let (uid, total) = (facts.uid.clone(), facts.capacity.unwrap_or(facts.requested));
-        let volume = VolumeFacts { capacity: total, driver, handle: None, claim: Some((id.clone(), uid.clone())) };
+        let capacity = facts.capacity.unwrap_or(facts.requested);
+        let volume = VolumeFacts { capacity, driver, handle: None, claim: Some((id.clone(), facts.uid.clone())) };
+        let name = facts.volume.clone().unwrap_or_else(|| ASSUMED.into());
+        core.observe(Observation::Claim(Change::Is(id, facts)));
+        core.observe(Observation::Volume(Change::Is(name, volume)));
+        capacity
+    }
+
+    /// Has the claim used by a pod.
+    fn use_it(&self, core: &mut Core, id: &ClaimId, now: Moment) {
         let pod = PodFacts {
-            uid,
+            uid: Uid(ASSUMED.into()),
             version: None,
             since: Some(now.time),
             synced: None,
             controller: None,
             claims: vec![id.name.clone()],
         };
-        let pod_name = self.pods.get(id).map_or(ASSUMED, String::as_str);
-        let pod_id = PodId { namespace: id.namespace.clone(), name: pod_name.into() };
-        let classes = self.classes.into_iter().map(|(name, class)| Observation::Class(Change::Is(name, class)));
-        observe(&mut core, classes.collect());
-        core.observe(Observation::Claim(Change::Is(id.clone(), facts)));
-        core.observe(Observation::Volume(Change::Is(ASSUMED.into(), volume)));
+        let name = self.pods.get(id).map_or(ASSUMED, String::as_str);
+        let pod_id = PodId { namespace: id.namespace.clone(), name: name.into() };
         core.observe(Observation::Pod(Change::Is(pod_id, pod)));
-        let usage = usage(total, assumption, now.time);
-        core.measure(Measurement::Sampled { node: ASSUMED.to_owned(), volume: ASSUMED.to_owned(), usage }, now);
-        core
     }
 }
 
@@ -277,5 +334,89 @@ spec: {mode: Auto, selector: {matchLabels: {app: db}}, capacity: {maximum: 1Ti}}
     fn an_object_that_cannot_be_read_is_named() {
         let failure = explained(&SHOP.replace("1Ti", "lots"), "data-db-0", "85%").unwrap_err().to_string();
         assert!(failure.contains("StoragePolicy db") && failure.contains("lots"), "{failure}");
+    }
+
+    const CLUSTER: &str = "
+apiVersion: postgresql.cnpg.io/v1
+kind: Cluster
+metadata: {name: main}
+spec: {instances: 3, storage: {size: 100Gi}}
+";
+
+    /// A claim as `kubectl get` prints it, of which the Cluster is the owner.
+    const INSTANCE: &str = "
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  name: main-1
+  labels: {app: db, cnpg.io/cluster: main, cnpg.io/pvcRole: PG_DATA}
+  ownerReferences: [{apiVersion: postgresql.cnpg.io/v1, kind: Cluster, name: main, uid: 6f0c1e2a, controller: true}]
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 100Gi}}}
+";
+
+    #[test]
+    fn what_would_be_written_into_an_owner_is_seen_on_files() {
+        let account = explained(&[SHOP, CLUSTER, INSTANCE].join("---"), "main-1", "85%").unwrap();
+        assert_eq!((account.decision.act, account.decision.target), (Act::Grow, Some(Bytes(125 << 30))));
+        let message = &account.decision.message;
+        assert!(message.ends_with("set spec.storage.size of Cluster main to 125Gi"), "{message}");
+        assert_eq!(account.owner.unwrap().sentence, "Cluster main");
+        let flux = "metadata: {labels: {kustomize.toolkit.fluxcd.io/name: apps}, ";
+        let applied = CLUSTER.replacen("metadata: {", flux, 1);
+        let account = explained(&[SHOP, &applied, INSTANCE].join("---"), "main-1", "85%").unwrap();
+        assert_eq!(account.decision.reason, Reason::OwnedElsewhere);
+        assert!(account.owner.unwrap().write_back.unwrap().command.unwrap().starts_with("kubectl patch clusters"));
+    }
+
+    #[test]
+    fn an_owner_that_no_file_has_is_asked_for() {
+        let failure = explained(&[SHOP, INSTANCE].join("---"), "main-1", "85%").unwrap_err().to_string();
+        assert!(failure.contains("names Cluster main"), "{failure}");
+    }
+
+    #[test]
+    fn a_profile_of_ones_own_is_gone_by_wherever_it_stands() {
+        let profile = "
+apiVersion: orlop.dev/v1alpha1
+kind: OwnerProfile
+metadata: {name: clusters.postgresql.cnpg.io}
+spec: {kind: Cluster, writing: RecommendOnly, claims: [{role: all, name: '{owner}-{ordinal}', size: [spec.storage.size]}]}
+";
+        let account = explained(&[SHOP, CLUSTER, INSTANCE, profile].join("---"), "main-1", "85%").unwrap();
+        assert_eq!(account.decision.reason, Reason::OwnedElsewhere);
+        assert!(account.decision.message.contains("does not pass the size on"), "{}", account.decision.message);
+    }
+
+    #[test]
+    fn the_other_claims_count_in_groups_and_budgets() {
+        let other = INSTANCE.replace("main-1", "main-2");
+        let budget = "
+apiVersion: orlop.dev/v1alpha1
+kind: StorageBudget
+metadata: {name: all}
+spec: {namespaceSelector: {}, selector: {}, limits: {bytes: 220Gi}}
+";
+        let shop = &[
+            SHOP,
+            CLUSTER,
+            INSTANCE,
+            &other,
+            budget,
+            "
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+",
+        ]
+        .join("---");
+        // Both grow by one field, and there is another claim of 100Gi.
+        let account = explained(shop, "main-1", "85%").unwrap();
+        assert_eq!(account.decision.reason, Reason::OverBudget, "{}", account.decision.message);
+        let group =
+            SHOP.replace("maximum: 1Ti", "maximum: 1Ti, groupBy: app").replace("storage: 100Gi", "storage: 50Gi");
+        let larger = INSTANCE.split("  labels:").next().unwrap().replace("main-1", "larger")
+            + "  labels: {app: db}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 80Gi}}}\n";
+        let account = explained(&[&group, &*larger].join("---"), "data-db-0", "10%").unwrap();
+        assert_eq!((account.decision.reason, account.decision.target), (Reason::GroupGrowth, Some(Bytes(80 << 30))));
     }
 }

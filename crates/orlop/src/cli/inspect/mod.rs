@@ -3,6 +3,7 @@
 
 pub(super) mod explain;
 mod files;
+mod owners;
 mod reach;
 pub(super) mod status;
 pub(super) mod top;

@@ -205,6 +205,13 @@ struct Answer {
     warnings: Vec<String>,
 }
 
+/// What an answer has of a counter of one volume.
+#[derive(Debug, Clone, Default)]
+struct Numbers {
+    at: Option<Timestamp>,
+    seconds: Option<f64>,
+}
+
 #[derive(Deserialize)]
 struct Series {
     metric: HashMap<String, String>,
@@ -214,20 +221,20 @@ struct Series {
 
 fn parse(json: &[u8], by: &Saturation) -> Result<Answer, serde_json::Error> {
     let Success { result, warnings } = prometheus::success::<Vec<Series>>(json)?;
-    let mut known: BTreeMap<String, Vec<(Option<Timestamp>, Option<f64>)>> = BTreeMap::new();
+    let mut known: BTreeMap<String, Vec<Numbers>> = BTreeMap::new();
     for Series { mut metric, value: (_, value) } in result {
         let Some(handle) = metric.remove(&by.volume_label) else { continue };
         let place = |name: Option<&String>| by.counters.iter().position(|counter| Some(&counter.metric) == name);
         let Some(value) = value.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0) else { continue };
-        let numbers = known.entry(handle).or_insert_with(|| vec![(None, None); by.counters.len()]);
+        let numbers = known.entry(handle).or_insert_with(|| vec![Numbers::default(); by.counters.len()]);
         if let Some(counter) = place(metric.get(TIME_OF)) {
-            numbers[counter].0 = time(value);
+            numbers[counter].at = time(value);
         } else if let Some(counter) = place(metric.get(VALUE_OF)) {
-            numbers[counter].1 = Some(value / by.counters[counter].unit.unwrap_or_default().in_a_second());
+            numbers[counter].seconds = Some(value / by.counters[counter].unit.unwrap_or_default().in_a_second());
         }
     }
     let volumes = known.into_iter().map(|(handle, numbers)| {
-        let readings = numbers.into_iter().enumerate().filter_map(|(counter, (at, seconds))| {
+        let readings = numbers.into_iter().enumerate().filter_map(|(counter, Numbers { at, seconds })| {
             Some(Reading { counter: (counter, by.counters[counter].exceeds), at: at?, seconds: seconds? })
         });
         (handle, readings.collect())

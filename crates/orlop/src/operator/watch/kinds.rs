@@ -11,14 +11,18 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use orlop_api::{ClusterStoragePolicy, DriverProfile, DriverProfileSpec, StorageBudget, StoragePolicy};
+use orlop_api::{
+    ClusterStoragePolicy, DriverProfile, DriverProfileSpec, OwnerProfile, OwnerProfileSpec, StorageBudget,
+    StoragePolicy,
+};
 use orlop_operator::{
-    objects::{self, PodObject, SetObject, Unreadable},
+    objects::{self, DeploymentObject, PodObject, SetObject, Unreadable},
     observe::{BudgetFacts, Change, ClaimFacts, Observation, PodFacts, PolicyFacts, VolumeFacts},
     stored,
 };
 use orlop_planner::{
-    AttributesClass, BudgetName, ClaimId, Class, Labels, NamespaceName, PodId, PolicyId, SetId, StatefulSet, StoredSet,
+    AttributesClass, BudgetName, ClaimId, Class, Deployment, DeploymentId, Labels, NamespaceName, PodId, PolicyId,
+    SetId, StatefulSet, StoredSet, WorkloadId,
 };
 
 /// Of the pods only those that a kubelet has and that are not over: only they have volumes in use.
@@ -160,6 +164,17 @@ pub(super) fn drivers() -> Kind<DeserializeGuard<DriverProfile>, String, DriverP
     }
 }
 
+pub(super) fn owner_profiles() -> Kind<DeserializeGuard<OwnerProfile>, String, Arc<OwnerProfileSpec>> {
+    Kind {
+        name: "ownerprofiles",
+        fields: None,
+        key: objects::name,
+        facts: |object| Ok(Some(Arc::new(object.0?.spec))),
+        observation: Observation::OwnerProfile,
+        optional: false,
+    }
+}
+
 pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, StatefulSet> {
     Kind {
         name: "statefulsets",
@@ -171,7 +186,18 @@ pub(super) fn sets() -> Kind<DeserializeGuard<SetObject>, SetId, StatefulSet> {
     }
 }
 
-pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, SetId, SetId> {
+pub(super) fn deployments() -> Kind<DeserializeGuard<DeploymentObject>, DeploymentId, Deployment> {
+    Kind {
+        name: "deployments",
+        fields: None,
+        key: objects::deployment_id,
+        facts: |object| Ok(objects::deployment(object.0?)),
+        observation: Observation::Deployment,
+        optional: false,
+    }
+}
+
+pub(super) fn autoscalers() -> Kind<DeserializeGuard<HorizontalPodAutoscaler>, SetId, WorkloadId> {
     Kind {
         name: "horizontalpodautoscalers",
         fields: None,

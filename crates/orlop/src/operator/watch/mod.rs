@@ -4,6 +4,7 @@
 
 mod kinds;
 mod owners;
+mod served;
 
 use std::{fmt::Debug, pin::pin, time::Duration};
 
@@ -14,10 +15,13 @@ use kube::{
 };
 use orlop_operator::{
     Backoff, Metrics,
-    observe::{Change, Observation},
+    observe::{Change, Observation, WantedKinds},
 };
 use serde::de::DeserializeOwned;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch as latest},
+    task::JoinSet,
+};
 use tracing::{debug, warn};
 
 use self::kinds::Kind;
@@ -44,14 +48,16 @@ const LOOK_FOR_KIND_EVERY: Duration = Duration::from_mins(5);
 pub(super) type Observations = mpsc::Sender<Observation>;
 
 /// Starts a watch for every kind. They end when the receiver of the observations is gone. `stored_in` is the namespace in which
-/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read. What scales others
-/// is watched only where StatefulSets may be scaled here.
+/// StatefulSets are stored that are being made anew; none where that is not allowed, and nothing of the kind may be read. Deployments, and what
+/// scales others, are watched only where workloads may be scaled here. `wanted` are the kinds of custom resource whose objects own
+/// claims.
 pub(super) fn start(
     client: &Client,
     observations: &Observations,
     metrics: &Metrics,
     stored_in: Option<&str>,
     may_scale: bool,
+    wanted: latest::Receiver<Option<WantedKinds>>,
 ) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     let all = || (client.clone(), observations.clone(), metrics.clone());
@@ -66,15 +72,18 @@ pub(super) fn start(
     watches.spawn(watch(all(), kinds::cluster_policies()));
     watches.spawn(watch(all(), kinds::budgets()));
     watches.spawn(watch(all(), kinds::drivers()));
-    watches.spawn(owners::watch(client.clone(), observations.clone(), metrics.clone()));
+    watches.spawn(watch(all(), kinds::owner_profiles()));
+    watches.spawn(owners::watch(client.clone(), observations.clone(), metrics.clone(), wanted));
     watches.spawn(watch(all(), kinds::sets()));
     if may_scale {
+        watches.spawn(watch(all(), kinds::deployments()));
         watches.spawn(watch(all(), kinds::autoscalers()));
     }
     match stored_in {
         Some(namespace) => {
             let api = Api::namespaced(client.clone(), namespace);
-            watches.spawn(follow(api, Some(kinds::STORED), all(), kinds::stored()));
+            let config = watcher::Config::default().labels(kinds::STORED);
+            watches.spawn(follow(api, config, kinds::stored(), (observations.clone(), metrics.clone())));
         }
         None => {
             watches.spawn(nothing_stored(observations.clone()));
@@ -94,67 +103,95 @@ async fn nothing_stored(observations: Observations) {
     observations.closed().await;
 }
 
-async fn watch<O, K, T>(means: Means, kind: Kind<O, K, T>)
+async fn watch<O, K, T>((client, observations, metrics): Means, kind: Kind<O, K, T>)
 where
     O: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     K: Debug,
 {
-    follow(Api::<O>::all(means.0.clone()), None, means, kind).await;
+    let config = watcher::Config { field_selector: kind.fields.map(str::to_owned), ..watcher::Config::default() };
+    follow(Api::<O>::all(client), config, kind, (observations, metrics)).await;
 }
 
-/// Watches the objects that `api` has, of those only the ones with `labels`, a selector.
-async fn follow<O, K, T>(api: Api<O>, labels: Option<&str>, (_, observations, metrics): Means, kind: Kind<O, K, T>)
-where
-    O: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-    K: Debug,
+/// What is told of the objects that are watched.
+trait Subject<O> {
+    /// The name in logs and metrics.
+    fn name(&self) -> &'static str;
+
+    /// What an event comes to.
+    fn news(&mut self, event: Event<O>, metrics: &Metrics) -> Vec<Observation>;
+
+    /// What a failure comes to, of which there were so many in a row.
+    fn failed(&mut self, error: &watcher::Error, failures: u32) -> Setback;
+}
+
+/// What a failure of a watch comes to.
+#[derive(Default)]
+struct Setback {
+    /// What is told.
+    told: Vec<Observation>,
+    /// When to go on; none to find that out by trying, later each time.
+    again_in: Option<Duration>,
+    /// Is it none that anybody has to know of?
+    is_expected: bool,
+}
+
+/// Watches the objects that `api` has, and tells of them. Ends when the receiver is gone.
+async fn follow<O, S>(
+    api: Api<O>,
+    config: watcher::Config,
+    mut subject: S,
+    (observations, metrics): (Observations, Metrics),
+) where
+    O: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    S: Subject<O>,
 {
-    let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-    config.field_selector = kind.fields.map(str::to_owned);
-    config.label_selector = labels.map(str::to_owned);
-    let mut events = pin!(watcher(api, config));
+    let mut events = pin!(watcher(api, config.timeout(WATCH_SECONDS)));
     let mut failures = 0;
     while let Some(event) = events.next().await {
-        let change = match event {
-            Ok(event) => kind.change(event, &metrics),
-            Err(watcher::Error::InitialListFailed(kube::Error::Api(status)))
-                if kind.optional && status.code == NOT_FOUND =>
-            {
-                debug!(kind = kind.name, "the cluster has no such kind");
-                for change in [Change::ListBegins, Change::ListComplete] {
-                    if observations.send((kind.observation)(change)).await.is_err() {
-                        return;
-                    }
+        let (told, pause) = match event {
+            Ok(event) => {
+                // That a list has been asked for does not say that it is answered.
+                if !matches!(event, Event::Init) {
+                    failures = 0;
                 }
-                tokio::time::sleep(LOOK_FOR_KIND_EVERY).await;
-                continue;
+                (subject.news(event, &metrics), None)
             }
             Err(error) => {
                 // The API server answers, and only no longer knows where the watch was: nothing is to be waited for.
                 if matches!(&error, watcher::Error::WatchError(status) if status.code == GONE) {
                     failures = 0;
                 }
-                let delay = BACKOFF.after(failures);
+                let backoff = BACKOFF.after(failures);
                 failures += 1;
-                metrics.watch_failed(kind.name);
-                warn!(kind = kind.name, ?delay, error = &error as &dyn std::error::Error, "the watch failed");
-                tokio::time::sleep(delay).await;
-                continue;
+                let Setback { told, again_in, is_expected } = subject.failed(&error, failures);
+                let pause = again_in.unwrap_or(backoff);
+                if !is_expected {
+                    metrics.watch_failed(subject.name());
+                    let error = &error as &dyn std::error::Error;
+                    warn!(kind = subject.name(), ?pause, error, "the watch failed");
+                }
+                (told, Some(pause))
             }
         };
-        // That a list has been asked for does not say that it is answered.
-        if !matches!(change, Change::ListBegins) {
-            failures = 0;
+        for observation in told {
+            if observations.send(observation).await.is_err() {
+                debug!(kind = subject.name(), "the watch ends");
+                return;
+            }
         }
-        if observations.send((kind.observation)(change)).await.is_err() {
-            debug!(kind = kind.name, "the watch ends");
-            return;
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
         }
     }
 }
 
-impl<O: Resource<DynamicType = ()>, K: Debug, T> Kind<O, K, T> {
-    fn change(&self, event: Event<O>, metrics: &Metrics) -> Change<K, T> {
-        match event {
+impl<O: Resource<DynamicType = ()>, K: Debug, T> Subject<O> for Kind<O, K, T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn news(&mut self, event: Event<O>, metrics: &Metrics) -> Vec<Observation> {
+        let change = match event {
             Event::Init => Change::ListBegins,
             Event::InitDone => Change::ListComplete,
             Event::Delete(object) => Change::Gone((self.key)(object.meta())),
@@ -170,6 +207,21 @@ impl<O: Resource<DynamicType = ()>, K: Debug, T> Kind<O, K, T> {
                     }
                 }
             }
+        };
+        vec![(self.observation)(change)]
+    }
+
+    /// Of a kind that the cluster does not have there is no object.
+    fn failed(&mut self, error: &watcher::Error, _: u32) -> Setback {
+        match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status))
+                if self.optional && status.code == NOT_FOUND =>
+            {
+                debug!(kind = self.name, "the cluster has no such kind");
+                let told = [Change::ListBegins, Change::ListComplete].map(self.observation).into();
+                Setback { told, again_in: Some(LOOK_FOR_KIND_EVERY), is_expected: true }
+            }
+            _ => Setback::default(),
         }
     }
 }

@@ -1,34 +1,38 @@
 //! Watches of the custom resources whose operators make claims. Which kinds that are the built-in profiles and the cluster's
-//! OwnerProfiles say, and which of them the cluster has is asked for at intervals, for operators come and go.
+//! OwnerProfiles say. Which of them the cluster has is asked for at intervals, for operators come and go, and at once when a
+//! claim is to grow that names one which the cluster did not have.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
+use jiff::Timestamp;
 use kube::{
-    Api, Client, Resource as _,
+    Api, Client,
     api::{ApiResource, DynamicObject},
-    core::{DeserializeGuard, GroupVersionKind},
-    runtime::watcher::{self, Event, watcher},
+    core::GroupVersionKind,
+    runtime::watcher::{self, Event},
 };
-use orlop_api::{OwnerProfile, OwnerProfileSpec, owner::built_in};
+use orlop_api::{OwnerProfileSpec, owner::built_in};
 use orlop_operator::{
     Metrics, objects,
-    observe::{Change, Observation, ResourceFacts},
+    observe::{Change, Observation, WantedKinds},
 };
-use orlop_planner::{ResourceId, ServedKind};
+use orlop_planner::{Objects, OwnerKind, Unknown};
 use tokio::{
+    sync::watch as latest,
     task::{AbortHandle, JoinSet},
     time::{MissedTickBehavior, interval},
 };
 use tracing::{debug, info, warn};
 
-use super::{BACKOFF, Observations, WATCH_SECONDS};
+use super::{Observations, Setback, Subject, follow, served};
 
-/// How often it is asked which kinds the cluster has: one small request.
+/// How often it is asked which kinds the cluster has: one small request, and one for each group of which there is a profile.
 const ASKED_EVERY: Duration = Duration::from_secs(30);
 
-/// The name of the profiles and of the kinds in metrics.
-const PROFILES: &str = "ownerprofiles";
+/// After so many failures in a row it is said that the objects of a kind are not known.
+const FAILURES_UNTOLD: u32 = 3;
+
+/// The name of the kinds in metrics.
 const OWNERS: &str = "owners";
 
 /// A custom resource as the API server knows it, by the name of its definition.
@@ -37,50 +41,42 @@ pub(in crate::operator) fn resource(definition: &str, version: &str, kind: &str)
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
-/// Watches the profiles, and the objects of every kind that they speak of. Ends when the receiver of the observations is
-/// gone.
-pub(super) async fn watch(client: Client, observations: Observations, metrics: Metrics) {
-    let profiles = Api::<DeserializeGuard<OwnerProfile>>::all(client.clone());
-    let mut events = pin!(watcher(profiles, watcher::Config::default().timeout(WATCH_SECONDS)));
+/// Watches the objects of every kind that is wanted. Ends when the receiver of the observations is gone.
+pub(super) async fn watch(
+    client: Client,
+    observations: Observations,
+    metrics: Metrics,
+    mut wanted: latest::Receiver<Option<WantedKinds>>,
+) {
     let mut ticks = interval(ASKED_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kinds = Kinds {
         client,
         observations: observations.clone(),
         metrics,
-        built_in: built_in::all()
-            .filter_map(|profile| Some((profile.metadata.name.clone()?, Arc::new(profile.spec.clone()))))
-            .collect(),
-        profiles: BTreeMap::new(),
-        named: None,
-        is_listed: false,
         is_told: false,
         watched: BTreeMap::new(),
+        unknown: BTreeMap::new(),
         watches: JoinSet::new(),
     };
-    let mut failures = 0;
+    let mut profiles = None;
     loop {
         let is_due = tokio::select! {
-            event = events.next() => match event {
-                Some(Ok(event)) => {
-                    failures = 0;
-                    kinds.profile(event).await
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return;
                 }
-                Some(Err(error)) => {
-                    let delay = BACKOFF.after(failures);
-                    failures += 1;
-                    kinds.metrics.watch_failed(PROFILES);
-                    warn!(kind = PROFILES, ?delay, error = &error as &dyn std::error::Error, "the watch failed");
-                    tokio::time::sleep(delay).await;
-                    false
-                }
-                None => return,
-            },
+                false
+            }
             _ = ticks.tick() => true,
-            Some(_) = kinds.watches.join_next() => false,
+            Some(_) = kinds.watches.join_next() => continue,
         };
-        if is_due && kinds.is_listed {
-            kinds.follow().await;
+        let known = wanted.borrow_and_update().clone();
+        if let Some(wanted) = known
+            && (is_due || !wanted.asked.is_empty() || profiles.as_ref() != Some(&wanted.profiles))
+        {
+            kinds.follow(&wanted).await;
+            profiles = Some(wanted.profiles);
         }
         if observations.is_closed() {
             debug!("the watches of owners end");
@@ -94,16 +90,11 @@ struct Kinds {
     client: Client,
     observations: Observations,
     metrics: Metrics,
-    /// The profiles that are built in, by their names.
-    built_in: BTreeMap<String, Arc<OwnerProfileSpec>>,
-    /// The cluster's profiles, by their names.
-    profiles: BTreeMap<String, Arc<OwnerProfileSpec>>,
-    /// Those that the list which is under way has named.
-    named: Option<BTreeMap<String, Arc<OwnerProfileSpec>>>,
-    is_listed: bool,
     /// Was it said once which kinds there are?
     is_told: bool,
     watched: BTreeMap<String, Watched>,
+    /// The kinds of which it could not be found out whether the cluster has them, since when.
+    unknown: BTreeMap<String, Timestamp>,
     watches: JoinSet<()>,
 }
 
@@ -115,133 +106,104 @@ struct Watched {
 }
 
 impl Kinds {
-    /// Takes in news of a profile. Returns whether the kinds are to be looked at again.
-    async fn profile(&mut self, event: Event<DeserializeGuard<OwnerProfile>>) -> bool {
-        match event {
-            Event::Init => {
-                self.named = Some(BTreeMap::new());
-                self.tell(Observation::OwnerProfile(Change::ListBegins)).await;
-                false
-            }
-            Event::InitApply(object) => {
-                if let Some((name, profile)) = self.read(object) {
-                    self.tell(Observation::OwnerProfile(Change::Is(name.clone(), profile.clone()))).await;
-                    self.named.get_or_insert_default().insert(name, profile);
-                }
-                false
-            }
-            Event::InitDone => {
-                self.profiles = self.named.take().unwrap_or_default();
-                self.is_listed = true;
-                self.tell(Observation::OwnerProfile(Change::ListComplete)).await;
-                true
-            }
-            Event::Apply(object) => {
-                let name = name(&object);
-                match self.read(object) {
-                    Some((name, profile)) => {
-                        self.profiles.insert(name.clone(), profile.clone());
-                        self.tell(Observation::OwnerProfile(Change::Is(name, profile))).await;
-                    }
-                    None => self.forget(name).await,
-                }
-                true
-            }
-            Event::Delete(object) => {
-                self.forget(name(&object)).await;
-                true
-            }
-        }
+    async fn tell(&self, definition: &str, kind: OwnerKind) {
+        self.send(Change::Is(definition.to_owned(), kind)).await;
     }
 
-    async fn forget(&mut self, name: String) {
-        self.profiles.remove(&name);
-        self.tell(Observation::OwnerProfile(Change::Gone(name))).await;
-    }
-
-    fn read(&self, object: DeserializeGuard<OwnerProfile>) -> Option<(String, Arc<OwnerProfileSpec>)> {
-        let name = name(&object);
-        match object.0 {
-            Ok(profile) => Some((name, Arc::new(profile.spec))),
-            Err(why) => {
-                self.metrics.object_unreadable(PROFILES);
-                warn!(kind = PROFILES, object = name, %why, "an object cannot be read, and is passed over");
-                None
-            }
-        }
-    }
-
-    async fn tell(&self, observation: Observation) {
+    async fn send(&self, change: Change<String, OwnerKind>) {
         // That the receiver is gone is seen by the loop.
-        let _ = self.observations.send(observation).await;
+        let _ = self.observations.send(Observation::OwnerKind(change)).await;
     }
 
-    /// Watches the kinds that the cluster has and of which there is a profile, each by its profile.
-    async fn follow(&mut self) {
-        let found = match self.served().await {
-            Ok(found) => found,
-            Err(error) => {
-                self.metrics.watch_failed(OWNERS);
-                warn!(error = &error as &dyn std::error::Error, "cannot ask which custom resources there are");
-                return;
-            }
-        };
-        let is_first = !std::mem::replace(&mut self.is_told, true);
-        if is_first {
-            self.tell(Observation::OwnerKind(Change::ListBegins)).await;
-        }
-        let gone = self.watched.extract_if(.., |definition, watched| {
-            found
-                .get(definition)
-                .is_none_or(|(version, profile)| *version != watched.version || *profile != watched.profile)
-        });
-        for (definition, watched) in gone.collect::<Vec<_>>() {
-            watched.watch.abort();
-            if !found.contains_key(&definition) {
-                info!(kind = definition.as_str(), "no longer watches the owners of claims");
-                self.tell(Observation::OwnerKind(Change::Gone(definition))).await;
-            }
-        }
-        for (definition, (version, profile)) in found {
-            if !self.watched.contains_key(&definition) {
-                info!(kind = definition.as_str(), version = version.as_str(), "watches the owners of claims");
-                self.begin(definition, version, profile).await;
-            }
+    /// Watches the kinds that the cluster has and of which there is a profile, each by its profile, and answers whether it
+    /// has those that are asked for.
+    async fn follow(&mut self, wanted: &WantedKinds) {
+        let mut profiles: BTreeMap<_, _> = built_in::all()
+            .filter_map(|profile| Some((profile.metadata.name.clone()?, Arc::new(profile.spec.clone()))))
+            .collect();
+        profiles.extend(wanted.profiles.clone());
+        let asked_at = Timestamp::now();
+        let mut served = served::versions(&self.client, profiles.keys()).await;
+        let is_first = !self.is_told;
+        if is_first && served.values().all(Result::is_err) {
+            // Nothing is decided before it is known, and it is asked again.
+            self.failed(served.into_values().find_map(Result::err).unwrap_or_default().as_str());
+            return;
         }
         if is_first {
-            self.tell(Observation::OwnerKind(Change::ListComplete)).await;
+            self.is_told = true;
+            self.send(Change::ListBegins).await;
         }
-    }
-
-    /// The kinds that the cluster has and of which there is a profile, by their definitions, with their versions.
-    async fn served(&self) -> Result<BTreeMap<String, (String, Arc<OwnerProfileSpec>)>, kube::Error> {
-        let mut profiles = self.built_in.clone();
-        profiles.extend(self.profiles.clone());
-        let groups = self.client.list_api_groups().await?.groups;
-        let mut found = BTreeMap::new();
-        for (definition, profile) in profiles {
-            let Some((plural, group)) = definition.split_once('.') else { continue };
-            let Some(group) = groups.iter().find(|known| known.name == group) else { continue };
-            let Some(preferred) = group.preferred_version.as_ref().or(group.versions.first()) else { continue };
-            let resources = self.client.list_api_group_resources(&preferred.group_version).await?.resources;
-            if resources.iter().any(|resource| resource.name == plural && resource.namespaced) {
-                found.insert(definition, (preferred.version.clone(), profile));
+        let known: Vec<_> = self.watched.keys().chain(self.unknown.keys()).cloned().collect();
+        for definition in known {
+            if !profiles.contains_key(&definition) {
+                served.insert(definition, Ok(None));
             }
         }
-        Ok(found)
+        for (definition, version) in served {
+            match version {
+                Ok(Some(version)) => {
+                    if let Some(profile) = profiles.get(&definition) {
+                        self.is_served(&definition, version, profile).await;
+                    }
+                }
+                Ok(None) => self.is_absent(&definition, asked_at, wanted.asked.contains(&definition)).await,
+                Err(why) => self.is_unknown(&definition, why, is_first || wanted.asked.contains(&definition)).await,
+            }
+        }
+        if is_first {
+            self.send(Change::ListComplete).await;
+        }
     }
 
-    async fn begin(&mut self, definition: String, version: String, profile: Arc<OwnerProfileSpec>) {
+    fn failed(&self, why: &str) {
+        self.metrics.watch_failed(OWNERS);
+        warn!(why, "cannot ask which custom resources there are");
+    }
+
+    async fn is_served(&mut self, definition: &str, version: String, profile: &Arc<OwnerProfileSpec>) {
+        let as_watched = |watched: &Watched| watched.version == version && watched.profile == *profile;
+        self.unknown.remove(definition);
+        if self.watched.get(definition).is_some_and(as_watched) {
+            return;
+        }
+        if let Some(before) = self.watched.remove(definition) {
+            before.watch.abort();
+        }
+        info!(kind = definition, version = version.as_str(), "watches the owners of claims");
         let owners = Owners {
-            definition: definition.as_str().into(),
+            definition: definition.into(),
             version: version.as_str().into(),
             profile: profile.clone(),
-            observations: self.observations.clone(),
-            metrics: self.metrics.clone(),
+            told: Told::Nothing,
         };
-        owners.tell_of_kind(None).await;
-        let watch = self.watches.spawn(owners.watch(self.client.clone()));
-        self.watched.insert(definition, Watched { version, profile, watch });
+        self.tell(definition, owners.kind(Objects::Listing)).await;
+        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource(definition, &version, &profile.kind));
+        let to = (self.observations.clone(), self.metrics.clone());
+        let watch = self.watches.spawn(follow(api, watcher::Config::default(), owners, to));
+        self.watched.insert(definition.to_owned(), Watched { version, profile: profile.clone(), watch });
+    }
+
+    async fn is_absent(&mut self, definition: &str, at: Timestamp, is_asked: bool) {
+        let was_unknown = self.unknown.remove(definition).is_some();
+        let watched = self.watched.remove(definition);
+        if let Some(watched) = &watched {
+            watched.watch.abort();
+            info!(kind = definition, "no longer watches the owners of claims");
+        }
+        if is_asked || was_unknown || watched.is_some() {
+            self.tell(definition, OwnerKind::Absent(at)).await;
+        }
+    }
+
+    /// What is watched is there until the cluster says that it is not.
+    async fn is_unknown(&mut self, definition: &str, why: String, is_asked: bool) {
+        self.failed(&why);
+        if !is_asked || self.watched.contains_key(definition) {
+            return;
+        }
+        let since = *self.unknown.entry(definition.to_owned()).or_insert_with(Timestamp::now);
+        self.tell(definition, OwnerKind::Unknown(Unknown { why, since })).await;
     }
 }
 
@@ -250,71 +212,67 @@ struct Owners {
     definition: Arc<str>,
     version: Arc<str>,
     profile: Arc<OwnerProfileSpec>,
-    observations: Observations,
-    metrics: Metrics,
+    told: Told,
+}
+
+/// What was told last of whether the objects of a kind are known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Listed,
+    Unknown,
 }
 
 impl Owners {
-    async fn watch(self, client: Client) {
-        let resource = resource(&self.definition, &self.version, &self.profile.kind);
-        let api = Api::<DynamicObject>::all_with(client, &resource);
-        let mut events = pin!(watcher(api, watcher::Config::default().timeout(WATCH_SECONDS)));
-        let (mut failures, mut is_unknown) = (0, false);
-        while let Some(event) = events.next().await {
-            let change = match event {
-                Ok(event) => self.change(event),
-                Err(error) => {
-                    self.metrics.watch_failed(OWNERS);
-                    let mut delay = BACKOFF.after(failures);
-                    failures += 1;
-                    if let Some(why) = refusal(&error) {
-                        delay = ASKED_EVERY;
-                        if !std::mem::replace(&mut is_unknown, true) {
-                            warn!(kind = &*self.definition, why, "the owners of claims may not be read");
-                            self.tell_of_kind(Some(why)).await;
-                        }
-                    } else {
-                        let error = &error as &dyn std::error::Error;
-                        warn!(kind = &*self.definition, ?delay, error, "the watch failed");
-                    }
-                    tokio::time::sleep(delay).await;
-                    continue;
-                }
-            };
-            if !matches!(change, Change::ListBegins) {
-                failures = 0;
-            }
-            let is_listed = matches!(change, Change::ListComplete);
-            if self.observations.send(Observation::Resource(self.definition.clone(), change)).await.is_err() {
-                return;
-            }
-            if is_listed && std::mem::take(&mut is_unknown) {
-                self.tell_of_kind(None).await;
-            }
-        }
+    fn kind(&self, objects: Objects) -> OwnerKind {
+        OwnerKind::Served { version: self.version.clone(), objects }
     }
 
-    fn change(&self, event: Event<DynamicObject>) -> Change<ResourceId, ResourceFacts> {
+    fn told(&self, objects: Objects) -> Observation {
+        Observation::OwnerKind(Change::Is(self.definition.to_string(), self.kind(objects)))
+    }
+}
+
+impl Subject<DynamicObject> for Owners {
+    fn name(&self) -> &'static str {
+        OWNERS
+    }
+
+    fn news(&mut self, event: Event<DynamicObject>, _: &Metrics) -> Vec<Observation> {
         let id = |object: &DynamicObject| objects::resource_id(&self.definition, &object.metadata);
-        match event {
+        let change = match event {
             Event::Init => Change::ListBegins,
             Event::InitDone => Change::ListComplete,
             Event::Delete(object) => Change::Gone(id(&object)),
             Event::Apply(object) | Event::InitApply(object) => {
                 Change::Is(id(&object), objects::resource(&object, &self.profile))
             }
+        };
+        let is_listed = matches!(change, Change::ListComplete);
+        let mut told = vec![Observation::Resource(self.definition.clone(), change)];
+        if is_listed && std::mem::replace(&mut self.told, Told::Listed) != Told::Listed {
+            told.push(self.told(Objects::Listed));
         }
+        told
     }
 
-    /// Says that the kind is there, and why its objects are not known, where they are not.
-    async fn tell_of_kind(&self, unknown: Option<String>) {
-        let kind = ServedKind { version: self.version.clone(), unknown };
-        let change = Change::Is(self.definition.to_string(), kind);
-        let _ = self.observations.send(Observation::OwnerKind(change)).await;
+    /// What the API server refuses is told at once and asked for again when the kinds are, for asking again soon would not
+    /// change it; other failures, when they go on.
+    fn failed(&mut self, error: &watcher::Error, failures: u32) -> Setback {
+        let refusal = refusal(error);
+        let again_in = refusal.is_some().then_some(ASKED_EVERY);
+        let lasting = || (failures >= FAILURES_UNTOLD).then(|| format!("they cannot be read: {error}"));
+        let why = refusal.or_else(lasting).filter(|_| self.told != Told::Unknown);
+        let told = why.map(|why| {
+            self.told = Told::Unknown;
+            warn!(kind = &*self.definition, why, "the owners of claims are not known");
+            self.told(Objects::Unknown(Unknown { why, since: Timestamp::now() }))
+        });
+        Setback { told: told.into_iter().collect(), again_in, is_expected: false }
     }
 }
 
-/// Why the API server does not let a kind be read, which asking again soon would not change.
+/// Why the API server does not let a kind be read, and what to do about it.
 fn refusal(error: &watcher::Error) -> Option<String> {
     let (watcher::Error::InitialListFailed(kube::Error::Api(status))
     | watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -330,6 +288,69 @@ fn refusal(error: &watcher::Error) -> Option<String> {
     }
 }
 
-fn name(object: &DeserializeGuard<OwnerProfile>) -> String {
-    objects::name(object.meta())
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    use super::{
+        super::served::tests::{answering, groups, stores},
+        *,
+    };
+
+    const STORES: &str = "stores.a.example";
+
+    fn wanted(asked: &[&str]) -> WantedKinds {
+        let spec = json!({ "kind": "Store", "claims": [{ "role": "data", "name": "{owner}", "size": ["spec.size"] }] });
+        let profile: OwnerProfileSpec = serde_json::from_value(spec).unwrap();
+        let asked = asked.iter().map(|&definition| definition.to_owned()).collect::<BTreeSet<_>>();
+        WantedKinds { profiles: BTreeMap::from([(STORES.to_owned(), Arc::new(profile))]), asked }
+    }
+
+    /// What is told of the stores, from the beginning on, while these kinds are asked for one after the other.
+    async fn told(client: Client, asked: &[&[&str]], count: usize) -> Vec<OwnerKind> {
+        let (observations, mut observed) = mpsc::channel(64);
+        let kinds = latest::Sender::new(None);
+        let watching = tokio::spawn(watch(client, observations, Metrics::default(), kinds.subscribe()));
+        let mut told = Vec::new();
+        for asked in asked {
+            kinds.send_replace(Some(wanted(asked)));
+            while told.len() < count {
+                let observation = observed.recv().await.unwrap();
+                match observation {
+                    Observation::OwnerKind(Change::Is(definition, kind)) if definition == STORES => told.push(kind),
+                    Observation::OwnerKind(Change::ListComplete) => break,
+                    _ => {}
+                }
+            }
+        }
+        watching.abort();
+        told
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_asked_for_is_answered_at_once() {
+        let nothing = || answering(vec![groups(&[])]);
+        assert_eq!(told(nothing(), &[&[]], 1).await, [], "nobody has asked");
+        let answers = told(nothing(), &[&[], &[STORES]], 1).await;
+        assert!(matches!(&answers[..], [OwnerKind::Absent(_)]), "{answers:?}");
+        let answers = told(answering(vec![groups(&["a.example"])]), &[&[], &[STORES]], 2).await;
+        let why = answers[1].unknown().map(|unknown| unknown.why.as_str()).unwrap_or_default();
+        assert!(why.contains("overloaded"), "{answers:?}");
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_served_is_listed_and_its_failures_are_told_when_they_go_on() {
+        let list = json!({
+            "kind": "StoreList", "apiVersion": "a.example/v1", "metadata": { "resourceVersion": "1" }, "items": [],
+        });
+        let served = vec![groups(&["a.example"]), stores(), ("/apis/a.example/v1/stores", list)];
+        let is = |objects| OwnerKind::Served { version: "v1".into(), objects };
+        let mut answers = told(answering(served.clone()), &[&[], &[]], 2).await;
+        assert_eq!(answers, [is(Objects::Listing), is(Objects::Listed)]);
+        answers = told(answering(served[..2].to_vec()), &[&[], &[]], 2).await;
+        assert!(answers[1].unknown().is_some_and(|it| it.why.contains("cannot be read")), "{answers:?}");
+    }
 }

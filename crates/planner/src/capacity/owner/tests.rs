@@ -4,8 +4,11 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    Budget, BudgetName, Manager, Plan, Resize, Selector, View,
-    fixture::{asking_for, at, cluster_db, id, mib, owned, the_claim, the_cluster, the_policy},
+    Budget, BudgetName, Manager, Objects, OwnerKind, Plan, Resize, Selector, View,
+    fixture::{
+        CLUSTERS, asking_for, at, cluster_db, id, mib, owned, served, the_claim, the_cluster, the_policy, the_usage,
+        unreadable,
+    },
     invariants, plan_claims,
 };
 
@@ -119,10 +122,77 @@ fn an_owner_of_which_too_little_is_known_keeps_its_claims_as_they_are() {
     the_cluster(&mut view).fields = json!({ "spec": {} });
     let (actions, decision) = alone(&view, 1);
     assert_eq!((actions, decision.reason), (vec![], Reason::OwnedElsewhere));
-    view.resources.kinds.values_mut().for_each(|kind| kind.unknown = Some("it may not be read".to_owned()));
+    view.resources.kinds.values_mut().for_each(|kind| *kind = unreadable());
     view.resources.objects.clear();
     let (actions, decision) = alone(&view, 1);
     assert_eq!((actions, decision.reason), (vec![], Reason::OwnedElsewhere));
+}
+
+/// The world in which this is known of the kind of the claim's owner, and of its objects nothing.
+fn with_kind(kind: Option<OwnerKind>) -> View {
+    let mut view = owned();
+    view.resources.objects.clear();
+    view.resources.kinds.clear();
+    view.resources.kinds.extend(kind.map(|kind| (CLUSTERS.to_owned(), kind)));
+    view
+}
+
+#[test]
+fn a_claim_waits_until_it_was_asked_whether_the_cluster_has_the_kind_of_its_owner() {
+    for unasked in [None, Some(OwnerKind::Absent(at(-60)))] {
+        let (actions, decision) = alone(&with_kind(unasked), 1);
+        assert_eq!((actions, decision.outcome, decision.reason), (vec![], Outcome::Wait, Reason::AwaitingOwner));
+        assert_eq!(
+            decision.message,
+            "the volume needs more room than 512Mi, the claim names Cluster db, and it is being asked whether the cluster \
+             has clusters.postgresql.cnpg.io"
+        );
+        assert!(!decision.is_problem());
+    }
+    let (actions, decision) = alone(&with_kind(Some(OwnerKind::Absent(at(0)))), 1);
+    assert!(matches!(&actions[..], [Action::Grow { .. }]), "there is no such kind: {actions:?}");
+    assert_eq!(decision.by_owner, None);
+}
+
+#[test]
+fn a_claim_waits_until_the_objects_of_its_owners_kind_are_listed_however_full_it_is() {
+    let mut view = with_kind(Some(served(Objects::Listing)));
+    the_usage(&mut view).available = Bytes(0);
+    let (actions, decision) = alone(&view, 1);
+    assert_eq!((actions, decision.reason), (vec![], Reason::AwaitingOwner));
+    // What was kept of an object by an earlier profile is not gone by.
+    view.resources.objects.insert(cluster_db(), asking_for("512Mi"));
+    assert_eq!(alone(&view, 1).1.reason, Reason::AwaitingOwner);
+}
+
+#[test]
+fn a_claim_that_is_about_to_be_full_while_its_owner_cannot_be_known_is_grown_itself_after_a_minute_and_once() {
+    let mut view = with_kind(Some(unreadable()));
+    let (actions, decision) = alone(&view, 25);
+    assert_eq!((actions, decision.reason), (vec![], Reason::OwnedElsewhere), "a tenth is free");
+    the_usage(&mut view).available = mib(20);
+    let (actions, decision) = alone(&view, 25);
+    assert_eq!((actions, decision.reason), (vec![], Reason::AwaitingOwner));
+    assert_eq!(decision.again_at, Some(at(30)), "or when the measurement is stale");
+    the_usage(&mut view).at = at(50);
+    let (actions, decision) = alone(&view, 60);
+    let [Action::Grow { record, .. }] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!((decision.outcome, decision.by_owner.as_deref()), (Outcome::Grow(mib(640)), None));
+    assert!(
+        decision.message.ends_with(
+            "grow from 512Mi to 640Mi; the claim itself, because the volume is about to be full and Orlop does not know \
+             Cluster db: it may not be read"
+        ),
+        "{}",
+        decision.message
+    );
+    // Its operator has set the claim back.
+    the_claim(&mut view).growth = Some(record.clone().into());
+    let (actions, decision) = alone(&view, 70);
+    assert_eq!((actions, decision.reason), (vec![], Reason::OwnedElsewhere));
+    the_claim(&mut view).growth = None;
+    the_claim(&mut view).paused = Some("true".into());
+    assert_eq!(alone(&view, 70).0, vec![]);
 }
 
 #[test]
@@ -223,7 +293,12 @@ fn a_plan_that_changes_a_claim_below_its_owner_or_makes_the_owner_ask_for_less_i
         previous: None,
         record: GrowthRecord { owner: None, ..record(&actions) },
     };
-    assert_eq!(broken(&owned(), grow), Rule::OwnedElsewhere);
+    assert_eq!(broken(&owned(), grow.clone()), Rule::OwnedElsewhere);
+    assert_eq!(broken(&with_kind(None), grow.clone()), Rule::OwnerNotAskedFor);
+    let mut full = with_kind(Some(served(Objects::Listing)));
+    the_usage(&mut full).available = Bytes(0);
+    assert_eq!(broken(&full, grow.clone()), Rule::OwnedElsewhere, "it is about to be known");
+    assert_eq!(broken(&with_kind(Some(unreadable())), grow), Rule::OwnedElsewhere, "it is not about to be full");
     let write = actions[1].clone();
     assert_eq!(broken(&owned(), write.clone()), Rule::NotItsOwner, "it is not on record");
     let mut managed = recorded();
