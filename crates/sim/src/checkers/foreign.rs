@@ -3,7 +3,9 @@
 
 use orlop_api::{
     Mode,
-    names::{CLASS_ANNOTATION, GROWTH_ANNOTATION, PAUSED_ANNOTATION, SCALED_ANNOTATION, SYNC_ANNOTATION},
+    names::{
+        CLASS_ANNOTATION, GROWTH_ANNOTATION, IN_VAIN_ANNOTATION, PAUSED_ANNOTATION, SCALED_ANNOTATION, SYNC_ANNOTATION,
+    },
 };
 use orlop_planner::Action;
 use serde_json::Value;
@@ -32,6 +34,7 @@ impl Checker for Foreign {
                 restore(&mut rest, "/spec/replicas");
                 restore(&mut rest, "/metadata/generation");
                 restore_annotation(&mut rest, before, SCALED_ANNOTATION);
+                restore_annotation(&mut rest, before, IN_VAIN_ANNOTATION);
             }
             Some(Action::SyncPod { .. }) => restore_annotation(&mut rest, before, SYNC_ANNOTATION),
             // No claim of the world has an owner.

@@ -34,9 +34,12 @@ impl Simulation {
         }
         if !self.scenario.sets.is_empty() {
             self.processes[operator].core.allow(Allowed { scaling: true, template_sync: true });
-            // Nobody scales them but their users.
+            // There are no Deployments, and nobody scales the StatefulSets but their users.
             for change in [Change::ListBegins, Change::ListComplete] {
                 self.processes[operator].core.observe(Observation::Autoscaler(change));
+            }
+            for change in [Change::ListBegins, Change::ListComplete] {
+                self.processes[operator].core.observe(Observation::Deployment(change));
             }
         }
         for (begins, complete) in Kind::absent(&self.scenario).into_iter().map(Kind::list) {
