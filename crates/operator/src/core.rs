@@ -270,7 +270,8 @@ impl Core {
             self.observer.mark_all();
         }
         self.pass_when_due(now);
-        self.metrics.statefulsets_stopped(self.observer.view().scaled.len());
+        let stopped = self.observer.view().scaled.values().map(BTreeSet::len).sum();
+        self.metrics.workloads_stopped(stopped);
         self.write_due_statuses(now);
     }
 

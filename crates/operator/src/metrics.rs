@@ -208,8 +208,8 @@ impl Inner {
         );
         to.register("statefulsets_recreated", "StatefulSets made anew with larger templates", self.recreated.clone());
         to.register(
-            "statefulsets_stopped",
-            "StatefulSets scaled to zero for a maintenance window now",
+            "workloads_stopped",
+            "StatefulSets and Deployments scaled to zero for a maintenance window now",
             self.stopped.clone(),
         );
         to.register("local_volumes_lost", "Volumes of the local driver whose node is gone", self.local_lost.clone());
@@ -281,8 +281,8 @@ impl Metrics {
         self.0.template_drifts.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// So many StatefulSets are scaled to zero for a maintenance window.
-    pub(crate) fn statefulsets_stopped(&self, count: usize) {
+    /// So many StatefulSets and Deployments are scaled to zero for a maintenance window.
+    pub(crate) fn workloads_stopped(&self, count: usize) {
         self.0.stopped.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 

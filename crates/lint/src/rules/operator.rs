@@ -21,7 +21,7 @@ pub(crate) static TEMPLATE_SYNC_NOT_ALLOWED: Rule = Rule {
 pub(crate) static MAINTENANCE_NOT_ALLOWED: Rule = Rule {
     id: "maintenance-not-allowed",
     severity: Severity::Error,
-    finds: "a policy with `maintenance`, and an operator among the files that may not scale StatefulSets",
+    finds: "a policy with `maintenance`, and an operator among the files that may not scale workloads",
     why: "No pods are stopped in any window: claims that need one report `OfflineOnly`, and fill up.",
     remedy: "Set `operator.maintenance` in the chart's values.",
     source: "[drivers that expand offline](growth.md#drivers-that-expand-offline)",

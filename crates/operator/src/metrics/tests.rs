@@ -284,7 +284,7 @@ fn what_is_told_is_told_by_these_names() {
     let decision = decision(Outcome::Grow(Bytes(2 << 30)), Reason::AtMaximum);
     metrics.claim_is(&id(7), ClaimRow::new(&view(), &known(), (&decision, Some(&of_class)), at(5)));
     metrics.planned(1, Duration::from_millis(1));
-    metrics.statefulsets_stopped(1);
+    metrics.workloads_stopped(1);
     metrics.growth_requested(&policy());
     metrics.action_failed("refused");
     metrics.watch_failed("PersistentVolumeClaim");

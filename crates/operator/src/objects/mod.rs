@@ -136,10 +136,11 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
     let uid = uid(&metadata);
     let belonging = belonging(&metadata, "PersistentVolumeClaim");
     let requested_class = spec.volume_attributes_class_name.clone().filter(|class| !class.is_empty());
+    let current_class = status.current_volume_attributes_class_name.clone().filter(|class| !class.is_empty());
     let attributes = ClassUse {
+        modification: modification(&status, requested_class.as_deref().filter(|_| requested_class != current_class)),
         requested: requested_class,
-        current: status.current_volume_attributes_class_name.clone().filter(|class| !class.is_empty()),
-        modification: modification(&status),
+        current: current_class,
         change: change.as_deref().and_then(|text| record::read(text, &uid)),
     };
     Ok(ClaimFacts {
@@ -171,13 +172,18 @@ pub fn claim(claim: PersistentVolumeClaim) -> Result<ClaimFacts, Unreadable> {
 }
 
 /// How a change of its VolumeAttributesClass stands. The words of the driver, or of the resizer, are in the conditions that go
-/// with it.
-fn modification(status: &PersistentVolumeClaimStatus) -> Modification {
+/// with it. `wanted` is the class that is requested, where the volume does not have it: what was refused may be another than is
+/// requested since, at which the driver's controller has yet to look.
+fn modification(status: &PersistentVolumeClaimStatus, wanted: Option<&str>) -> Modification {
     let Some(modify) = &status.modify_volume_status else { return Modification::Idle };
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let condition = conditions.iter().find(|it| it.type_ == "ModifyVolumeError" && it.status == "True");
     let words = condition.and_then(|condition| condition.message.clone()).filter(|message| !message.is_empty());
+    let refused = modify.target_volume_attributes_class_name.as_deref();
     match modify.status.as_str() {
+        "Infeasible" if wanted.zip(refused).is_some_and(|(wanted, refused)| wanted != refused) => {
+            Modification::Pending(None)
+        }
         "Infeasible" => Modification::Infeasible(words.unwrap_or_else(|| "the driver gave no reason".to_owned())),
         _ => Modification::Pending(words),
     }

@@ -1,6 +1,6 @@
 use kube::core::DeserializeGuard;
 use orlop_api::{Bytes, StoragePolicy};
-use orlop_planner::{Class, Requirement, Resize, Selector};
+use orlop_planner::{Class, Modification, Requirement, Resize, Selector};
 use serde_json::{Value, json};
 
 use super::{
@@ -139,6 +139,25 @@ fn what_was_refused_of_another_size_says_nothing_of_the_one_that_is_requested() 
     };
     assert_eq!(resize("1Gi"), Resize::Infeasible("the driver gave no reason".into()));
     assert_eq!(resize("2Gi"), Resize::Controller, "it has yet to look at the new size");
+}
+
+#[test]
+fn what_was_refused_of_another_class_says_nothing_of_the_one_that_is_requested() {
+    let modification = |requested: &str| {
+        let spec = json!({
+            "resources": { "requests": { "storage": "1Gi" } },
+            "volumeAttributesClassName": requested,
+        });
+        let status = json!({
+            "currentVolumeAttributesClassName": "medium",
+            "modifyVolumeStatus": { "targetVolumeAttributesClassName": "basic", "status": "Infeasible" },
+        });
+        claim_with(json!({ "spec": spec, "status": status })).unwrap().attributes.unwrap().modification
+    };
+    let refused = Modification::Infeasible("the driver gave no reason".into());
+    assert_eq!(modification("basic"), refused);
+    assert_eq!(modification("medium"), refused, "it is what the volume has");
+    assert_eq!(modification("quick"), Modification::Pending(None), "it has yet to look at this one");
 }
 
 #[test]

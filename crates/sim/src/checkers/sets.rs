@@ -151,6 +151,8 @@ fn drift(world: &Simulation, set: &str) -> Option<(Bytes, Bytes)> {
     let object = world.server.get(Kind::Set, set)?;
     let asks: Bytes = sets::template_size(object)?.parse().ok()?;
     let replicas = object["spec"]["replicas"].as_u64()?;
+    // It was stopped in a window that is not over, and somebody has scaled it since.
+    let is_noted = !object["metadata"]["annotations"][SCALED_ANNOTATION].is_null();
     let claims: Vec<_> = world
         .volumes()
         .iter()
@@ -169,6 +171,7 @@ fn drift(world: &Simulation, set: &str) -> Option<(Bytes, Bytes)> {
         && world.scenario.policies.len() == 1
         && !changes
         && at_rest
+        && !is_noted
         && u64::try_from(running) == Ok(replicas)
         && fullness::undisturbed_for(world, fullness::recovery(world));
     let largest = claims.iter().map(|(_, claim)| server::capacity(claim).min(server::requested(claim))).max()?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Checker, fullness};
+use super::{Checker, fullness, windows};
 use crate::{
     fact::{Entry, Fact},
     simulation::Simulation,
@@ -16,6 +16,7 @@ pub(super) struct Settling {
     /// When the world last changed.
     changed: Duration,
     requests: usize,
+    window_is_open: bool,
 }
 
 impl Checker for Settling {
@@ -49,6 +50,11 @@ impl Checker for Settling {
 
     fn look(&mut self, world: &Simulation) -> Option<String> {
         if world.volumes().values().any(|volume| volume.rate().0 > 0) {
+            self.changed = world.now();
+        }
+        // What is waited for is another thing within a maintenance window and outside.
+        let is_open = windows::any_is_open(world);
+        if std::mem::replace(&mut self.window_is_open, is_open) != is_open {
             self.changed = world.now();
         }
         None

@@ -36,8 +36,7 @@ impl Checker for Windows {
         if !is_allowed_by_any_policy(world) {
             return Some(format!("{workload} is scaled to zero for {claim}, and no policy in mode Auto has a window"));
         }
-        let is_open = once::specs(world).any(|spec| is_open(spec, world.time()));
-        (!is_open && !slots::clocks_were_wrong(world))
+        (!any_is_open(world) && !slots::clocks_were_wrong(world))
             .then(|| format!("{workload} is scaled to zero for {claim} outside all windows"))
     }
 
@@ -70,6 +69,11 @@ impl Checker for Windows {
 
 fn scaled_from(set: &Value) -> Option<ScaledFrom> {
     serde_json::from_str(set["metadata"]["annotations"][SCALED_ANNOTATION].as_str()?).ok()
+}
+
+/// Is a window of any policy open?
+pub(super) fn any_is_open(world: &Simulation) -> bool {
+    once::specs(world).any(|spec| is_open(spec, world.time()))
 }
 
 fn is_open(spec: &CapacitySpec, at: Timestamp) -> bool {

@@ -134,8 +134,9 @@ impl Simulation {
                         continue;
                     }
                     Some(WatchFate::Delayed) => latency += LATE,
-                    // A watch never tells of a deletion again after it has told that the object is there anew.
-                    Some(WatchFate::Twice) if !event.is_deletion => {
+                    // A watch never tells of a deletion again after it has told that the object is there anew, nor of an object that
+                    // is gone since.
+                    Some(WatchFate::Twice) if !event.is_deletion && !matches!(kind, Kind::Set | Kind::Stored) => {
                         let observations = vec![event.observation.clone()];
                         let again = latency + Duration::from_millis(self.rng.u64(10..5_000));
                         self.send_to(operator, again, Message::Observed { kind, stream: known.id, observations });

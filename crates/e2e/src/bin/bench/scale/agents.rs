@@ -25,7 +25,7 @@ use orlop_e2e::{
     site::{SYSTEM, Site},
 };
 use serde_json::json;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::objects::{Fleet, SIZE_GIB, create};
 
@@ -40,7 +40,7 @@ pub struct Agents {
     streams: Vec<mpsc::Sender<FromAgent>>,
     /// When each claim's volume was said to be all but full.
     full: Mutex<BTreeMap<usize, Instant>>,
-    _tasks: JoinSet<()>,
+    lives: Vec<JoinHandle<()>>,
 }
 
 impl Agents {
@@ -51,26 +51,17 @@ impl Agents {
             create::<ServiceAccount>(&accounts, json!({"metadata": {"name": ACCOUNT}})).await?;
         }
         let whereabouts = whereabouts(site).await?;
-        let open = |node| open(site, &whereabouts, node);
-        let streams: Vec<Stream> = stream::iter(0..fleet.nodes()).map(open).buffered(AT_ONCE).try_collect().await?;
-        let mut tasks = JoinSet::new();
-        let mut all = Vec::new();
-        for (node, Stream { outgoing, mut incoming }) in streams.into_iter().enumerate() {
+        let start = async |node| {
+            let stream = open(site, &whereabouts, node).await?;
             let samples = fleet.of_node(node).map(|claim| sample(claim, (SIZE_GIB << 30) / 2)).collect();
-            outgoing.send(samples_of(samples)).await?;
-            let heart = outgoing.clone();
-            tasks.spawn(async move {
-                // Not all at the same time.
-                tokio::time::sleep(HEARTBEAT * u32::try_from(node % 100).unwrap_or(0) / 100).await;
-                while heart.send(heartbeat()).await.is_ok() {
-                    tokio::time::sleep(HEARTBEAT).await;
-                }
-            });
-            // What it is to watch is read, and of no concern here.
-            tasks.spawn(async move { while let Ok(Some(_)) = incoming.message().await {} });
-            all.push(outgoing);
-        }
-        Ok(Self { streams: all, full: Mutex::default(), _tasks: tasks })
+            stream.outgoing.send(samples_of(samples)).await?;
+            // At once, for who is silent is given up.
+            let streams = stream.outgoing.clone();
+            Ok::<_, anyhow::Error>((streams, tokio::spawn(live(stream))))
+        };
+        let started: Vec<_> = stream::iter(0..fleet.nodes()).map(start).buffered(AT_ONCE).try_collect().await?;
+        let (streams, lives) = started.into_iter().unzip();
+        Ok(Self { streams, full: Mutex::default(), lives })
     }
 
     /// Says that the claim's volume is all but full.
@@ -84,6 +75,28 @@ impl Agents {
     /// When that was said.
     pub fn said(&self, claim: usize) -> Option<Instant> {
         self.full.lock().unwrap_or_else(PoisonError::into_inner).get(&claim).copied()
+    }
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        self.lives.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Confirms what was measured, and reads what is to be watched, which is of no concern here, until the stream ends.
+async fn live(stream: Stream) {
+    let Stream { outgoing, mut incoming } = stream;
+    let mut beats = tokio::time::interval(HEARTBEAT);
+    loop {
+        tokio::select! {
+            _ = beats.tick() => if outgoing.send(heartbeat()).await.is_err() {
+                return;
+            },
+            message = incoming.message() => if !matches!(message, Ok(Some(_))) {
+                return;
+            },
+        }
     }
 }
 
