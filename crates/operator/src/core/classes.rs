@@ -12,13 +12,13 @@ use serde_json::json;
 
 use super::{
     COALESCE, Core, Effects,
-    tests::{claim_facts, core, id},
+    tests::{core, id},
 };
 use crate::{
     measure::Measurement,
     moment::Moment,
     objects,
-    observe::{Change, ClaimFacts, Observation, PodFacts, VolumeFacts},
+    observe::{Change, ClaimFacts, Observation, PodFacts, VolumeFacts, fixture::claim_facts},
 };
 
 /// A time so many seconds after the start.

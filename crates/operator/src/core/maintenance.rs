@@ -12,14 +12,14 @@ use serde_json::json;
 
 use super::{
     Core, Effects,
-    tests::{claim_facts, core, id},
+    tests::{core, id},
 };
 use crate::{
     errand::Next,
     failure::Failure,
     moment::Moment,
     objects,
-    observe::{Change, Observation, PodFacts},
+    observe::{Change, Observation, PodFacts, fixture::claim_facts},
 };
 
 fn deployment_id() -> DeploymentId {

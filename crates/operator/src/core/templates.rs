@@ -119,14 +119,14 @@ mod tests {
     use jiff::SignedDuration;
     use orlop_api::{Bytes, StoragePolicy};
     use orlop_planner::{
-        Allowed, Belonging, ClaimTemplate, KeepsClaims, Labels, NamespaceName, Resize, StatefulSet, StoredSet, Uid,
+        Allowed, Belonging, ClaimTemplate, KeepsClaims, Labels, NamespaceName, StatefulSet, StoredSet, Uid,
     };
     use serde_json::json;
 
     use super::*;
     use crate::{
         objects,
-        observe::{Change, ClaimFacts, Spelling, VolumeFacts},
+        observe::{Change, ClaimFacts, VolumeFacts, fixture::claim_facts},
     };
 
     fn id() -> SetId {
@@ -183,19 +183,10 @@ mod tests {
         let claim_id = ClaimId { namespace: id().namespace, name: "data-db-0".into() };
         let claim = ClaimFacts {
             uid: Uid("c".into()),
-            version: Some(1),
-            labels: Labels::default(),
-            belonging: None,
-            class: Some("fast".into()),
-            attributes: None,
             volume: Some("pv-db".into()),
-            raw_block: false,
             requested: Bytes(2 << 30),
             capacity: Some(Bytes(2 << 30)),
-            resize: Resize::Idle,
-            paused: None,
-            growth: None,
-            spelling: Spelling::default(),
+            ..claim_facts()
         };
         let volume = VolumeFacts {
             capacity: Bytes(2 << 30),

@@ -1,9 +1,9 @@
 use jiff::SignedDuration;
 use orlop_api::Bytes;
-use orlop_planner::{Labels, NamespaceName, Resize, Source, Usage};
+use orlop_planner::{NamespaceName, Source, Usage};
 
 use super::*;
-use crate::observe::{Change, ClaimFacts, PolicyFacts, Spelling, VolumeFacts};
+use crate::observe::{Change, PolicyFacts, VolumeFacts, fixture::claim_facts};
 
 pub(super) fn id() -> ClaimId {
     ClaimId { namespace: NamespaceName("app".into()), name: "data".into() }
@@ -22,26 +22,6 @@ fn policy() -> (orlop_planner::PolicyId, PolicyFacts) {
 /// An operator that knows of a claim, which a policy governs, and of its volume.
 pub(super) fn core() -> Core {
     core_with(&Metrics::default())
-}
-
-/// The claim of that operator.
-pub(super) fn claim_facts() -> ClaimFacts {
-    ClaimFacts {
-        uid: Uid("u".into()),
-        version: Some(1),
-        labels: Labels::default(),
-        belonging: None,
-        class: Some("fast".into()),
-        volume: Some("pv".into()),
-        raw_block: false,
-        requested: Bytes::GIB,
-        capacity: Some(Bytes::GIB),
-        resize: Resize::Idle,
-        paused: None,
-        growth: None,
-        attributes: None,
-        spelling: Spelling::default(),
-    }
 }
 
 fn core_with(metrics: &Metrics) -> Core {

@@ -5,13 +5,13 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::{Bytes, Count, names::Reason};
-use orlop_planner::{Capacity, ClaimId, Class, Labels, NamespaceName, PodId, Resize, Source, Uid, Usage};
+use orlop_planner::{Capacity, ClaimId, Class, Labels, NamespaceName, PodId, Source, Uid, Usage};
 use serde_json::json;
 
 use super::*;
 use crate::{
     Core, Measurement, Moment,
-    observe::{Change, ClaimFacts, Observation, PodFacts, Spelling, VolumeFacts},
+    observe::{Change, ClaimFacts, Observation, PodFacts, VolumeFacts, fixture::claim_facts},
 };
 
 const MIB: u64 = 1 << 20;
@@ -136,22 +136,7 @@ impl Volume {
     }
 
     fn claim(&self) -> Observation {
-        let facts = ClaimFacts {
-            uid: self.uid(),
-            version: Some(1),
-            labels: Labels::default(),
-            belonging: None,
-            class: Some("fast".into()),
-            volume: Some(format!("pv-{}", self.id).into()),
-            raw_block: false,
-            requested: Bytes::GIB,
-            capacity: Some(Bytes::GIB),
-            resize: Resize::Idle,
-            paused: None,
-            growth: None,
-            attributes: None,
-            spelling: Spelling::default(),
-        };
+        let facts = ClaimFacts { uid: self.uid(), volume: Some(format!("pv-{}", self.id).into()), ..claim_facts() };
         Observation::Claim(Change::Is(self.id.clone(), facts))
     }
 

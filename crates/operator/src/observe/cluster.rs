@@ -7,7 +7,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::Bytes;
-use orlop_planner::{Claim, ClaimId, GrowthRecord, Outgrown, PodId, PodUse, Uid, Usage};
+use orlop_planner::{Claim, ClaimId, Claims, GrowthRecord, Outgrown, PodId, PodUse, Uid, Usage};
 
 use super::{Change, ClaimFacts, KnownClaim, Observer, PodFacts, Version, VolumeFacts};
 
@@ -254,8 +254,7 @@ impl Observer {
 
     /// Brings what the view says of the volume's fill up to date.
     pub(super) fn measured_anew(&mut self, volume: &str) {
-        let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
-        let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
+        let Some((id, claim)) = claim_bound_to(&self.volumes, &mut self.view.claims, volume) else { return };
         let usage = self.measured.best(volume);
         if claim.usage == usage {
             return;
@@ -297,6 +296,17 @@ fn bound_to<'a>(
     let (name, facts) = volumes.get_key_value(volume?)?;
     let (claim, claim_uid) = facts.claim.as_ref()?;
     (claim == id && claim_uid == uid).then_some((name, facts))
+}
+
+/// The claim that is bound to a volume, with its name.
+pub(super) fn claim_bound_to<'a>(
+    volumes: &'a HashMap<Arc<str>, VolumeFacts>,
+    claims: &'a mut Claims,
+    volume: &str,
+) -> Option<(&'a ClaimId, &'a mut Claim)> {
+    let (id, uid) = volumes.get(volume)?.claim.as_ref()?;
+    let claim = claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid)?;
+    Some((id, claim))
 }
 
 fn uses(pods: &HashMap<PodId, PodFacts>, ids: &BTreeSet<PodId>) -> Vec<PodUse> {

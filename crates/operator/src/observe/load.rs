@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use orlop_planner::{ClaimId, Exceeded, Excess, Load, LoadReading, LoadSample, LoadWatch};
 
-use super::Observer;
+use super::{Observer, cluster::claim_bound_to};
 
 impl Observer {
     /// Takes note of what is asked for of a claim's volume from now on. What was measured for another question is no answer
@@ -22,8 +22,7 @@ impl Observer {
 
     /// A volume's I/O was measured.
     pub(super) fn load_sampled(&mut self, node: &str, volume: &str, reading: &LoadReading) {
-        let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
-        let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
+        let Some((id, claim)) = claim_bound_to(&self.volumes, &mut self.view.claims, volume) else { return };
         let Some(known) = self.claims.get_mut(id) else { return };
         let Some((watch, load)) = known.load_watch.as_ref().zip(claim.load.as_mut()) else { return };
         if known.load_node.as_deref() != Some(node) {
@@ -38,8 +37,7 @@ impl Observer {
 
     /// The driver's counters of a volume were read.
     pub(super) fn exceeded(&mut self, volume: &str, at: Timestamp, shares: Exceeded) {
-        let Some((id, uid)) = self.volumes.get(volume).and_then(|facts| facts.claim.as_ref()) else { return };
-        let Some(claim) = self.view.claims.get_mut(id).filter(|claim| claim.bound && claim.uid == *uid) else { return };
+        let Some((id, claim)) = claim_bound_to(&self.volumes, &mut self.view.claims, volume) else { return };
         let Some(load) = claim.load.as_mut() else { return };
         let was_known = load.excess.is_some();
         load.exceeded(at, shares);

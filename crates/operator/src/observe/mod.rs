@@ -6,6 +6,8 @@ mod budgets;
 mod census;
 mod cluster;
 mod facts;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod load;
 mod measured;
 mod policies;

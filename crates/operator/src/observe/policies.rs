@@ -67,10 +67,6 @@ impl Observer {
 
     pub(super) fn namespace(&mut self, change: Change<NamespaceName, Labels>) {
         for (name, labels) in self.lists.namespaces.resolve(change, self.view.namespaces.keys()) {
-            if labels.is_none() {
-                // What was in it is gone by then, and with a namespace most texts that come and go.
-                self.texts.prune();
-            }
             if put(&mut self.view.namespaces, &name, labels) {
                 let inside: Vec<_> = self.view.claims_in(&name).map(|(id, _)| id.clone()).collect();
                 self.regroup(&inside);

@@ -7,33 +7,40 @@ use orlop_planner::{ClaimId, NamespaceName, Uid};
 
 use super::{ClaimFacts, Observer, PodFacts, VolumeFacts};
 
+/// Of fewer texts than this none is forgotten.
+const FEW: usize = 64;
+
 /// The texts of which a cluster has few.
 #[derive(Debug, Default)]
-pub(super) struct Texts(HashSet<Arc<str>>);
+pub(super) struct Texts {
+    kept: HashSet<Arc<str>>,
+    /// When there are so many, those are forgotten that nobody has any more.
+    prune_at: usize,
+}
 
 impl Texts {
     /// The text as it is kept.
     pub(super) fn get(&mut self, text: &str) -> Arc<str> {
-        match self.0.get(text) {
+        match self.kept.get(text) {
             Some(known) => known.clone(),
-            None => {
-                let text: Arc<str> = text.into();
-                self.0.insert(text.clone());
-                text
-            }
+            None => self.keep(text.into()),
         }
     }
 
     fn share(&mut self, text: &mut Arc<str>) {
-        match self.0.get(text) {
+        match self.kept.get(text) {
             Some(known) => *text = known.clone(),
-            None => drop(self.0.insert(text.clone())),
+            None => drop(self.keep(text.clone())),
         }
     }
 
-    /// Forgets what nobody has any more.
-    pub(super) fn prune(&mut self) {
-        self.0.retain(|text| Arc::strong_count(text) > 1);
+    fn keep(&mut self, text: Arc<str>) -> Arc<str> {
+        if self.kept.len() >= self.prune_at {
+            self.kept.retain(|text| Arc::strong_count(text) > 1);
+            self.prune_at = FEW.max(2 * self.kept.len());
+        }
+        self.kept.insert(text.clone());
+        text
     }
 }
 
@@ -90,5 +97,51 @@ impl Observer {
 fn share(uid: &mut Uid, known: &Uid) {
     if uid == known {
         *uid = known.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orlop_api::Bytes;
+
+    use super::super::{Change, Observation, fixture::claim_facts};
+    use super::*;
+
+    #[test]
+    fn texts_that_nobody_has_any_more_are_forgotten() {
+        let mut texts = Texts::default();
+        let held: Vec<_> = (0..10).map(|number| texts.get(&format!("held-{number}"))).collect();
+        for number in 0..100 * FEW {
+            texts.get(&format!("node-{number}"));
+        }
+        assert!(texts.kept.len() <= FEW + held.len(), "{}", texts.kept.len());
+        assert!(held.iter().all(|text| Arc::ptr_eq(text, &texts.get(text))));
+    }
+
+    /// Whichever of them is listed first.
+    #[test]
+    fn a_claim_and_its_volume_have_their_names_but_once() {
+        let id = || ClaimId { namespace: NamespaceName("app".into()), name: "data".into() };
+        let claim = || Observation::Claim(Change::Is(id(), claim_facts()));
+        let facts = || VolumeFacts {
+            capacity: Bytes::GIB,
+            driver: Some("d".into()),
+            handle: None,
+            claim: Some((id(), Uid("u".into()))),
+        };
+        let volume = || Observation::Volume(Change::Is("pv".into(), facts()));
+        for order in [[claim(), volume()], [volume(), claim()]] {
+            let mut observer = Observer::default();
+            for observation in order {
+                observer.observe(observation);
+            }
+            let (name, volume) = observer.volumes.get_key_value("pv").unwrap();
+            let (of_volume, uid) = volume.claim.as_ref().unwrap();
+            let (of_claim, claim) = observer.view.claims.get_key_value(&id()).unwrap();
+            assert!(Arc::ptr_eq(name, observer.volume_of(of_claim).unwrap()));
+            assert!(Arc::ptr_eq(&of_volume.name, &of_claim.name) && Arc::ptr_eq(&uid.0, &claim.uid.0));
+            assert!(Arc::ptr_eq(&of_volume.namespace.0, &of_claim.namespace.0));
+            assert!(Arc::ptr_eq(volume.driver.as_ref().unwrap(), claim.driver.as_ref().unwrap()));
+        }
     }
 }

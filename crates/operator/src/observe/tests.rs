@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use orlop_api::{BudgetLimits, Bytes, CapacitySpec, DriverProfileSpec, Expansion, Mode};
 use orlop_planner::{
     Belonging, Budget, BudgetName, ClaimId, ClaimTemplate, Class, Deployment, DeploymentId, KeepsClaims, Labels,
-    LoadReading, LoadWatch, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Rates, Requirement, Resize, Selector,
-    SetId, Source, StatefulSet, Uid, Usage, WorkloadId, maintenance::ScaledFrom,
+    LoadReading, LoadWatch, NamespaceName, PodId, Policy, PolicyId, PolicyKind, Rates, Requirement, Selector, SetId,
+    Source, StatefulSet, Uid, Usage, WorkloadId, maintenance::ScaledFrom,
 };
 
-use super::*;
+use super::{fixture::claim_facts, *};
 
 fn claim_id(name: &str) -> ClaimId {
     ClaimId { namespace: NamespaceName("app".into()), name: name.into() }
@@ -24,17 +24,9 @@ fn claim(name: &str, version: u64) -> ClaimFacts {
         uid: Uid(format!("{name}-uid").into()),
         version: Some(version),
         labels: Labels::from([("app", name)]),
-        belonging: None,
-        class: Some("fast".into()),
         volume: Some(format!("pv-{name}").into()),
-        raw_block: false,
-        requested: Bytes::GIB,
-        capacity: Some(Bytes::GIB),
-        resize: Resize::Idle,
-        paused: None,
-        growth: None,
-        attributes: None,
         spelling: Spelling { requested: "1Gi".into(), ..Spelling::default() },
+        ..claim_facts()
     }
 }
 

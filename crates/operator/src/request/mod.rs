@@ -88,13 +88,13 @@ impl fmt::Display for StatusId {
 }
 
 /// The request that carries out an action. `spelling` is how the claim's fields are written, from the same state of
-/// the claim that the plan was made from, and so are the custom resources; `workload` is which state of the workload that was. None
+/// the claim that the plan was made from, and so are the custom resources; `version` is which state of the workload that was. None
 /// where that is no longer known: then the plan is out of date.
 pub(crate) fn request(
     action: &Action,
     spelling: Option<&Spelling>,
     resources: &Resources,
-    workload: Version,
+    version: Version,
 ) -> Option<Request> {
     match action {
         Action::Grow { claim, uid, record, .. } => {
@@ -129,12 +129,12 @@ pub(crate) fn request(
         }
         Action::ScaleToZero { workload: id, uid, scaled, .. } => {
             let notes = json!({ SCALED_ANNOTATION: serde_json::to_string(scaled).ok()? });
-            Some(scale(id, uid, workload?, &notes, Some(0)))
+            Some(scale(id, uid, version?, &notes, Some(0)))
         }
         Action::ScaleBack { workload: id, uid, scaled, replicas, in_vain, .. } => {
             let in_vain = in_vain.as_ref().map(serde_json::to_string).transpose().ok()?;
             let notes = json!({ SCALED_ANNOTATION: null, IN_VAIN_ANNOTATION: in_vain });
-            Some(scale(id, uid, workload?, &notes, (*replicas == 0).then_some(scaled.replicas)))
+            Some(scale(id, uid, version?, &notes, (*replicas == 0).then_some(scaled.replicas)))
         }
         Action::SyncPod { pod, uid, value, .. } => {
             // A UID cannot be changed, so a patch that names another than the pod's own is refused.

@@ -1,12 +1,12 @@
 use jiff::Timestamp;
 use orlop_api::Bytes;
-use orlop_planner::{Labels, NamespaceName, Objects, Resize, Uid, Unknown};
+use orlop_planner::{Labels, NamespaceName, Objects, Unknown};
 use serde_json::json;
 
 use super::*;
 use crate::{
     objects,
-    observe::{ClaimFacts, Observation, Spelling},
+    observe::{ClaimFacts, Observation, fixture::claim_facts},
 };
 
 const CLUSTERS: &str = "clusters.postgresql.cnpg.io";
@@ -16,22 +16,8 @@ fn claim_id(name: &str) -> ClaimId {
 }
 
 fn claim(role: &str) -> ClaimFacts {
-    ClaimFacts {
-        uid: Uid("u".into()),
-        version: Some(1),
-        labels: Labels::from([("cnpg.io/cluster", "db"), ("cnpg.io/pvcRole", role)]),
-        belonging: None,
-        class: None,
-        attributes: None,
-        volume: None,
-        raw_block: false,
-        requested: Bytes::GIB,
-        capacity: None,
-        resize: Resize::Idle,
-        paused: None,
-        growth: None,
-        spelling: Spelling::default(),
-    }
+    let labels = Labels::from([("cnpg.io/cluster", "db"), ("cnpg.io/pvcRole", role)]);
+    ClaimFacts { labels, class: None, volume: None, capacity: None, ..claim_facts() }
 }
 
 /// What is told of a Cluster that is so.
