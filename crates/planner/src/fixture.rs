@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use orlop_api::{Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, Period, names::LOCAL_DRIVER};
+use orlop_api::{
+    Bytes, CapacitySpec, Count, DriverProfileSpec, Mode, Modifications, ParameterMatch, Period, VolumeType,
+    names::LOCAL_DRIVER,
+};
 
 use crate::{
     Action, Allowed, Budgets, Capacity, Claim, ClaimId, Claims, Class, Decision, Groups, GrowthRecord, Labels,
@@ -107,6 +110,30 @@ pub fn record() -> GrowthRecord {
         usable: None,
         owner: None,
     }
+}
+
+/// A kind of volume for classes that ask for it by a parameter.
+pub fn small() -> VolumeType {
+    let (name, values) = ("size".to_owned(), vec!["small".to_owned()]);
+    VolumeType {
+        name: "small".to_owned(),
+        parameters: vec![ParameterMatch { name, aliases: Vec::new(), values, default: false }],
+        expansion: None,
+        size_increment: None,
+        minimum_size: None,
+        maximum_size: None,
+        modifications: None,
+        iops: None,
+        throughput: None,
+        price: None,
+        source: None,
+        as_of: None,
+    }
+}
+
+/// Has the classes ask for such volumes.
+pub fn ask_for_small(view: &mut View) {
+    view.classes.values_mut().for_each(|class| class.parameters = [("size".to_owned(), "small".to_owned())].into());
 }
 
 pub fn view() -> View {

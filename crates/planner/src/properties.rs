@@ -5,7 +5,7 @@ mod worlds;
 
 use orlop_api::{
     Abilities, BudgetLimits, Bytes, CapacitySpec, Count, Days, Decimal, DriverProfileSpec, Expansion, Mode,
-    Modifications, ParameterMatch, Period, Price, TemplateSync, Threshold, VolumeType,
+    Modifications, Period, Price, TemplateSync, Threshold, VolumeType,
     names::{LOCAL_DRIVER, Reason},
 };
 use proptest::{option, prelude::*};
@@ -13,7 +13,7 @@ use proptest::{option, prelude::*};
 use crate::{
     Account, Action, Budget, BudgetName, Capacity, Claim, GrowthRecord, Outcome, Policy, Resize, Selector, Source,
     Usage, View,
-    fixture::{at, claim, cluster, id, namespaced, pod, policy, record, usage, view},
+    fixture::{ask_for_small, at, claim, cluster, id, namespaced, pod, policy, record, small, usage, view},
     forecast::{Forecast, Outlook, PerDay},
     invariants, plan, plan_claims, still_enough, watch,
 };

@@ -135,7 +135,7 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
             self.try_change(|it| {
                 it.claims.remove(&claim);
                 it.faults.retain(|fault| !matches!(&fault.what, Trouble::CrashLoop { claim: of } if *of == claim));
-                it.changes.retain(|change| claim_of(&change.what) != Some(&claim));
+                it.changes.retain(|change| change.what.claim() != Some(&claim));
             });
         }
     }
@@ -147,7 +147,7 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
                 let is_of_it = |claim: &String| sets::replica(claim).is_some_and(|(of, _)| *of == set);
                 it.changes.retain(|change| match &change.what {
                     Deed::Scale { set: of, .. } => *of != set,
-                    deed => !claim_of(deed).is_some_and(is_of_it),
+                    deed => !deed.claim().is_some_and(is_of_it),
                 });
             });
             self.try_change(|it| {
@@ -206,11 +206,11 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
     fn reduce(&mut self) {
         self.try_change(|it| {
             it.operators = 1;
-            it.faults.retain(|fault| operator_of(&fault.what).is_none_or(|operator| operator == 0));
+            it.faults.retain(|fault| fault.what.operator().is_none_or(|operator| operator == 0));
         });
         self.try_change(|it| {
             it.nodes = 1;
-            it.faults.retain(|fault| node_of(&fault.what).is_none_or(|node| node == 0));
+            it.faults.retain(|fault| fault.what.node().is_none_or(|node| node == 0));
             it.agentless.retain(|node| *node == 0);
             it.claims.values_mut().for_each(|claim| claim.node = 0);
             it.sets.values_mut().for_each(|set| set.template.node = 0);
@@ -228,35 +228,4 @@ impl<T: Fn() -> Option<Box<dyn Tamper>>> Shrinking<'_, T> {
 
 fn half(period: Period) -> Period {
     Period::from_secs(period.as_secs() / 2)
-}
-
-fn claim_of(deed: &Deed) -> Option<&String> {
-    match deed {
-        Deed::Request { claim, .. }
-        | Deed::Recreate { claim }
-        | Deed::Stop { claim }
-        | Deed::Start { claim, .. }
-        | Deed::Pause { claim, .. }
-        | Deed::Resume { claim }
-        | Deed::Demand { claim, .. }
-        | Deed::Quiet { claim } => Some(claim),
-        Deed::Policy { .. } | Deed::Budget { .. } | Deed::Scale { .. } => None,
-    }
-}
-
-const fn operator_of(trouble: &Trouble) -> Option<usize> {
-    match trouble {
-        Trouble::Kill { operator }
-        | Trouble::KillAtRequest { operator, .. }
-        | Trouble::Pause { operator }
-        | Trouble::OperatorClock { operator, .. } => Some(*operator),
-        _ => None,
-    }
-}
-
-const fn node_of(trouble: &Trouble) -> Option<usize> {
-    match trouble {
-        Trouble::NodeClock { node, .. } | Trouble::AgentDown { node } | Trouble::KubeletDown { node } => Some(*node),
-        _ => None,
-    }
 }

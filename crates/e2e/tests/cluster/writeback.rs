@@ -34,50 +34,37 @@ const STEP: Bytes = Bytes(32 << 20);
 /// An agent's rate is of the last five seconds, or of the last minute, in which one fill is little.
 const FILL_IS_FORGOTTEN: Duration = Duration::from_secs(8);
 
-const DEFINITION: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: clusters.postgresql.cnpg.io}
-spec:
-  group: postgresql.cnpg.io
-  names: {plural: clusters, singular: cluster, kind: Cluster, listKind: ClusterList}
-  scope: Namespaced
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema:
-        openAPIV3Schema:
-          type: object
-          properties:
-            spec:
-              type: object
-              properties:
-                storage: {type: object, properties: {size: {type: string}}}
-";
+/// A kind as far as it matters: its definition, its group, what it is called, one and many, and where in its `spec` the size is.
+fn definition(group: &str, (kind, plural): (&str, &str), section: &str) -> String {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {
+                "plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List"),
+            },
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object",
+                "properties": {"spec": {
+                    "type": "object",
+                    "properties": {section: {"type": "object", "properties": {"size": {"type": "string"}}}},
+                }},
+            }}}],
+        },
+    })
+    .to_string()
+}
 
-/// Zalando's kind, as far as it matters. No other test has it, so that a cluster is without it until this one comes.
-const POSTGRESQLS: &str = "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: postgresqls.acid.zalan.do}
-spec:
-  group: acid.zalan.do
-  names: {plural: postgresqls, singular: postgresql, kind: postgresql, listKind: postgresqlList}
-  scope: Namespaced
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema:
-        openAPIV3Schema:
-          type: object
-          properties:
-            spec:
-              type: object
-              properties:
-                volume: {type: object, properties: {size: {type: string}}}
-";
+/// CloudNativePG's kind.
+fn clusters() -> String {
+    definition("postgresql.cnpg.io", ("Cluster", "clusters"), "storage")
+}
+
+/// Zalando's kind. No other test has it, so that a cluster is without it until this one comes.
+fn postgresqls() -> String {
+    definition("acid.zalan.do", ("postgresql", "postgresqls"), "volume")
+}
 
 /// The stand-in for the operator. It ends when dropped.
 struct StandIn {
@@ -95,7 +82,7 @@ impl Drop for StandIn {
 impl StandIn {
     /// Begins to look after the claims of the Cluster `db` of a namespace, which asks for [`SMALL`].
     async fn start(site: &Site, namespace: &str) -> anyhow::Result<Self> {
-        site.apply(DEFINITION).await?;
+        site.apply(&clusters()).await?;
         let cluster = json!({
             "apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster",
             "metadata": {"name": "db", "namespace": namespace}, "spec": {"storage": {"size": SMALL.to_string()}},
@@ -231,7 +218,7 @@ pub(crate) async fn a_claim_whose_owners_kind_has_only_just_come_is_not_changed_
     volume.fill_until_free(Bytes(24 << 20)).await?;
     sleep(FILL_IS_FORGOTTEN).await;
 
-    site.apply(POSTGRESQLS).await?;
+    site.apply(&postgresqls()).await?;
     let owner = json!({
         "apiVersion": "acid.zalan.do/v1", "kind": "postgresql",
         "metadata": {"name": "acid", "namespace": namespace}, "spec": {"volume": {"size": size}},

@@ -311,13 +311,7 @@ proptest! {
         let mut stopped_at = None;
         for (pause, is_lost, event) in steps {
             now += pause;
-            match event {
-                0 => view.policies.values_mut().for_each(|policy| policy.mode = Mode::Recommend),
-                1 => view.policies.values_mut().for_each(|policy| policy.mode = Mode::Auto),
-                2 => the_claim(&mut view).paused = Some("true".into()),
-                3 => the_claim(&mut view).paused = None,
-                _ => {}
-            }
+            meddle(&mut view, event);
             play(&mut view, now, is_lost, takes_s, &mut stopped_at)?;
             let open_since = (now - OPENS).rem_euclid(86_400);
             prop_assert!(stopped_at != Some(now) || open_since <= 3600 - 900, "{} s after it has opened", open_since);
@@ -328,6 +322,17 @@ proptest! {
             play(&mut view, second, false, takes_s, &mut stopped_at)?;
         }
         prop_assert_eq!((the_set(&mut view).replicas, &the_set(&mut view).scaled), (2, &None));
+    }
+}
+
+/// Somebody changes the policy or the claim, or does nothing.
+fn meddle(view: &mut View, event: u8) {
+    match event {
+        0 => view.policies.values_mut().for_each(|policy| policy.mode = Mode::Recommend),
+        1 => view.policies.values_mut().for_each(|policy| policy.mode = Mode::Auto),
+        2 => the_claim(view).paused = Some("true".into()),
+        3 => the_claim(view).paused = None,
+        _ => {}
     }
 }
 

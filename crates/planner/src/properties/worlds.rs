@@ -46,7 +46,10 @@ pub(super) fn profile() -> impl Strategy<Value = DriverProfileSpec> {
             minimum_size,
             maximum_size,
             modifications,
-            volume_types: kind.map(|(minimum, maximum)| small(minimum, maximum)).into_iter().collect(),
+            volume_types: kind
+                .map(|(minimum_size, maximum_size)| VolumeType { minimum_size, maximum_size, ..small() })
+                .into_iter()
+                .collect(),
             ..DriverProfileSpec::default()
         },
     )
@@ -67,29 +70,10 @@ pub(super) fn modifications() -> impl Strategy<Value = Modifications> {
     })
 }
 
-/// The kind of volume that the class of every claim here asks for.
-pub(super) fn small(minimum_size: Option<Bytes>, maximum_size: Option<Bytes>) -> VolumeType {
-    let (name, values) = ("size".to_owned(), vec!["small".to_owned()]);
-    VolumeType {
-        name: "small".to_owned(),
-        parameters: vec![ParameterMatch { name, aliases: Vec::new(), values, default: false }],
-        expansion: None,
-        size_increment: None,
-        minimum_size,
-        maximum_size,
-        modifications: None,
-        iops: None,
-        throughput: None,
-        price: None,
-        source: None,
-        as_of: None,
-    }
-}
-
 /// The world of the fixture, with a class that asks for a kind of volume.
 pub(super) fn world() -> View {
     let mut view = view();
-    view.classes.values_mut().for_each(|class| class.parameters = [("size".to_owned(), "small".to_owned())].into());
+    ask_for_small(&mut view);
     view
 }
 

@@ -24,18 +24,11 @@ impl Scenario {
         }
         self.agentless.iter().try_for_each(|node| self.check_node(*node))?;
         for fault in &self.faults {
+            if let Some(operator) = fault.what.operator().filter(|operator| *operator >= self.operators) {
+                return unknown(format!("operator {operator}"), "operators");
+            }
+            fault.what.node().map_or(Ok(()), |node| self.check_node(node))?;
             match &fault.what {
-                Trouble::Kill { operator }
-                | Trouble::KillAtRequest { operator, .. }
-                | Trouble::Pause { operator }
-                | Trouble::OperatorClock { operator, .. }
-                    if *operator >= self.operators =>
-                {
-                    return unknown(format!("operator {operator}"), "operators");
-                }
-                Trouble::NodeClock { node, .. } | Trouble::AgentDown { node } | Trouble::KubeletDown { node } => {
-                    self.check_node(*node)?;
-                }
                 Trouble::CrashLoop { claim } if !self.has_claim(claim) => {
                     return unknown(format!("claim {claim}"), "claims");
                 }
@@ -46,19 +39,10 @@ impl Scenario {
             }
         }
         for change in &self.changes {
+            if let Some(claim) = change.what.claim().filter(|claim| !self.has_claim(claim)) {
+                return unknown(format!("claim {claim}"), "claims");
+            }
             match &change.what {
-                Deed::Request { claim, .. }
-                | Deed::Recreate { claim }
-                | Deed::Stop { claim }
-                | Deed::Start { claim, .. }
-                | Deed::Pause { claim, .. }
-                | Deed::Resume { claim }
-                | Deed::Demand { claim, .. }
-                | Deed::Quiet { claim }
-                    if !self.has_claim(claim) =>
-                {
-                    return unknown(format!("claim {claim}"), "claims");
-                }
                 Deed::Scale { set, .. } if !self.sets.contains_key(set) => {
                     return unknown(format!("StatefulSet {set}"), "sets");
                 }

@@ -91,3 +91,20 @@ pub enum Deed {
         claim: String,
     },
 }
+
+impl Deed {
+    /// The claim that it is done to, where it is one.
+    pub const fn claim(&self) -> Option<&String> {
+        match self {
+            Self::Request { claim, .. }
+            | Self::Recreate { claim }
+            | Self::Stop { claim }
+            | Self::Start { claim, .. }
+            | Self::Pause { claim, .. }
+            | Self::Resume { claim }
+            | Self::Demand { claim, .. }
+            | Self::Quiet { claim } => Some(claim),
+            Self::Policy { .. } | Self::Budget { .. } | Self::Scale { .. } => None,
+        }
+    }
+}

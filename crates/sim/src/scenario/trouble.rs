@@ -164,3 +164,24 @@ pub enum MeasurementFate {
     /// It says that there are no bytes at all.
     Nonsense,
 }
+
+impl Trouble {
+    /// The operator that it befalls, where it is one.
+    pub const fn operator(&self) -> Option<usize> {
+        match self {
+            Self::Kill { operator }
+            | Self::KillAtRequest { operator, .. }
+            | Self::Pause { operator }
+            | Self::OperatorClock { operator, .. } => Some(*operator),
+            _ => None,
+        }
+    }
+
+    /// The node that it befalls, where it is one.
+    pub const fn node(&self) -> Option<usize> {
+        match self {
+            Self::NodeClock { node, .. } | Self::AgentDown { node } | Self::KubeletDown { node } => Some(*node),
+            _ => None,
+        }
+    }
+}

@@ -1,13 +1,13 @@
 //! One world for each decision that there is, in the order in which the questions are asked.
 
-use orlop_api::{Bytes, Count, DriverProfileSpec, Expansion, Mode, ParameterMatch, Period, Price, VolumeType};
+use orlop_api::{Bytes, Count, DriverProfileSpec, Expansion, Mode, Period, Price, VolumeType};
 
 use super::{growing_with, low, low_after, low_with, with};
 use crate::{
     Capacity, Resize, Source, View,
     fixture::{
-        at, growing, grown, led, mib, namespaced, override_driver, policy, reduced, the_claim, the_policy, the_spec,
-        the_usage, view, with_slots,
+        ask_for_small, at, growing, grown, led, mib, namespaced, override_driver, policy, reduced, small, the_claim,
+        the_policy, the_spec, the_usage, view, with_slots,
     },
 };
 
@@ -296,16 +296,16 @@ fn of_driver() -> Vec<Situation> {
         (
             "a class asks for a kind of volume that cannot be expanded",
             low_with(|view| {
-                override_driver(view, with_kind(VolumeType { expansion: Some(Expansion::None), ..kind() }));
-                ask_for_kind(view);
+                override_driver(view, with_kind(VolumeType { expansion: Some(Expansion::None), ..small() }));
+                ask_for_small(view);
             }),
             5,
         ),
         (
             "a class asks for a kind of volume with a smaller maximum",
             low_with(|view| {
-                override_driver(view, with_kind(VolumeType { maximum_size: Some(mib(600)), ..kind() }));
-                ask_for_kind(view);
+                override_driver(view, with_kind(VolumeType { maximum_size: Some(mib(600)), ..small() }));
+                ask_for_small(view);
             }),
             5,
         ),
@@ -344,30 +344,7 @@ fn of_driver() -> Vec<Situation> {
     ]
 }
 
-fn kind() -> VolumeType {
-    let (name, values) = ("size".to_owned(), vec!["small".to_owned()]);
-    VolumeType {
-        name: "small".to_owned(),
-        parameters: vec![ParameterMatch { name, aliases: Vec::new(), values, default: false }],
-        expansion: None,
-        size_increment: None,
-        minimum_size: None,
-        maximum_size: None,
-        modifications: None,
-        iops: None,
-        throughput: None,
-        price: None,
-        source: None,
-        as_of: None,
-    }
-}
-
 fn with_kind(kind: VolumeType) -> DriverProfileSpec {
     let increment = Bytes::MIB;
     DriverProfileSpec { size_increment: increment, volume_types: vec![kind], ..DriverProfileSpec::default() }
-}
-
-fn ask_for_kind(view: &mut View) {
-    let class = view.classes.get_mut("orlop-local").unwrap();
-    class.parameters = [("size".to_owned(), "small".to_owned())].into();
 }

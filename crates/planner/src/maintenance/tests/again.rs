@@ -149,11 +149,8 @@ proptest! {
         let (mut now, mut stops, mut stopped_at) = (OPENS, Vec::new(), None);
         for (pause, is_lost, event) in steps {
             now += pause;
+            meddle(&mut view, event);
             match event {
-                0 => view.policies.values_mut().for_each(|policy| policy.mode = Mode::Recommend),
-                1 => view.policies.values_mut().for_each(|policy| policy.mode = Mode::Auto),
-                2 => the_claim(&mut view).paused = Some("true".into()),
-                3 => the_claim(&mut view).paused = None,
                 4 => the_claim(&mut view).resize = Resize::Infeasible("no".to_owned()),
                 5 => the_claim(&mut view).resize = Resize::Idle,
                 6 if the_set(&mut view).scaled.is_some() => the_set(&mut view).replicas = 2,

@@ -65,10 +65,9 @@ impl Agents {
     }
 
     /// Says that the claim's volume is all but full.
-    pub async fn fill(&self, fleet: Fleet, claim: usize) -> anyhow::Result<()> {
-        let node = (0..fleet.nodes()).find(|node| fleet.of_node(*node).contains(&claim)).context("no node has it")?;
+    pub async fn fill(&self, claim: usize) -> anyhow::Result<()> {
         self.full.lock().unwrap_or_else(PoisonError::into_inner).insert(claim, Instant::now());
-        self.streams[node].send(samples_of(vec![sample(claim, (SIZE_GIB << 30) / 20)])).await?;
+        self.streams[Fleet::node_of(claim)].send(samples_of(vec![sample(claim, (SIZE_GIB << 30) / 20)])).await?;
         Ok(())
     }
 

@@ -105,7 +105,7 @@ async fn measure(site: &Site, fleet: Fleet, kubelets: &Arc<Kubelets>, is_by_agen
     let requests = Requests::of(&operator)?.since(&requests);
     // All at once, for a kubelet is asked only once in a minute.
     let offset = usize::from(is_by_agents);
-    let probes = (0..PROBES).map(|number| probe(site, fleet, &source, number * fleet.claims / PROBES + offset));
+    let probes = (0..PROBES).map(|number| probe(site, &source, number * fleet.claims / PROBES + offset));
     let mut latencies = futures::future::try_join_all(probes).await?;
     latencies.sort();
     let (resident, most) = operator.memory()?;
@@ -134,9 +134,9 @@ enum Source {
 }
 
 impl Source {
-    async fn fill(&self, fleet: Fleet, claim: usize) -> anyhow::Result<()> {
+    async fn fill(&self, claim: usize) -> anyhow::Result<()> {
         match self {
-            Self::Agents(agents) => agents.fill(fleet, claim).await?,
+            Self::Agents(agents) => agents.fill(claim).await?,
             Self::Kubelets(kubelets) => kubelets.fill(claim),
         }
         Ok(())
@@ -161,10 +161,10 @@ impl fmt::Display for Source {
 }
 
 /// Fills one volume, and returns how long it takes from that being said to the claim's larger request.
-async fn probe(site: &Site, fleet: Fleet, source: &Source, claim: usize) -> anyhow::Result<Duration> {
+async fn probe(site: &Site, source: &Source, claim: usize) -> anyhow::Result<Duration> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(site.client.clone(), &Fleet::namespace(claim));
     let name = Fleet::name(claim);
-    source.fill(fleet, claim).await?;
+    source.fill(claim).await?;
     let limit = Instant::now() + Duration::from_mins(3);
     loop {
         ensure!(Instant::now() < limit, "claim {name} was not grown within 3 minutes");

@@ -58,6 +58,11 @@ impl Fleet {
         format!("db-{claim}")
     }
 
+    /// The node of a claim's pod.
+    pub const fn node_of(claim: usize) -> usize {
+        claim / CLAIMS_A_NODE
+    }
+
     /// The claims of a node.
     pub fn of_node(self, node: usize) -> std::ops::Range<usize> {
         node * CLAIMS_A_NODE..((node + 1) * CLAIMS_A_NODE).min(self.claims)
@@ -138,7 +143,7 @@ impl Fleet {
         let pod = json!({
             "metadata": {"name": Self::pod(number), "labels": {"app": "db"}},
             "spec": {
-                "nodeName": Self::node(number / CLAIMS_A_NODE),
+                "nodeName": Self::node(Self::node_of(number)),
                 "containers": [{
                     "name": "db", "image": "postgres:17",
                     "env": [{"name": "PGDATA", "value": "/var/lib/postgresql/data/pgdata"}],
