@@ -24,7 +24,7 @@ pub(crate) use self::{
     stoppable::stoppable,
 };
 use crate::{
-    capacity::SMALLER_MAX,
+    capacity::{SMALLER_MAX, later},
     plan::Action,
     view::{Claim, ClaimId, Governance, Resize, View},
     workload::{Workload, WorkloadId},
@@ -85,7 +85,7 @@ impl InVain {
 /// What scales the workload to zero.
 pub(crate) fn stop(id: &ClaimId, it: &Stoppable<'_>, open: Open, now: Timestamp) -> Action {
     let ends = open.until.checked_sub(STARTS_BEFORE_END).unwrap_or(open.until);
-    let until = now.checked_add(STOPPED_AT_MOST).map_or(ends, |latest| latest.min(ends));
+    let until = later(now, STOPPED_AT_MOST).min(ends);
     Action::ScaleToZero {
         claim: id.clone(),
         workload: it.id.clone(),

@@ -266,7 +266,7 @@ impl View {
 
 impl Membership<'_> {
     /// Is it the pod of the StatefulSet that has the claim?
-    fn is_pod(&self, pod: &PodUse) -> bool {
+    pub(crate) fn is_pod(&self, pod: &PodUse) -> bool {
         let number = pod.id.name.strip_prefix(&*self.id.name).and_then(|rest| rest.strip_prefix('-'));
         number.is_some_and(|number| number == self.ordinal.to_string())
     }

@@ -53,7 +53,7 @@ pub struct View {
     pub deployments: BTreeMap<DeploymentId, Deployment>,
     /// Which workloads are scaled to zero, by the claim for which they are.
     pub scaled: BTreeMap<ClaimId, BTreeSet<WorkloadId>>,
-    /// Which of them a HorizontalPodAutoscaler scales, with its name.
+    /// Which workloads a HorizontalPodAutoscaler scales, with its name.
     pub autoscalers: BTreeMap<WorkloadId, Box<str>>,
     /// What is stored of StatefulSets that are being made anew.
     pub stored: BTreeMap<SetId, StoredSet>,

@@ -145,16 +145,14 @@ impl View {
         })
     }
 
-    /// The workload whose claim it is, of which one of its pods is.
+    /// The workload whose claim it is: a StatefulSet by the claim's name, a Deployment by a pod that uses the claim.
     pub fn workload_of(&self, id: &ClaimId, claim: &Claim) -> Option<WorkloadId> {
         if let Some(membership) = self.membership(id, &claim.pods) {
             return Some(WorkloadId::StatefulSet(membership.id.clone()));
         }
         let deployment = |pod: &PodUse| {
-            let (name, _) = replica_set(pod)?.rsplit_once('-')?;
-            let (id, deployment) =
-                self.deployments.get_key_value(&DeploymentId { namespace: id.namespace.clone(), name: name.into() })?;
-            Some((id, deployment))
+            let name = deployment_of(pod)?.into();
+            self.deployments.get_key_value(&DeploymentId { namespace: id.namespace.clone(), name })
         };
         let mut deployments = claim.pods.iter().filter_map(deployment);
         let (found, _) = deployments.find(|(_, deployment)| deployment.claims.contains(&id.name))?;
@@ -191,18 +189,10 @@ impl View {
     }
 }
 
-/// Does the workload run this pod, which uses a claim of it? `ordinal` is of which of a StatefulSet's pods the claim is.
-pub(crate) fn runs(workload: &WorkloadId, ordinal: Option<u32>, pod: &PodUse) -> bool {
-    match workload {
-        WorkloadId::Deployment(id) => {
-            replica_set(pod).and_then(|name| name.rsplit_once('-')).is_some_and(|(name, _)| name == &*id.name)
-        }
-        WorkloadId::StatefulSet(id) => ordinal.is_some_and(|ordinal| *pod.id.name == format!("{}-{ordinal}", id.name)),
-    }
-}
-
-/// The ReplicaSet that controls the pod, by its name.
-fn replica_set(pod: &PodUse) -> Option<&str> {
+/// The Deployment of the ReplicaSet that controls the pod, by the names of both.
+pub(crate) fn deployment_of(pod: &PodUse) -> Option<&str> {
     let controller = pod.controller.as_deref()?;
-    (&*controller.kind == "ReplicaSet" && controller.api_version.starts_with("apps/")).then_some(&controller.name)
+    let is_replica_set = &*controller.kind == "ReplicaSet" && controller.api_version.starts_with("apps/");
+    let (deployment, _) = controller.name.rsplit_once('-').filter(|_| is_replica_set)?;
+    Some(deployment)
 }

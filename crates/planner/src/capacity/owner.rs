@@ -44,7 +44,8 @@ pub(super) enum Hand<'a> {
 pub(super) fn hand<'a>(case: &Case<'_>, owner: Option<&'a WriteBack>, is_emergency: bool) -> Hand<'a> {
     let Some(owner) = owner else {
         // Of a paused claim nothing depends on it.
-        let unasked = case.view.unasked_owner(case.id, case.claim, case.now).filter(|_| case.claim.paused.is_none());
+        let is_paused = case.claim.paused.is_some();
+        let unasked = if is_paused { None } else { case.view.unasked_owner(case.id, case.claim, case.now) };
         return unasked.map_or(Hand::Claim(String::new()), |named| {
             let (kind, name) = (&named.kind, &named.id.name);
             let message = format!(

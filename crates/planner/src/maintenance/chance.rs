@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::names::IN_VAIN_ANNOTATION;
 
 use super::{InVain, NEEDS, Open, ScaledFrom, Stoppable, Windows};
-use crate::view::View;
+use crate::{capacity::later, view::View};
 
 /// After pods were stopped in vain they are not stopped again for so long, counted from when they were, and then only in a
 /// window that was not open yet at that time. It is less than a day, so that a window of each night is not missed because pods
@@ -49,24 +49,15 @@ pub(crate) fn chance<'a>(view: &View, it: &Stoppable<'a>, now: Timestamp) -> Cha
         }
         None => {}
     }
-    match held_by(view, it, now) {
-        None => match long_enough(it.windows, Timestamp::MIN, now) {
-            Some(open) => Chance::Now(open),
-            None => Chance::Later(Later { at: it.windows.next_after(now), why: Why::NoWindow }),
-        },
-        Some(in_vain) => {
-            let earliest = in_vain.at.checked_add(AGAIN_AFTER).unwrap_or(Timestamp::MAX);
-            let open_at = |at: Timestamp| long_enough(it.windows, in_vain.at, at);
-            match open_at(now).filter(|_| now >= earliest) {
-                Some(open) => Chance::Now(open),
-                None => {
-                    let soon = open_at(earliest).filter(|_| now < earliest).map(|_| earliest);
-                    let at = soon.or_else(|| it.windows.next_after(now.max(earliest)));
-                    Chance::Later(Later { at, why: Why::InVain(in_vain) })
-                }
-            }
-        }
-    }
+    let held = held_by(view, it, now);
+    let since = held.map_or(Timestamp::MIN, |before| before.at);
+    let earliest = held.map_or(Timestamp::MIN, |before| later(before.at, AGAIN_AFTER));
+    let at = match long_enough(it.windows, since, now.max(earliest)) {
+        Some(open) if now >= earliest => return Chance::Now(open),
+        Some(_) => Some(earliest),
+        None => it.windows.next_after(now.max(earliest)),
+    };
+    Chance::Later(Later { at, why: held.map_or(Why::NoWindow, Why::InVain) })
 }
 
 /// The time before that was in vain, while a claim for which it was still waits. A note of the future says nothing.

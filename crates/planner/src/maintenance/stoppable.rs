@@ -3,8 +3,8 @@
 use super::Windows;
 use crate::{
     owner::{Link, Owner, SetId},
-    view::{Claim, ClaimId, Policy, View},
-    workload::{Workload, WorkloadId, runs},
+    view::{Claim, ClaimId, PodUse, Policy, View},
+    workload::{Workload, WorkloadId, deployment_of},
 };
 
 /// Why the pods of a claim cannot be stopped for it, as the end of a sentence.
@@ -71,7 +71,7 @@ pub(crate) fn stoppable<'a>(
     }
 }
 
-/// The custom resource that has made the workload or the claim.
+/// What has made the workload, or the custom resource that has made the claim.
 fn above(
     view: &View,
     id: &ClaimId,
@@ -82,17 +82,22 @@ fn above(
     let ownership = view.ownership(id, claim);
     let link = match workload_id {
         WorkloadId::StatefulSet(_) => ownership.chain.first().copied().filter(|_| ownership.chain.len() > 1),
-        WorkloadId::Deployment(_) => workload.owner.map(Link::from).or_else(|| ownership.chain.first().copied()),
-    };
-    // A claim may be owned by a Deployment, so that it is deleted with it.
-    let link = link.filter(|link| !Owner::comes_with_kubernetes(link.api_version))?;
+        // A claim may be owned by a Deployment, so that it is deleted with it.
+        WorkloadId::Deployment(_) => workload.owner.map(Link::from).or_else(|| {
+            ownership.chain.first().copied().filter(|link| !Owner::comes_with_kubernetes(link.api_version))
+        }),
+    }?;
     Some(format!("{} {}", link.kind, link.name))
 }
 
 /// What uses the claim beside the workload, whose pods would still be there.
 fn beside(view: &View, id: &ClaimId, claim: &Claim, workload: &WorkloadId) -> Option<String> {
-    let ordinal = view.membership(id, &claim.pods).map(|membership| membership.ordinal);
-    let pod = claim.pods.iter().find(|pod| !runs(workload, ordinal, pod));
+    let membership = view.membership(id, &claim.pods);
+    let runs = |pod: &PodUse| match workload {
+        WorkloadId::StatefulSet(_) => membership.as_ref().is_some_and(|it| it.is_pod(pod)),
+        WorkloadId::Deployment(deployment) => deployment_of(pod) == Some(&*deployment.name),
+    };
+    let pod = claim.pods.iter().find(|pod| !runs(pod));
     let pod = pod.map(|pod| format!("pod {}/{}", pod.id.namespace.0, pod.id.name));
     // Pods of one workload have come to use it while another was stopped for it.
     pod.or_else(|| view.scaled_for(id).find(|(other, ..)| *other != workload).map(|(other, ..)| other.to_string()))

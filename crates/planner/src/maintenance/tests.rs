@@ -67,11 +67,15 @@ fn world() -> View {
     let offline =
         DriverProfileSpec { expansion: Expansion::Offline, size_increment: Bytes::MIB, ..DriverProfileSpec::default() };
     override_driver(&mut view, offline);
-    let window =
-        Window { schedule: "0 3 * * *".to_owned(), time_zone: "UTC".to_owned(), duration: Period::from_secs(3600) };
-    let windows = Windows::parse(&Maintenance { windows: vec![window] }).unwrap();
-    the_policy(&mut view).maintenance = Some(Arc::new(windows));
+    the_policy(&mut view).maintenance = Some(opening("0 3 * * *", 3600));
     view
+}
+
+/// Windows that open by this schedule, for so many seconds.
+fn opening(schedule: &str, for_s: u64) -> Arc<Windows> {
+    let (schedule, time_zone) = (schedule.to_owned(), "UTC".to_owned());
+    let window = Window { schedule, time_zone, duration: Period::from_secs(for_s) };
+    Arc::new(Windows::parse(&Maintenance { windows: vec![window] }).unwrap())
 }
 
 /// What is decided about the first claim at that second, at which it is measured.
@@ -242,8 +246,9 @@ fn pods_are_stopped_only_where_nothing_else_starts_them() {
         name: "main".into(),
         uid: Uid("o".into()),
     };
-    let owned = Belonging { owner: Some(owner), manager: None };
-    let cases: [(Change<'_>, &str); 9] = [
+    let map = Owner { api_version: "v1".into(), kind: "ConfigMap".into(), ..owner.clone() };
+    let [owned, configured] = [owner, map].map(|owner| Belonging { owner: Some(owner), manager: None });
+    let cases: [(Change<'_>, &str); 10] = [
         (&|view| view.allowed.scaling = false, "set operator.maintenance"),
         (&|view| the_policy(view).maintenance = None, "names no maintenance window"),
         (&|view| view.sets.clear(), "of no StatefulSet"),
@@ -255,6 +260,7 @@ fn pods_are_stopped_only_where_nothing_else_starts_them() {
             "pod shop/nightly-backup uses it beside StatefulSet",
         ),
         (&|view| the_set(view).belonging = owned.clone(), "belongs to PerconaServerMongoDB main"),
+        (&|view| the_claim(view).belonging = Some(Arc::new(configured.clone())), "belongs to ConfigMap main"),
         (&|view| view.autoscalers = [(workload(), "web".into())].into(), "HorizontalPodAutoscaler web"),
     ];
     for (change, words) in cases {

@@ -22,8 +22,9 @@ pub(crate) fn watch(view: &View, id: &ClaimId, claim: &Claim) -> Option<LoadWatc
 
 /// By which metrics the claim's driver counts for how long its volume's limits are exceeded, where that decides anything.
 pub fn counted_by<'a>(view: &'a View, id: &ClaimId, claim: &'a Claim) -> Option<&'a Saturation> {
-    in_force(view, &view.governance(id, claim))?;
-    view.saturation(claim).filter(|_| claim.bound)
+    // Few drivers count, and who governs takes longer to find out.
+    let by = view.saturation(claim).filter(|_| claim.bound)?;
+    in_force(view, &view.governance(id, claim)).map(|_| by)
 }
 
 impl View {

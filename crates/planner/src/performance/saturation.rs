@@ -26,10 +26,7 @@ impl Saturation {
             _ => None,
         };
         let by_driver = seen.excess.filter(|excess| excess.lasts(spec)).map(|excess| Self::by_driver(spec, excess));
-        match (by_load, by_driver) {
-            (Some(by_load), Some(by_driver)) => Some(by_load.and(by_driver)),
-            (by_load, by_driver) => by_load.or(by_driver),
-        }
+        [by_load, by_driver].into_iter().flatten().reduce(Self::and)
     }
 
     /// Both are seen.

@@ -80,11 +80,6 @@ impl OwnerKind {
             Self::Absent(_) | Self::Unknown(_) => None,
         }
     }
-
-    /// Was the cluster without it a moment ago?
-    fn is_absent_at(&self, now: Timestamp) -> bool {
-        matches!(self, Self::Absent(at) if now.duration_since(*at).abs() <= ABSENT_FOR)
-    }
 }
 
 /// An owner that a claim names, of a kind of which it is to be asked whether the cluster has it.
@@ -114,7 +109,8 @@ impl View {
         }
         let is_open = |definition: &str| match self.resources.kinds.get(definition) {
             None => true,
-            Some(kind) => kind.is_absent() && !kind.is_absent_at(now),
+            Some(OwnerKind::Absent(at)) => now.duration_since(*at).abs() > ABSENT_FOR,
+            Some(_) => false,
         };
         let ownership = self.ownership(id, claim);
         self.resources.all_profiles().filter(|(definition, _)| is_open(definition)).find_map(|(definition, profile)| {

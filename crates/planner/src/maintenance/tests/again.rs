@@ -3,16 +3,14 @@
 use super::*;
 
 /// A policy that lets pods be stopped whenever it is: windows that overlap and never close.
-fn never_closing() -> Windows {
-    let window =
-        Window { schedule: "*/10 * * * *".to_owned(), time_zone: "UTC".to_owned(), duration: Period::from_secs(3600) };
-    Windows::parse(&Maintenance { windows: vec![window] }).unwrap()
+fn never_closing() -> Arc<Windows> {
+    opening("*/10 * * * *", 3600)
 }
 
 /// The claim asks for more, and its StatefulSet was stopped for it at that second, in vain.
 fn tried(second: i64) -> View {
     let mut view = world();
-    the_policy(&mut view).maintenance = Some(Arc::new(never_closing()));
+    the_policy(&mut view).maintenance = Some(never_closing());
     asked(&mut view, second);
     the_set(&mut view).in_vain = Some(Box::new(InVain { at: at(second), claims: ["data-db-0".into()].into() }));
     view
@@ -71,10 +69,7 @@ fn the_pods_stay_until_the_better_part_of_a_day_has_passed_and_another_window_op
 
     // A window that is a day long is still the same one.
     let mut long = tried(OPENS);
-    let day =
-        Window { schedule: "0 3 * * *".to_owned(), time_zone: "UTC".to_owned(), duration: Period::from_secs(86_400) };
-    let windows = Windows::parse(&Maintenance { windows: vec![day] }).unwrap();
-    the_policy(&mut long).maintenance = Some(Arc::new(windows));
+    the_policy(&mut long).maintenance = Some(opening("0 3 * * *", 86_400));
     let (actions, decision) = decide(&long, OPENS + 21 * 3600);
     assert_eq!((is_stopped(&actions), decision.again_at), (false, Some(at(OPENS + 86_400))));
     assert!(is_stopped(&decide(&long, OPENS + 86_400).0));
@@ -115,9 +110,7 @@ fn it_is_tried_at_once_where_what_was_in_vain_is_no_longer_wanted_or_somebody_sa
 #[test]
 fn pods_are_stopped_for_an_hour_at_most_however_long_the_window_is() {
     let mut view = world();
-    let day =
-        Window { schedule: "0 3 * * *".to_owned(), time_zone: "UTC".to_owned(), duration: Period::from_secs(86_400) };
-    the_policy(&mut view).maintenance = Some(Arc::new(Windows::parse(&Maintenance { windows: vec![day] }).unwrap()));
+    the_policy(&mut view).maintenance = Some(opening("0 3 * * *", 86_400));
     asked(&mut view, OPENS);
     let (actions, _) = decide(&view, OPENS + 10);
     let [Action::ScaleToZero { scaled, .. }] = &actions[..] else { panic!("{actions:?}") };
@@ -145,7 +138,7 @@ proptest! {
         steps in prop::collection::vec((1_i64..3000, any::<bool>(), 0_u8..30), 40..160),
     ) {
         let mut view = world();
-        the_policy(&mut view).maintenance = Some(Arc::new(never_closing()));
+        the_policy(&mut view).maintenance = Some(never_closing());
         let (mut now, mut stops, mut stopped_at) = (OPENS, Vec::new(), None);
         for (pause, is_lost, event) in steps {
             now += pause;

@@ -130,12 +130,9 @@ fn claims_of_several_policies_are_expanded_by_the_same_stop() {
     view.claims.insert(id("logs"), second);
     the_deployment(&mut view).claims = [id("data-db-0").name, id("logs").name].into();
     let selecting = |app: &str| crate::Selector(vec![crate::Requirement::In("app".to_owned(), vec![app.to_owned()])]);
-    let window =
-        Window { schedule: "0 0 29 2 *".to_owned(), time_zone: "UTC".to_owned(), duration: Period::from_secs(3600) };
-    let windows = Windows::parse(&Maintenance { windows: vec![window] }).unwrap();
     let other = crate::Policy {
         claims: selecting("logs"),
-        maintenance: Some(Arc::new(windows)),
+        maintenance: Some(opening("0 0 29 2 *", 3600)),
         ..the_policy(&mut view).clone()
     };
     the_claim(&mut view).labels = crate::Labels::from([("app", "data")]);
